@@ -1,0 +1,3 @@
+from {{ cookiecutter.package_name }}.server import mcp
+
+__all__ = ["mcp"]

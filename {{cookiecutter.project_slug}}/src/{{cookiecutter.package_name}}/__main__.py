@@ -1,0 +1,36 @@
+"""The console script: stdio by default, `--transport http` for streamable HTTP."""
+
+from typing import Any
+
+from fastmcp import FastMCP
+from starlette.types import ASGIApp
+
+{% if cookiecutter.structured_logging %}
+from .patterns.structured_logging import (
+    JsonLines,
+)
+{% endif %}
+from .runtime.command import run
+from .runtime.http import create_app
+from .runtime.logs import configure_logging
+
+
+def load() -> FastMCP[Any]:
+    """Import the server; late, so that nothing it prints meets a client."""
+    from .server import mcp  # noqa: PLC0415
+
+    configure_logging({{ "JsonLines()" if cookiecutter.structured_logging else "" }})
+    return mcp
+
+
+def app() -> ASGIApp:
+    """Make what each HTTP worker serves."""
+    return create_app(load())
+
+
+def main() -> None:
+    run("{{ cookiecutter.project_slug }}", load, app=f"{__package__}.__main__:app")
+
+
+if __name__ == "__main__":
+    main()

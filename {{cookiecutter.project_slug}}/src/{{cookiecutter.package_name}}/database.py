@@ -1,0 +1,129 @@
+"""One way to a database for everything that stores rows: SQLite by default, PostgreSQL by URL.
+
+SQLAlchemy takes half as long to import as FastMCP itself, so it is imported when a database is
+opened.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from .runtime.errors import ToolFailure
+
+if TYPE_CHECKING:
+    from sqlalchemy import TextClause
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+BUSY_SECONDS = 30
+
+
+class DatabaseUnavailable(ToolFailure):
+    """The database could not be opened, or did not carry out a statement."""
+
+
+class Database:
+    """An open engine. Statements are SQL with `:name` parameters, each its own transaction."""
+
+    def __init__(
+        self,
+        engine: "AsyncEngine",
+        text: "Callable[[str], TextClause]",
+        errors: tuple[type[Exception], ...],
+    ) -> None:
+        self._engine = engine
+        self._text = text
+        self._errors = errors
+
+    async def fetch(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
+        """Return the rows of a query.
+
+        Raises:
+            DatabaseUnavailable: the query could not be run.
+        """
+        with self._readable_failure():
+            async with self._engine.connect() as connection:
+                result = await connection.execute(self._text(statement), values)
+                return [dict(row) for row in result.mappings()]
+
+    async def execute(self, statement: str, *rows: Mapping[str, Any]) -> int:
+        """Run a statement, once for each of `rows`, and return how many rows it changed.
+
+        Raises:
+            DatabaseUnavailable: the statement could not be run; nothing has changed.
+        """
+        with self._readable_failure():
+            async with self._engine.begin() as connection:
+                result = await connection.execute(
+                    self._text(statement), [dict(row) for row in rows] or None
+                )
+                return result.rowcount
+
+    async def ping(self) -> None:
+        await self.fetch("SELECT 1")
+
+    @contextmanager
+    def _readable_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors as error:
+            raise DatabaseUnavailable("The database does not answer.", retryable=True) from error
+
+
+@asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[Database]:
+    """Open `sqlite:///file` or `postgresql://user:password@host/name`, and close it at the end.
+
+    Raises:
+        DatabaseUnavailable: the URL is of another kind, a driver is missing, or nobody answers.
+    """
+    from sqlalchemy import event, make_url, text  # noqa: PLC0415 - half of the server's start-up
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    try:
+        parsed = make_url(url)
+        kind = {"postgres": "postgresql"}.get(parsed.drivername, parsed.drivername).split("+")[0]
+        parsed = parsed.set(drivername=DRIVERS[kind])
+    except (ArgumentError, KeyError):
+        raise DatabaseUnavailable(
+            "The database URL must begin with sqlite:/// or postgresql://."
+        ) from None
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 10}
+    if kind == "sqlite":
+        options = {"connect_args": {"timeout": BUSY_SECONDS}}
+        if parsed.database not in (None, "", ":memory:"):
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        engine = create_async_engine(parsed, **options)
+    except ModuleNotFoundError as error:
+        raise DatabaseUnavailable(
+            f"The driver for {kind} is not installed: add the package {error.name}."
+        ) from error
+    if kind == "sqlite":
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    try:
+        database = Database(engine, text, (SQLAlchemyError, OSError))
+        await database.ping()
+        yield database
+    finally:
+        await engine.dispose()
+
+
+def default_database_url(name: str) -> str:
+    """Return an SQLite URL in the user's data folder: a client may start the server in `/`."""
+    application = str(__package__)
+    return f"sqlite:///{platformdirs.user_data_path(application, appauthor=False) / name}"
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Let readers and a writer work side by side."""
+    cursor = connection.cursor()
+    with suppress(sqlite3.OperationalError):  # another process is just switching it on
+        cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()

@@ -1,0 +1,111 @@
+"""Open an expensive resource at its first use, once, and close it at the end.
+
+Opened at import or at start, a database that is down, or not configured yet, keeps the whole
+server from listing its tools. Opened by hand on demand, twenty concurrent first calls make twenty
+pools and nobody closes them. `Shared` opens one, lets the next call try again when opening
+failed, and closes it with the server.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastmcp.dependencies import Shared
+from pydantic import BaseModel, SecretStr
+
+from ..database import Database, default_database_url, open_database
+from ..runtime.errors import ToolFailure
+from ..runtime.readiness import readiness
+from ..settings import Settings
+
+EXAMPLE_NAMES = ("Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Ken", "Radia")
+
+
+class LazyInitializationSettings(Settings):
+    # May hold a password. Empty: an SQLite file in the user's data folder.
+    database_url: SecretStr = SecretStr("")
+
+
+class InvalidCursor(ToolFailure):
+    """The cursor was not issued by this server."""
+
+
+class User(BaseModel):
+    id: int
+    name: str
+    email: str
+
+
+class UserDirectory:
+    """An example table, `users`, read page by page."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self) -> None:
+        """Create the table with example rows, unless it is there."""
+        await self._database.execute(
+            "CREATE TABLE IF NOT EXISTS users"
+            " (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL)"
+        )
+        await self._database.execute(
+            "INSERT INTO users (id, name, email) VALUES (:id, :name, :email)"
+            " ON CONFLICT (id) DO NOTHING",
+            *(
+                {"id": number, "name": name, "email": f"{name.lower()}@example.com"}
+                for number, name in enumerate(EXAMPLE_NAMES, start=1)
+            ),
+        )
+
+    async def search(self, text: str, limit: int, cursor: str = "") -> tuple[list[User], str]:
+        """Return up to `limit` users whose name contains `text`, and the next page's cursor or "".
+
+        Raises:
+            InvalidCursor: `cursor` is none of this server's.
+            DatabaseUnavailable: the database does not answer.
+        """
+        rows = await self._database.fetch(
+            "SELECT id, name, email FROM users"
+            " WHERE id > :after AND lower(name) LIKE lower(:pattern) ESCAPE '!'"
+            " ORDER BY id LIMIT :limit",
+            after=_decode(cursor),
+            pattern=f"%{_escape_pattern(text)}%",
+            limit=limit + 1,
+        )
+        users = [User.model_validate(row) for row in rows[:limit]]
+        return users, _encode(users[-1].id) if len(rows) > limit else ""
+
+
+def _escape_pattern(text: str) -> str:
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
+def _encode(user_id: int) -> str:
+    return base64.urlsafe_b64encode(f"after:{user_id}".encode()).decode()
+
+
+def _decode(cursor: str) -> int:
+    if not cursor:
+        return 0
+    try:
+        label, _, number = base64.urlsafe_b64decode(cursor).decode().partition(":")
+        if label == "after" and len(number) < len(str(2**31)):
+            return int(number)
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidCursor("The cursor is not one of this server's: leave it out to start again.")
+
+
+@asynccontextmanager
+async def user_directory() -> AsyncIterator[UserDirectory]:
+    url = LazyInitializationSettings().database_url.get_secret_value()
+    async with open_database(url or default_database_url("users.db")) as database:
+        users = UserDirectory(database)
+        await users.create()
+        with readiness.reporting("database", database.ping):
+            yield users
+
+
+Users = Annotated[UserDirectory, Shared(user_directory)]

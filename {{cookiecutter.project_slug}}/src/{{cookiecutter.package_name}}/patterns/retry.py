@@ -1,0 +1,159 @@
+"""Try again what failed for a moment: a restarting upstream, a dropped connection, a full queue.
+
+Retrying everything at once makes an outage worse, so only transient faults of idempotent requests
+are retried, after a random pause that grows, no earlier than `Retry-After` asks, within a
+deadline, and out of a budget for the whole process: when everything fails, each call is soon
+tried only once.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Protocol, TypeVar
+
+import anyio
+import httpx2 as httpx
+import throttled.asyncio as throttled
+from fastmcp.dependencies import Shared
+from pydantic import Field
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+from tenacity.asyncio import retry_if_exception
+
+from ..runtime.errors import ToolFailure
+from ..settings import Settings
+
+# RFC 9110, section 9.2.2.
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+
+Answer = TypeVar("Answer")
+
+
+class RetrySettings(Settings):
+    retry_attempts: int = Field(4, ge=1, le=10)
+    retry_first_pause_seconds: float = Field(0.2, gt=0)
+    retry_longest_pause_seconds: float = Field(10, gt=0)
+    retry_deadline_seconds: float = Field(30, gt=0, lt=60)
+    retry_budget_per_minute: int = Field(60, ge=1)
+
+
+class RetryDeadlineExceeded(ToolFailure):
+    """No attempt succeeded within the total time."""
+
+
+class Budget(Protocol):
+    async def take(self) -> bool:
+        """Take one retry; tell whether there was one left."""
+
+
+class RetryBudget:
+    """A token bucket of retries: `per_minute`, of which a third may go at once."""
+
+    def __init__(self, per_minute: int) -> None:
+        quota = throttled.rate_limiter.per_min(per_minute, burst=max(1, per_minute // 3))
+        self._bucket = throttled.Throttled(
+            using="token_bucket", quota=quota, store=throttled.MemoryStore()
+        )
+
+    async def take(self) -> bool:
+        return not (await self._bucket.limit("retries")).limited
+
+
+class Retrier:
+    """Runs a call again while its failure is transient."""
+
+    def __init__(
+        self,
+        settings: RetrySettings,
+        budget: Budget,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._budget = budget
+        self._sleep = sleep
+        # Full jitter: anything from nothing to the doubled pause, so clients do not return in step.
+        self._jitter = wait_random_exponential(
+            multiplier=settings.retry_first_pause_seconds, max=settings.retry_longest_pause_seconds
+        )
+
+    async def run(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return what `call` returns.
+
+        Raises:
+            RetryDeadlineExceeded: the time is over while an attempt still runs.
+            Exception: the last failure, if it is not transient, or attempts or budget are used up.
+        """
+        deadline = self._settings.retry_deadline_seconds
+        attempts = AsyncRetrying(  # one per call: a shared one mixes up concurrent calls
+            retry=retry_if_exception(self._should_retry),
+            wait=self._pause,
+            stop=stop_after_attempt(self._settings.retry_attempts) | stop_before_delay(deadline),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        with anyio.move_on_after(deadline):
+            return await attempts(call)
+        raise RetryDeadlineExceeded(f"No answer within {deadline:g} seconds.", retryable=True)
+
+    async def _should_retry(self, error: BaseException) -> bool:
+        return is_transient(error) and await self._budget.take()
+
+    def _pause(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return max(self._jitter(state), retry_after_seconds(error))
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same request may succeed in a moment and does no harm when sent twice.
+
+    Looks at the HTTP error itself or at the one that `error` was raised from.
+    """
+    match _http_error(error):
+        case httpx.PoolTimeout():
+            return False  # our own pool is full: another request would wait in the same queue
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            return True  # nothing was sent
+        case httpx.HTTPStatusError(request=request, response=response):
+            passing = response.status_code in TRANSIENT_STATUSES
+        case (
+            httpx.TimeoutException(request=request)
+            | httpx.NetworkError(request=request)
+            | httpx.RemoteProtocolError(request=request)
+        ):
+            passing = True
+        case _:
+            return False
+    return passing and request.method in IDEMPOTENT_METHODS
+
+
+def retry_after_seconds(error: BaseException | None) -> float:
+    """Return the seconds that `Retry-After` asks to wait (RFC 9110, section 10.2.3), else 0."""
+    error = _http_error(error)
+    if not isinstance(error, httpx.HTTPStatusError):
+        return 0
+    value = error.response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    with suppress(TypeError, ValueError):
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    return 0
+
+
+def _http_error(error: BaseException | None) -> BaseException | None:
+    wrapped = error.__cause__ if error else None
+    return wrapped if isinstance(wrapped, httpx.HTTPError) else error
+
+
+def retrier() -> Retrier:
+    settings = RetrySettings()
+    return Retrier(settings, RetryBudget(settings.retry_budget_per_minute))
+
+
+Retries = Annotated[Retrier, Shared(retrier)]

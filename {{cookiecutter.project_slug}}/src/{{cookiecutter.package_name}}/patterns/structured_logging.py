@@ -1,0 +1,99 @@
+"""A log that machines can search and that keeps secrets: JSON lines, one record per tool call.
+
+Plain text cannot be queried, logged arguments carry personal data, and a token in a URL ends up
+in everybody's log search. A record here names the tool, the caller, the outcome, the time it took
+and the names of the arguments, never their values; what looks like a secret is replaced before a
+line is written.
+"""
+
+import logging
+import re
+import time
+from typing import Any
+
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from pythonjsonlogger.json import JsonFormatter
+
+from ..runtime.caller import caller_name
+
+call_log = logging.getLogger(__name__)
+
+SECRET_NAME = r"[\w.-]*(?:authorization|api[-_]?key|token|password|passwd|secret)[\w.-]*"  # noqa: S105
+SECRET_KEY = re.compile(SECRET_NAME, re.IGNORECASE)
+# name=value, name: value, "name": "value", also with the word Bearer or Basic before the value
+SECRET_PAIR = re.compile(
+    rf"({SECRET_NAME}['\"]?\s*[:=]\s*['\"]?(?:(?:bearer|basic)\s+)?)[^\s'\",;&]+", re.IGNORECASE
+)
+# scheme://user:password@host
+URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(@)", re.IGNORECASE)
+BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
+REDACTED = "[redacted]"
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """Return `value` without what looks like a secret, by its name or by its form."""
+    if SECRET_KEY.fullmatch(name):
+        return REDACTED
+    if isinstance(value, str):
+        for pattern, replacement in (
+            (SECRET_PAIR, rf"\1{REDACTED}"),
+            (URL_PASSWORD, rf"\1{REDACTED}\2"),
+            (BEARER, rf"\1{REDACTED}"),
+        ):
+            value = pattern.sub(replacement, value)
+        return value
+    if isinstance(value, dict):
+        return {key: redact(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item) for item in value]
+    return value
+
+
+class JsonLines(JsonFormatter):
+    """One JSON object a line.
+
+    Redacts before serialising: done on the finished line, it would break the JSON.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "{levelname}{name}{message}",
+            style="{",
+            timestamp=True,
+            rename_fields={"levelname": "level", "name": "logger"},
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        record: dict[str, Any] = redact(super().process_log_record(log_data))
+        record.pop("color_message", None)  # uvicorn's second copy, for terminals
+        return record
+
+
+class ToolLog(Middleware):
+    """Write one record per tool call."""
+
+    async def on_call_tool(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        start = time.perf_counter()
+        outcome = "cancelled"
+        try:
+            result = await call_next(context)
+            outcome = "error" if getattr(result, "is_error", False) else "ok"
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            request = context.fastmcp_context
+            call_log.info(
+                "tool call",
+                extra={
+                    "tool": context.message.name[:100],
+                    "caller": caller_name(),
+                    "outcome": outcome,
+                    "duration_ms": round((time.perf_counter() - start) * 1000, 1),
+                    "request_id": request.request_id if request else None,
+                    "arguments": [name[:60] for name in list(context.message.arguments or {})[:20]],
+                },
+            )
+        return result

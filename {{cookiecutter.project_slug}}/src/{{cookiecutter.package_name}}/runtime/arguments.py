@@ -1,0 +1,72 @@
+"""Answer bad arguments in the server's own words.
+
+FastMCP answers with pydantic's report: it names internals, links to another project's
+documentation and repeats the input, so that 128 KB of unknown keys come back as 2 MB. A model
+needs the field and the reason.
+"""
+
+from typing import Any
+
+from fastmcp.exceptions import ValidationError
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import ErrorDetails
+
+from .errors import ToolFailure
+
+MAX_PROBLEMS = 5
+MAX_FIELD_LENGTH = 60
+MAX_REASON_LENGTH = 160
+
+REASONS = {
+    "missing": "is required",
+    "missing_argument": "is required",
+    "unexpected_keyword_argument": "is not a parameter of this tool",
+    "extra_forbidden": "is not a known field",
+}
+
+
+class InvalidArguments(ToolFailure):
+    """The call does not fit the tool's input schema."""
+
+
+class ReadableArguments(Middleware):
+    """Name at most five bad fields and why, in under 2 KiB however large the input."""
+
+    async def on_call_tool(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        try:
+            return await call_next(context)
+        except ValidationError as error:
+            cause = error.__cause__
+            if isinstance(cause, PydanticValidationError):
+                raise describe(cause) from error
+            raise
+
+
+def describe(error: PydanticValidationError) -> InvalidArguments:
+    """Turn pydantic's report into one sentence and a list of `{field, reason}`."""
+    problems = [
+        {"field": _field(problem), "reason": _reason(problem)}
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)[
+            :MAX_PROBLEMS
+        ]
+    ]
+    text = "; ".join(f"{problem['field']} {problem['reason']}" for problem in problems)
+    hidden = error.error_count() - len(problems)
+    more = f"; and {hidden} more" if hidden else ""
+    return InvalidArguments(f"Invalid arguments: {text}{more}.", fields=problems)
+
+
+def _field(problem: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in problem["loc"]) or "arguments"
+    return path if len(path) <= MAX_FIELD_LENGTH else f"{path[:MAX_FIELD_LENGTH]}..."
+
+
+def _reason(problem: ErrorDetails) -> str:
+    reason = REASONS.get(problem["type"])
+    if reason is None:
+        reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        reason = reason[:1].lower() + reason[1:]
+    return reason[:MAX_REASON_LENGTH]

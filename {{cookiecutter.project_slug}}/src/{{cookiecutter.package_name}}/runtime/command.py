@@ -1,0 +1,51 @@
+"""The command line, without a word about this server in particular."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fastmcp import FastMCP
+
+from ..settings import InvalidSettings, check_settings
+from .http import serve_http
+from .serving import ServingSettings
+from .stdio import reserve_stdout, serve_stdio
+
+EXIT_BAD_SETTINGS = 2
+
+
+def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> None:
+    """Serve as the flags and the environment say; end with code 2 on a bad setting.
+
+    `load` imports the server. `app` is the import string of the function that makes a worker's app.
+    """
+    parse_flags(program)
+    try:
+        settings = ServingSettings()
+        if settings.transport == "stdio":
+            reserve_stdout()
+        server = load()
+        check_settings()
+        if settings.transport == "stdio":
+            serve_stdio(server)
+        else:
+            serve_http(server, app)
+    except InvalidSettings as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        sys.exit(EXIT_BAD_SETTINGS)
+    except KeyboardInterrupt:
+        pass  # uvicorn raises SIGINT again when it has closed everything
+
+
+def parse_flags(program: str) -> None:
+    """Set the environment variable of each flag, for this process and for its workers."""
+    parser = argparse.ArgumentParser(prog=program, description="Serve MCP over stdio or HTTP.")
+    parser.add_argument("--transport", choices=("stdio", "http"), help="default: stdio")
+    parser.add_argument("--host", dest="http_host", help="default: 127.0.0.1")
+    parser.add_argument("--port", dest="http_port", type=int, help="default: 8000")
+    parser.add_argument("--workers", type=int, help="processes; default: 1")
+    for name, value in vars(parser.parse_args()).items():
+        if value is not None:
+            os.environ[name.upper()] = str(value)

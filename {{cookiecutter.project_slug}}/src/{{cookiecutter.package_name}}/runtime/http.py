@@ -1,0 +1,85 @@
+"""Serve streamable HTTP, in both protocol eras, with one process or several.
+
+FastMCP's own runner skips teardown on SIGTERM and checks neither Host nor Origin, and its
+stateful default loses handshake-era sessions behind a second worker. So: stateless, guarded, and
+drained by each worker.
+"""
+
+import ipaddress
+import time
+from typing import Any
+
+import uvicorn
+from fastmcp import FastMCP
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+from ..settings import InvalidSettings
+from .drain import Drain
+from .serving import ServingSettings
+
+PATH = "/mcp"
+# What uvicorn may take after the drain to close idle connections.
+CLOSE_SECONDS = 1
+
+
+def create_app(mcp: FastMCP[Any]) -> ASGIApp:
+    """Create what one worker serves."""
+    settings = ServingSettings()
+    app = mcp.http_app(
+        path=PATH,
+        stateless_http=True,
+        json_response=False,  # True would lose progress
+        host_origin_protection=True,
+        allowed_hosts=list(settings.allowed_hosts),
+        allowed_origins=list(settings.allowed_origins),
+    )
+    return Drain(app, settings.shutdown_grace_seconds)
+
+
+def serve_http(mcp: FastMCP[Any], app: str) -> None:
+    """Serve until a signal. `app` is the import string of the function that makes a worker's app.
+
+    Raises:
+        InvalidSettings: the address is public and nobody is asked for a token.
+    """
+    settings = ServingSettings()
+    if mcp.auth is None and not settings.allow_unauthenticated and is_public(settings.http_host):
+        raise InvalidSettings(
+            f"HTTP_HOST: {settings.http_host} is reachable from other machines and the server asks"
+            " nobody for a token; set ALLOW_UNAUTHENTICATED=true if that is meant"
+        )
+    config = uvicorn.Config(
+        app,
+        factory=True,
+        host=settings.http_host,
+        port=settings.http_port,
+        workers=settings.workers,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+    if settings.workers == 1:
+        uvicorn.Server(config).run()
+    else:
+        Workers(config, sockets=[config.bind_socket()]).run()
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor, which also ends its workers at once on a second signal."""
+
+    def join_all(self) -> None:
+        while any(process.exitcode is None for process in self.processes):
+            if self.signal_queue:
+                for process in self.processes:
+                    process.process.kill()
+            time.sleep(0.05)
+
+
+def is_public(host: str) -> bool:
+    """Tell whether other machines can reach `host`; an unknown name counts as public."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"

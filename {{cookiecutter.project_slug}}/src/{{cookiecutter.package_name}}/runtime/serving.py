@@ -1,0 +1,19 @@
+"""How the server is served. The command line's flags set the variables of the same name."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..settings import CommaSeparated, Settings
+
+
+class ServingSettings(Settings):
+    transport: Literal["stdio", "http"] = "stdio"
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    allowed_hosts: CommaSeparated = ()
+    allowed_origins: CommaSeparated = ()
+    allow_unauthenticated: bool = False
+    shutdown_grace_seconds: float = Field(20, ge=0, le=600)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,0 +1,78 @@
+"""Serve stdio: nothing but protocol on stdout, and a clean end on EOF, SIGTERM or one SIGINT.
+
+A stray `print` corrupts the stream that the client reads, and a process that waits for stdin does
+not hear a signal. So the real stdout is put aside before the server is even imported, and a
+signal ends stdin.
+"""
+
+import io
+import os
+import signal
+import sys
+import threading
+from typing import Any, BinaryIO
+
+import anyio
+from fastmcp import FastMCP
+
+CHUNK_BYTES = 65536
+
+
+class StrayOutput(io.TextIOWrapper):
+    """What `print` writes to: stderr. Only the SDK, which asks for `buffer`, reaches the client."""
+
+    def __init__(self, stderr: BinaryIO, wire: BinaryIO) -> None:
+        super().__init__(stderr, encoding="utf-8", errors="replace", line_buffering=True)
+        self._wire = wire
+
+    @property
+    def buffer(self) -> BinaryIO:
+        return self._wire
+
+
+def reserve_stdout() -> None:
+    """Keep stdout for the protocol, for the rest of the process: fd 1 and `print` go to stderr."""
+    sys.stdout.flush()
+    wire = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = StrayOutput(os.fdopen(os.dup(2), "wb"), wire)
+
+
+def end_stdin_on_signal() -> None:
+    """Pass stdin through a pipe that ends with stdin, or with the first signal."""
+    source = os.dup(0)
+    read_end, write_end = os.pipe()
+    lock = threading.Lock()
+    closed = threading.Event()
+
+    def close() -> None:
+        with lock:
+            if not closed.is_set():
+                closed.set()
+                os.close(write_end)
+
+    def pump() -> None:
+        try:
+            while not closed.is_set() and (chunk := os.read(source, CHUNK_BYTES)):
+                while chunk:
+                    chunk = chunk[os.write(write_end, chunk) :]
+        except OSError:
+            pass  # the reader or the pipe has gone: the same as the end of stdin
+        finally:
+            close()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # In a thread: a handler must not wait for the lock.
+        signal.signal(number, lambda *_: threading.Thread(target=close, daemon=True).start())
+    sys.stdin = io.TextIOWrapper(os.fdopen(read_end, "rb"), encoding="utf-8", errors="replace")
+    threading.Thread(target=pump, daemon=True).start()
+
+
+def serve_stdio(mcp: FastMCP[Any]) -> None:
+    """Serve until stdin ends or a signal arrives; calls in flight are cancelled then."""
+    end_stdin_on_signal()
+
+    async def serve() -> None:
+        await mcp.run_stdio_async(show_banner=False)
+
+    anyio.run(serve)

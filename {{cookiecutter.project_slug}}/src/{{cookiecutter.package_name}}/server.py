@@ -1,0 +1,181 @@
+{% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
+{% set uses_database = cookiecutter.lazy_initialization or cookiecutter.state_management %}
+"""The server: which tools it has, and what stands around each call. This file only composes."""
+
+from fastmcp import FastMCP
+
+from . import __version__
+{% if cookiecutter.structured_errors and uses_database %}
+from .database import DatabaseUnavailable
+{% endif %}
+{% if cookiecutter.health_check %}
+from .patterns.health_check import (
+    add_probes,
+)
+{% endif %}
+{% if cookiecutter.structured_errors and cookiecutter.lazy_initialization %}
+from .patterns.lazy_initialization import (
+    InvalidCursor,
+)
+{% endif %}
+{% if cookiecutter.rate_limiting %}
+from .patterns.rate_limiting import (
+{% if cookiecutter.structured_errors %}
+    RateLimitExceeded,
+{% endif %}
+    RateLimiting,
+)
+{% endif %}
+{% if cookiecutter.structured_errors and cookiecutter.retry %}
+from .patterns.retry import (
+    RetryDeadlineExceeded,
+)
+{% endif %}
+{% if cookiecutter.state_management %}
+from .patterns.state_management import (
+    warn_of_lost_state,
+)
+{% endif %}
+{% if cookiecutter.structured_errors %}
+from .patterns.structured_errors import (
+    ErrorCode,
+    StructuredErrors,
+)
+{% endif %}
+{% if cookiecutter.structured_logging %}
+from .patterns.structured_logging import (
+    ToolLog,
+)
+{% endif %}
+from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
+from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
+from .runtime.lifespan import runtime
+{% if uses_api %}
+from .runtime.readiness import readiness
+{% endif %}
+{% if cookiecutter.caching %}
+from .tools.caching import cached_fetch
+{% endif %}
+{% if cookiecutter.connection_pooling %}
+from .tools.connection_pooling import api_request
+{% endif %}
+{% if cookiecutter.environment_config %}
+from .tools.environment_config import config_settings
+{% endif %}
+{% if cookiecutter.health_check %}
+from .tools.health_check import health_status
+{% endif %}
+{% if cookiecutter.lazy_initialization %}
+from .tools.lazy_initialization import database_operation
+{% endif %}
+{% if cookiecutter.parallel_processing %}
+from .tools.parallel_processing import batch_process
+{% endif %}
+from .tools.process_data import process_data
+{% if cookiecutter.retry %}
+from .tools.retry import resilient_api_call
+{% endif %}
+{% if cookiecutter.state_management %}
+from .tools.state_management import increment_counter
+{% endif %}
+{% if cookiecutter.structured_errors %}
+from .tools.structured_errors import validated_operation
+{% endif %}
+{% if uses_api and cookiecutter.structured_errors %}
+from .upstream import (
+    EndpointRefused,
+    UpstreamBusy,
+    UpstreamFailure,
+    UpstreamNotConfigured,
+    UpstreamNotFound,
+    UpstreamTimeout,
+    check_configuration,
+)
+{% elif uses_api %}
+from .upstream import check_configuration
+{% endif %}
+{% if cookiecutter.structured_errors %}
+
+# The code of each kind of failure. A subclass without an entry has its parent's.
+CODES: dict[type[Exception], ErrorCode] = {
+    InvalidArguments: ErrorCode.VALIDATION_ERROR,
+    DeadlineExceeded: ErrorCode.TIMEOUT,
+{% if uses_api %}
+    EndpointRefused: ErrorCode.VALIDATION_ERROR,
+    UpstreamBusy: ErrorCode.RATE_LIMITED,
+    UpstreamFailure: ErrorCode.API_ERROR,
+    UpstreamNotConfigured: ErrorCode.API_ERROR,
+    UpstreamNotFound: ErrorCode.NOT_FOUND,
+    UpstreamTimeout: ErrorCode.TIMEOUT,
+{% endif %}
+{% if cookiecutter.retry %}
+    RetryDeadlineExceeded: ErrorCode.TIMEOUT,
+{% endif %}
+{% if uses_database %}
+    DatabaseUnavailable: ErrorCode.API_ERROR,
+{% endif %}
+{% if cookiecutter.lazy_initialization %}
+    InvalidCursor: ErrorCode.VALIDATION_ERROR,
+{% endif %}
+{% if cookiecutter.rate_limiting %}
+    RateLimitExceeded: ErrorCode.RATE_LIMITED,
+{% endif %}
+}
+{% endif %}
+
+mcp = FastMCP(
+    name="{{ cookiecutter.project_slug }}",
+    version=__version__,
+    instructions="Every tool answers with a typed result. A failed call says what to change.",
+    lifespan=runtime{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
+    # The first is the outermost: it sees the call first and the answer last.
+    middleware=[
+{% if cookiecutter.structured_logging %}
+        ToolLog(),
+{% endif %}
+{% if cookiecutter.structured_errors %}
+        StructuredErrors(CODES),
+{% endif %}
+{% if cookiecutter.rate_limiting %}
+        RateLimiting(),
+{% endif %}
+        ReadableArguments(),
+        Deadlines(),
+    ],
+    tools=[
+        process_data,
+{% if cookiecutter.lazy_initialization %}
+        database_operation,
+{% endif %}
+{% if cookiecutter.connection_pooling %}
+        api_request,
+{% endif %}
+{% if cookiecutter.retry %}
+        resilient_api_call,
+{% endif %}
+{% if cookiecutter.caching %}
+        cached_fetch,
+{% endif %}
+{% if cookiecutter.structured_errors %}
+        validated_operation,
+{% endif %}
+{% if cookiecutter.parallel_processing %}
+        batch_process,
+{% endif %}
+{% if cookiecutter.state_management %}
+        increment_counter,
+{% endif %}
+    ],
+    mask_error_details=True,
+    on_duplicate="error",
+)
+{% if cookiecutter.environment_config %}
+mcp.add_resource(config_settings)
+{% endif %}
+{% if cookiecutter.health_check %}
+mcp.add_resource(health_status)
+add_probes(mcp)
+{% endif %}
+{% if uses_api %}
+readiness.register("api", check_configuration)
+{% endif %}

@@ -1,0 +1,45 @@
+"""Fetch a resource of the API, from the cache while it is fresh."""
+
+from typing import Annotated, Any
+
+from fastmcp.tools import ToolResult, tool
+from pydantic import BaseModel, Field, JsonValue
+
+from ..patterns.caching import (
+    Cache,
+    cache_key,
+)
+from ..upstream import Api
+
+
+class Resource(BaseModel):
+    id: str
+    data: JsonValue
+
+
+@tool(
+    title="Fetch a resource",
+    output_schema=Resource.model_json_schema(),
+    annotations={
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": True,
+    },
+)
+async def cached_fetch(
+    resource_id: Annotated[
+        str, Field(description="Identifier of the resource.", min_length=1, max_length=200)
+    ],
+    api: Api,
+    cache: Cache,
+) -> ToolResult:
+    """Fetch a resource of the API by its identifier. Answers may be a little old."""
+
+    async def load() -> Any:
+        return (await api.get_resource("resources", resource_id)).data
+
+    data, from_cache = await cache.get_or_load(cache_key("resources", resource_id), load)
+    resource = Resource(id=resource_id, data=data)
+    # In the metadata: a program may want to know, a model should not reason about it.
+    return ToolResult(structured_content=resource, meta={"from_cache": from_cache})

@@ -1,0 +1,27 @@
+"""Call the API through pooled connections."""
+
+from typing import Annotated
+
+from fastmcp.tools import tool
+from pydantic import Field
+
+from ..upstream import Api, ApiAnswer
+
+
+@tool(
+    title="Request the API",
+    annotations={
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": True,
+    },
+)
+async def api_request(
+    endpoint: Annotated[
+        str, Field(description="Path below the API's base URL, such as users/1.", max_length=500)
+    ],
+    api: Api,
+) -> ApiAnswer:
+    """Get a path of the API. It is tried once."""
+    return await api.get(endpoint)

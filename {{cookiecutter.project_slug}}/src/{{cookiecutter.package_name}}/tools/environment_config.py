@@ -1,0 +1,15 @@
+"""The effective settings, for whoever wonders which of them are in force."""
+
+from typing import Any
+
+from fastmcp.resources import resource
+
+from ..patterns.environment_config import (
+    describe_settings,
+)
+
+
+@resource("config://settings", title="Settings", mime_type="application/json")
+async def config_settings() -> dict[str, Any]:
+    """Every setting by the name of its variable; secrets are not shown."""
+    return describe_settings()

@@ -1,0 +1,40 @@
+"""Search an example table; the database opens with the first call."""
+
+from typing import Annotated
+
+from fastmcp.tools import tool
+from pydantic import BaseModel, Field
+
+from ..patterns.lazy_initialization import (
+    User,
+    Users,
+)
+
+
+class UserPage(BaseModel):
+    users: list[User]
+    next_cursor: str = Field(description="The next page's `cursor`; empty on the last page.")
+
+
+@tool(
+    title="Search users",
+    annotations={
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": False,
+    },
+)
+async def database_operation(
+    users: Users,
+    query: Annotated[
+        str, Field(description="Text that the name contains; empty for all users.", max_length=200)
+    ] = "",
+    limit: Annotated[int, Field(description="Users per page.", ge=1, le=100)] = 20,
+    cursor: Annotated[
+        str, Field(description="The `next_cursor` of the page before.", max_length=200)
+    ] = "",
+) -> UserPage:
+    """Find users by name in the example database, a page at a time."""
+    found, next_cursor = await users.search(query, limit, cursor)
+    return UserPage(users=found, next_cursor=next_cursor)

@@ -1,0 +1,65 @@
+"""Process a list of texts side by side."""
+
+from typing import Annotated
+
+from fastmcp import Context
+from fastmcp.tools import tool
+from pydantic import BaseModel, Field
+
+from ..patterns.parallel_processing import (
+    ParallelProcessingSettings,
+    process_in_parallel,
+)
+from ..runtime.errors import ToolFailure
+
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class BatchItem(BaseModel):
+    index: int
+    ok: bool
+    words: int = 0
+    error: str = ""
+
+
+class BatchResult(BaseModel):
+    succeeded: int
+    failed: int
+    items: list[BatchItem]
+
+
+async def count_words(text: str) -> int:
+    """Stand for work that waits: a call to a service, say."""
+    if not text.strip():
+        raise ToolFailure("The item is blank.")
+    return len(text.split())
+
+
+@tool(
+    title="Process a batch",
+    annotations={
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": False,
+    },
+)
+async def batch_process(
+    items: Annotated[
+        list[Text], Field(description="The texts to process.", min_length=1, max_length=100)
+    ],
+    ctx: Context,
+) -> BatchResult:
+    """Count the words of many texts at once. A text that fails does not stop the others."""
+    outcomes = await process_in_parallel(
+        count_words,
+        items,
+        workers=ParallelProcessingSettings().parallel_workers,
+        report_progress=ctx.report_progress,
+    )
+    results = [
+        BatchItem(index=index, ok=not outcome.error, words=outcome.result or 0, error=outcome.error)
+        for index, outcome in enumerate(outcomes)
+    ]
+    succeeded = sum(item.ok for item in results)
+    return BatchResult(succeeded=succeeded, failed=len(results) - succeeded, items=results)

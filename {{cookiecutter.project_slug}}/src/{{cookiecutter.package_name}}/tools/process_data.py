@@ -1,0 +1,30 @@
+"""A tool without a pattern: plain input, typed output."""
+
+from typing import Annotated
+
+from fastmcp.tools import tool
+from pydantic import BaseModel, Field
+
+
+class TextStatistics(BaseModel):
+    words: int
+    lines: int
+    characters: int
+
+
+@tool(
+    title="Process data",
+    annotations={
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": False,
+    },
+)
+async def process_data(
+    text: Annotated[str, Field(description="The text to measure.", max_length=100_000)],
+) -> TextStatistics:
+    """Count the words, lines and characters of a text."""
+    return TextStatistics(
+        words=len(text.split()), lines=len(text.splitlines()), characters=len(text)
+    )

@@ -1,0 +1,32 @@
+"""Call the API, and again when it fails for a moment."""
+
+from functools import partial
+from typing import Annotated
+
+from fastmcp.tools import tool
+from pydantic import Field
+
+from ..patterns.retry import (
+    Retries,
+)
+from ..upstream import Api, ApiAnswer
+
+
+@tool(
+    title="Request the API with retries",
+    annotations={
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": True,
+    },
+)
+async def resilient_api_call(
+    endpoint: Annotated[
+        str, Field(description="Path below the API's base URL, such as users/1.", max_length=500)
+    ],
+    api: Api,
+    retries: Retries,
+) -> ApiAnswer:
+    """Get a path of the API, trying again while it fails for a moment."""
+    return await retries.run(partial(api.get, endpoint))

@@ -1,0 +1,272 @@
+"""The API that the tools call: a client for GET requests below one base URL.
+
+A path chosen by a model must not lead to another host, where it would carry the API's credential,
+nor out of the base path; and an upstream must not be able to fill the memory or to hold a call
+for ever.
+"""
+
+import json
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager{{ ", nullcontext" if cookiecutter.connection_pooling else "" }}
+from typing import Annotated, Any
+from urllib.parse import quote, unquote, urlsplit
+
+import anyio
+import httpx2 as httpx
+from fastmcp.dependencies import Shared
+from pydantic import BaseModel, Field, JsonValue, SecretStr
+
+from .example_api import EXAMPLE_API
+{% if cookiecutter.connection_pooling %}
+from .patterns.connection_pooling import (
+    ConnectionPoolingSettings,
+    connection_pool,
+)
+{% endif %}
+from .runtime.errors import ToolFailure
+from .runtime.readiness import readiness
+from .settings import Settings
+
+Connect = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+NOT_FOUND = 404
+TOO_MANY_REQUESTS = 429
+SERVER_ERROR = 500
+MAX_REDIRECTS = 5
+
+
+class UpstreamSettings(Settings):
+    # `example` is a small API inside this process.
+    api_base_url: str = ""
+    api_key: SecretStr = SecretStr("")
+    api_timeout_seconds: float = Field(10, gt=0, lt=60)
+    api_connect_timeout_seconds: float = Field(3, gt=0, lt=60)
+    api_max_response_bytes: int = Field(1024 * 1024, ge=1024)
+
+
+class UpstreamNotConfigured(ToolFailure):
+    """There is no API to call yet."""
+
+
+class EndpointRefused(ToolFailure):
+    """The path leads out of the API; nothing was sent there."""
+
+
+class UpstreamFailure(ToolFailure):
+    """The API did not give a usable answer."""
+
+
+class UpstreamNotFound(UpstreamFailure):
+    """The API does not know the path."""
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """The API took too long."""
+
+
+class UpstreamBusy(UpstreamFailure):
+    """The API asks for fewer requests."""
+
+
+class ApiAnswer(BaseModel):
+    """What the API answered."""
+
+    status: int
+    data: JsonValue
+
+
+class UpstreamApi:
+    """GET requests below `base`, each within `timeout` seconds and `max_bytes`, unpacked."""
+
+    def __init__(
+        self, base: httpx.URL, connect: Connect, *, timeout: float, max_bytes: int
+    ) -> None:
+        self._base = base
+        self._connect = connect
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+
+    async def get(self, endpoint: str) -> ApiAnswer:
+        """Return the API's answer to a GET of `endpoint`, a path relative to the base URL.
+
+        Raises:
+            EndpointRefused: `endpoint` is no such path, or the API redirects out of its base.
+            UpstreamFailure: there is no usable answer; a subclass says why.
+        """
+        url = resolve(self._base, endpoint)
+        try:
+            with anyio.fail_after(self._timeout):  # read timeouts alone never end a slow drip
+                async with self._connect() as client, client.stream("GET", url) as response:
+                    response.raise_for_status()
+                    body = await self._read(response)
+                    return ApiAnswer(status=response.status_code, data=json.loads(body or b"null"))
+        except httpx.HTTPStatusError as error:
+            raise _status_failure(error) from error
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise UpstreamTimeout(
+                f"The API did not answer within {self._timeout:g} seconds.", retryable=True
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise UpstreamFailure("The API did not answer with JSON.") from error
+        except httpx.TooManyRedirects as error:
+            raise UpstreamFailure("The API redirects in circles.") from error
+        except (httpx.HTTPError, zlib.error) as error:
+            raise UpstreamFailure("The connection to the API failed.", retryable=True) from error
+
+    async def get_resource(self, collection: str, resource_id: str) -> ApiAnswer:
+        """Return one resource; its id counts as one path segment, whatever it contains."""
+        return await self.get(f"{collection}/{quote(resource_id, safe='')}")
+
+    async def ping(self) -> None:
+        """Ask for the base URL; any answer but a server error will do.
+
+        Raises:
+            UpstreamFailure: there was none.
+        """
+        async with self._connect() as client:
+            response = await client.head(self._base)
+        if response.status_code >= SERVER_ERROR:
+            raise UpstreamFailure(f"The API answered {response.status_code}.")
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        """Read the body, decompressing no further than the limit."""
+        if response.is_stream_consumed:  # from memory, as httpx.MockTransport answers
+            return response.content
+        encoding = response.headers.get("content-encoding", "identity").lower()
+        if encoding not in ("identity", "gzip", "deflate"):
+            raise UpstreamFailure("The API compresses its answer in a way that was not asked for.")
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding != "identity" else None
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            room = self._max_bytes - len(body) + 1
+            body += unpack.decompress(chunk, room) if unpack else chunk
+            if len(body) > self._max_bytes:
+                raise UpstreamFailure(f"The API's answer is larger than {self._max_bytes} bytes.")
+        return bytes(body)
+
+
+def _status_failure(error: httpx.HTTPStatusError) -> UpstreamFailure:
+    status = error.response.status_code
+    if status == NOT_FOUND:
+        return UpstreamNotFound("The API knows nothing under this path.", status=status)
+    if status == TOO_MANY_REQUESTS:
+        after = error.response.headers.get("retry-after", "")
+        hint = f" It asks to wait: {after[:40]}." if after else ""
+        return UpstreamBusy(f"The API refuses more requests.{hint}", retryable=True, status=status)
+    return UpstreamFailure(
+        f"The API answered {status}.", retryable=status >= SERVER_ERROR, status=status
+    )
+
+
+def resolve(base: httpx.URL, endpoint: str) -> httpx.URL:
+    """Return the URL of `endpoint` below `base`.
+
+    Raises:
+        EndpointRefused: it is an absolute URL, or leaves the base path.
+    """
+    parts = urlsplit(endpoint.strip())
+    if parts.scheme or parts.netloc or "\\" in endpoint or not endpoint.isprintable():
+        raise _refusal()
+    url = base.join(endpoint.strip().lstrip("/"))
+    refuse_outside(base, url)
+    return url
+
+
+def refuse_outside(base: httpx.URL, url: httpx.URL) -> None:
+    """Raise `EndpointRefused` unless `url` has the origin of `base` and stays below its path."""
+    path = unquote(unquote(url.raw_path.decode("ascii").partition("?")[0]))
+    same_origin = (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
+    if (
+        not same_origin
+        or url.userinfo
+        or not path.startswith(base.path)
+        or "\\" in path
+        or ".." in path.split("/")
+    ):
+        raise _refusal()
+
+
+def _refusal() -> EndpointRefused:
+    return EndpointRefused("The endpoint must be a path below the API's base URL, such as users/1.")
+
+
+def base_url(settings: UpstreamSettings) -> httpx.URL:
+    """Return the base URL, ending in a slash.
+
+    Raises:
+        UpstreamNotConfigured: `API_BASE_URL` is not set, or is no plain HTTP URL.
+    """
+    if not settings.api_base_url:
+        raise UpstreamNotConfigured(
+            "API_BASE_URL is not set: set it to the URL of your API, or to `example`."
+        )
+    if settings.api_base_url == "example":
+        return httpx.URL("http://example.invalid/")
+    try:
+        url = httpx.URL(settings.api_base_url.rstrip("/") + "/")
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+        raise UpstreamNotConfigured(
+            "API_BASE_URL must be an http:// or https:// URL with no user, password or query."
+        )
+    return url
+
+
+async def check_configuration() -> None:
+    """Raise `UpstreamNotConfigured` while there is no API to call; opens nothing."""
+    base_url(UpstreamSettings())
+
+
+def client_options(settings: UpstreamSettings) -> dict[str, Any]:
+    """Return how every client is made, pooled or not."""
+    base = base_url(settings)
+
+    async def stay_below_base(request: httpx.Request) -> None:
+        refuse_outside(base, request.url)
+
+    key = settings.api_key.get_secret_value()
+    return {
+        "headers": {
+            # Formats that can be unpacked step by step, so that a small bomb is no large answer.
+            "Accept-Encoding": "gzip, deflate",
+            "Accept": "application/json",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+        },
+        "timeout": httpx.Timeout(
+            settings.api_timeout_seconds, connect=settings.api_connect_timeout_seconds
+        ),
+        "follow_redirects": True,
+        "max_redirects": MAX_REDIRECTS,
+        "event_hooks": {"request": [stay_below_base]},  # also before each redirect is followed
+        "transport": EXAMPLE_API if settings.api_base_url == "example" else None,
+    }
+
+
+@asynccontextmanager
+async def upstream_api() -> AsyncIterator[UpstreamApi]:
+    settings = UpstreamSettings()
+    options = client_options(settings)
+{% if cookiecutter.connection_pooling %}
+    async with connection_pool(ConnectionPoolingSettings(), **options) as client:
+        api = _api(settings, lambda: nullcontext(client))
+        with readiness.reporting("api", api.ping):
+            yield api
+{% else %}
+    api = _api(settings, lambda: httpx.AsyncClient(**options))
+    with readiness.reporting("api", api.ping):
+        yield api
+{% endif %}
+
+
+def _api(settings: UpstreamSettings, connect: Connect) -> UpstreamApi:
+    return UpstreamApi(
+        base_url(settings),
+        connect,
+        timeout=settings.api_timeout_seconds,
+        max_bytes=settings.api_max_response_bytes,
+    )
+
+
+Api = Annotated[UpstreamApi, Shared(upstream_api)]
