@@ -1,0 +1,93 @@
+"""The prompts, the linear design over them, and what each pattern owns: stated here, not read from the hooks."""
+
+import json
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parents[1]
+SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
+PACKAGE = "src/{{cookiecutter.package_name}}"
+
+PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool)]
+API_PATTERNS = ("connection_pooling", "retry", "caching")
+DATABASE_PATTERNS = ("lazy_initialization", "state_management")
+
+Combination = frozenset[str]
+
+NONE: Combination = frozenset()
+ALL: Combination = frozenset(PATTERNS)
+
+
+def linear_design() -> dict[str, Combination]:
+    """None, all, only each and all but each: every triple of settings in 2k + 2 projects."""
+    design = {"none": NONE, "all": ALL}
+    design |= {f"only-{name}": frozenset({name}) for name in PATTERNS}
+    return design | {f"all-but-{name}": ALL - {name} for name in PATTERNS}
+
+
+LINEAR = linear_design()
+
+# In the order in which the server lists them.
+TOOLS = {
+    "lazy_initialization": "database_operation",
+    "connection_pooling": "api_request",
+    "retry": "resilient_api_call",
+    "caching": "cached_fetch",
+    "structured_errors": "validated_operation",
+    "parallel_processing": "batch_process",
+    "state_management": "increment_counter",
+}
+RESOURCES = {"environment_config": "config://settings", "health_check": "health://status"}
+RUNTIME = "arguments caller command deadlines drain errors http lifespan logs readiness serving stdio".split()
+ALWAYS = {
+    ".gitignore",
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "server.py",
+    *(f"{PACKAGE}/{name}" for name in ("__init__.py", "__main__.py", "py.typed", "server.py", "settings.py")),
+    f"{PACKAGE}/runtime/__init__.py",
+    *(f"{PACKAGE}/runtime/{name}.py" for name in RUNTIME),
+    f"{PACKAGE}/tools/__init__.py",
+    f"{PACKAGE}/tools/process_data.py",
+    "tests/__init__.py",
+    "tests/conftest.py",
+    *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
+    *(f"tests/test_{name}.py" for name in ("readiness", "server", "settings")),
+    *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
+    *(f"tests/production/test_{name}.py" for name in ("imports", "signals", "transports")),
+}
+
+
+def expected_files(chosen: Combination, package_name: str) -> set[str]:
+    """Return the files of a project, as paths with forward slashes."""
+    files = set(ALWAYS)
+    patterns = chosen - {"self_contained"}
+    for name in patterns:
+        files.add(f"tests/test_{name}.py")
+        if name in TOOLS or name in RESOURCES:
+            files.add(f"{PACKAGE}/tools/{name}.py")
+        if "self_contained" not in chosen:
+            files |= {f"{PACKAGE}/patterns/__init__.py", f"{PACKAGE}/patterns/{name}.py"}
+    if "self_contained" in chosen:
+        files |= {f"{PACKAGE}/utils.py", "tests/test_self_contained.py"}
+    if "environment_config" in chosen:
+        files.add(f"{PACKAGE}/environment_config.toml")
+    if chosen & set(API_PATTERNS):
+        files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
+        files |= {"tests/upstream.py", "tests/test_upstream.py"}
+    if chosen & set(DATABASE_PATTERNS):
+        files |= {f"{PACKAGE}/database.py", "tests/test_database.py"}
+    return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
+
+
+def expected_tools(chosen: Combination) -> list[str]:
+    return ["process_data", *(tool for name, tool in TOOLS.items() if name in chosen)]
+
+
+def expected_resources(chosen: Combination) -> list[str]:
+    return [uri for name, uri in RESOURCES.items() if name in chosen]
+
+
+def answers(chosen: Combination) -> dict[str, bool]:
+    return {name: name in chosen for name in PATTERNS}

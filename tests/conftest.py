@@ -1,0 +1,51 @@
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_cookies.plugin import Cookies
+
+from .combinations import PROMPTS
+from .project import Project
+
+Bake = Callable[..., Project]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Cookiecutter leaves a temporary file behind for every hook it runs."""
+    previous = tempfile.tempdir
+    tempfile.tempdir = str(tmp_path_factory.mktemp("hooks"))
+    yield
+    tempfile.tempdir = previous
+
+
+def bake_with(cookies: Cookies, answers: dict[str, Any]) -> Project:
+    """Bake with the real Cookiecutter; a name that is no prompt is a mistake of the test."""
+    unknown = answers.keys() - PROMPTS.keys()
+    assert not unknown, f"no such prompts: {unknown}"
+    result = cookies.bake(extra_context=answers)
+    assert result.exception is None, result.exception
+    return Project(Path(result.project_path), result.context["package_name"])
+
+
+@pytest.fixture
+def bake(cookies: Cookies) -> Bake:
+    """Bake a project with the given answers; the others have their defaults."""
+
+    def baked(**answers: Any) -> Project:
+        return bake_with(cookies, answers)
+
+    return baked
+
+
+@pytest.fixture(scope="session")
+def bake_once(cookies_session: Cookies) -> Bake:
+    """Bake a project that several tests look at; none of them may change it."""
+
+    def baked(**answers: Any) -> Project:
+        return bake_with(cookies_session, answers)
+
+    return baked

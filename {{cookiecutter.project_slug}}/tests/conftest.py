@@ -1,0 +1,26 @@
+{% if cookiecutter.environment_config %}
+import os
+
+{% endif %}
+import pytest
+
+from {{ cookiecutter.package_name }}.settings import (
+    Settings,
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own settings: a test sees defaults, and what it sets itself."""
+    for settings in Settings.__subclasses__():
+        for field in settings.model_fields:
+            monkeypatch.delenv(field.upper(), raising=False)
+{% if cookiecutter.environment_config %}
+    monkeypatch.delenv("ENVIRONMENT", raising=False)
+    monkeypatch.setenv("ENV_FILE", os.devnull)
+{% endif %}

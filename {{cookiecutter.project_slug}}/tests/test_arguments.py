@@ -1,0 +1,53 @@
+"""Bad arguments are named, briefly, and nothing of the validator shows."""
+
+from typing import Annotated, Any
+
+from fastmcp import Client, FastMCP
+from fastmcp.tools import tool
+from pydantic import Field
+
+from {{ cookiecutter.package_name }}.runtime.arguments import (
+    ReadableArguments,
+)
+
+
+@tool
+async def order(
+    item: Annotated[str, Field(max_length=10)],
+    count: Annotated[int, Field(ge=1)],
+    tags: list[int] | None = None,
+) -> str:
+    return f"{count} {item} {tags}"
+
+
+async def failure(arguments: dict[str, Any]) -> str:
+    server = FastMCP("test", tools=[order], middleware=[ReadableArguments()])
+    async with Client(server) as client:
+        result = await client.call_tool("order", arguments, raise_on_error=False)
+    assert result.is_error
+    return str(result.content[0].text)
+
+
+async def test_every_bad_field_is_named_with_its_reason() -> None:
+    assert await failure({"count": 0, "colour": "red"}) == (
+        "Invalid arguments: item is required; count should be greater than or equal to 1;"
+        " colour is not a parameter of this tool."
+    )
+
+
+async def test_five_fields_are_enough() -> None:
+    text = await failure({"item": "tea", "count": 1, "tags": ["x"] * 50})
+    assert text.count("should be a valid integer") == 5
+    assert text.endswith("; and 45 more.")
+
+
+async def test_ten_thousand_unknown_keys_are_answered_in_under_two_kibibytes() -> None:
+    text = await failure({f"{'key' * 100}{number}": "value" for number in range(10_000)})
+    assert len(text.encode()) < 2048
+
+
+async def test_the_input_and_the_validator_do_not_show() -> None:
+    text = await failure({"item": "a-secret-canary", "count": "another-canary"})
+    assert "canary" not in text
+    assert "pydantic" not in text
+    assert "http" not in text

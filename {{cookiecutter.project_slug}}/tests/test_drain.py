@@ -1,0 +1,111 @@
+"""A signal waits for the calls in flight; uvicorn hears of it when they are answered."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from types import FrameType
+
+import pytest
+from sse_starlette.sse import AppStatus
+from starlette.types import Message, Receive, Scope, Send
+
+from {{ cookiecutter.package_name }}.runtime.drain import (
+    Drain,
+)
+from {{ cookiecutter.package_name }}.runtime.readiness import (
+    Readiness,
+)
+
+
+class App:
+    """An ASGI app whose POST requests take until `release` is set."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.finished: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await send({"type": "lifespan.startup.complete"})
+            return
+        try:
+            await self.release.wait()
+            self.finished.append("answered")
+        except asyncio.CancelledError:
+            self.finished.append("cancelled")
+
+
+async def receive() -> Message:
+    return {"type": "http.request"}
+
+
+async def send(_: Message) -> None:
+    """Take no notice."""
+
+
+@pytest.fixture
+def server_signals() -> Iterator[list[int]]:
+    """Stand for uvicorn, which has installed its handlers before the app starts."""
+    heard: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield heard
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        AppStatus.should_exit = False
+
+
+@asynccontextmanager
+async def call_in_flight(drain: Drain) -> AsyncIterator[asyncio.Task[None]]:
+    await drain({"type": "lifespan"}, receive, send)
+    call = asyncio.create_task(drain({"type": "http", "method": "POST"}, receive, send))
+    await asyncio.sleep(0)
+    yield call
+    await asyncio.gather(call, return_exceptions=True)
+
+
+async def heard_within_a_moment(server_signals: list[int]) -> bool:
+    for _ in range(100):
+        if server_signals:
+            return True
+        await asyncio.sleep(0.005)
+    return False
+
+
+async def test_the_server_hears_of_a_signal_when_the_last_call_is_answered(
+    server_signals: list[int],
+) -> None:
+    app, readiness = App(), Readiness()
+    async with call_in_flight(Drain(app, 10, readiness)):
+        signal.raise_signal(signal.SIGTERM)
+        assert readiness.draining
+        await asyncio.sleep(0.02)
+        assert server_signals == []
+        app.release.set()
+        assert await heard_within_a_moment(server_signals)
+    assert server_signals == [signal.SIGTERM]
+    assert app.finished == ["answered"]
+
+
+async def test_what_still_runs_after_the_grace_period_is_cancelled(
+    server_signals: list[int],
+) -> None:
+    app = App()
+    async with call_in_flight(Drain(app, 0.01, Readiness())):
+        signal.raise_signal(signal.SIGINT)
+        assert await heard_within_a_moment(server_signals)
+    assert app.finished == ["cancelled"]
+
+
+async def test_an_idle_process_leaves_at_once(server_signals: list[int]) -> None:
+    drain = Drain(App(), 10, Readiness())
+    await drain({"type": "lifespan"}, receive, send)
+    signal.raise_signal(signal.SIGTERM)
+    assert await heard_within_a_moment(server_signals)

@@ -1,0 +1,55 @@
+"""The server becomes ready, and calls do not list tools behind its back."""
+
+from typing import Any
+
+import pytest
+from fastmcp import FastMCP
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from fastmcp.utilities.tests import asgi_server
+
+from {{ cookiecutter.package_name }}.runtime.lifespan import (
+    runtime,
+)
+from {{ cookiecutter.package_name }}.runtime.readiness import (
+    readiness,
+)
+from {{ cookiecutter.package_name }}.tools.process_data import (
+    process_data,
+)
+
+
+class Listings(Middleware):
+    """Counts the listings of tools that pass."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def on_list_tools(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        self.count += 1
+        return await call_next(context)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_five_calls_list_the_tools_only_when_the_client_asks(mode: str) -> None:
+    listings = Listings()
+    server = FastMCP("test", tools=[process_data], lifespan=runtime, middleware=[listings])
+    async with (
+        asgi_server(server, stateless_http=True) as http,
+        http.client(mode=mode) as client,
+    ):
+        await client.list_tools()
+        asked = listings.count
+        for _ in range(5):
+            await client.call_tool("process_data", {"text": "tea for two"})
+    assert listings.count == asked
+
+
+async def test_the_process_is_ready_while_the_server_runs() -> None:
+    server = FastMCP("test", tools=[process_data], lifespan=runtime)
+    before = (await readiness.report()).status
+    async with asgi_server(server):
+        during = (await readiness.report()).status
+    after = (await readiness.report()).status
+    assert (before, during, after) == ("starting", "ready", "starting")

@@ -1,0 +1,103 @@
+"""Readiness asks what is open, side by side, within a time, and not more often than it must."""
+
+import anyio
+import pytest
+
+from {{ cookiecutter.package_name }}.runtime.errors import (
+    ToolFailure,
+)
+from {{ cookiecutter.package_name }}.runtime.readiness import (
+    Readiness,
+)
+
+
+async def passing() -> None:
+    """A check that passes."""
+
+
+async def test_a_process_that_serves_and_has_no_failing_check_is_ready() -> None:
+    readiness = Readiness()
+    assert (await readiness.report()).status == "starting"
+    with readiness.serving(), readiness.reporting("database", passing):
+        report = await readiness.report()
+    assert (report.status, report.checks) == ("ready", {"database": "ok"})
+
+
+async def test_a_failing_check_is_told_by_its_type_or_in_the_servers_own_words() -> None:
+    async def crash() -> None:
+        raise OSError("/secret/path")
+
+    async def refuse() -> None:
+        raise ToolFailure("API_BASE_URL is not set.")
+
+    readiness = Readiness()
+    readiness.register("disk", crash)
+    readiness.register("api", refuse)
+    with readiness.serving():
+        report = await readiness.report()
+    assert report.status == "unready"
+    assert report.checks == {"api": "API_BASE_URL is not set.", "disk": "OSError"}
+
+
+async def test_checks_run_side_by_side() -> None:
+    meeting = {"first": anyio.Event(), "second": anyio.Event()}
+
+    async def first() -> None:
+        meeting["first"].set()
+        await meeting["second"].wait()
+
+    async def second() -> None:
+        meeting["second"].set()
+        await meeting["first"].wait()
+
+    readiness = Readiness()
+    readiness.register("first", first)
+    readiness.register("second", second)
+    with readiness.serving():
+        assert (await readiness.report()).status == "ready"
+
+
+async def test_a_check_that_hangs_fails_after_its_timeout() -> None:
+    readiness = Readiness(timeout=0.01)
+    readiness.register("slow", anyio.sleep_forever)
+    with readiness.serving():
+        assert (await readiness.report()).checks == {"slow": "TimeoutError"}
+
+
+async def test_the_answer_is_kept_for_a_second() -> None:
+    now = 0.0
+    runs = 0
+
+    async def count() -> None:
+        nonlocal runs
+        runs += 1
+
+    readiness = Readiness(clock=lambda: now)
+    readiness.register("counted", count)
+    with readiness.serving():
+        async with anyio.create_task_group() as probes:
+            for _ in range(20):
+                probes.start_soon(readiness.report)
+        assert runs == 1
+        now = 1.0
+        await readiness.report()
+        assert runs == 2
+
+
+@pytest.mark.parametrize("open_check", [True, False])
+async def test_draining_shows_at_once(open_check: bool) -> None:
+    readiness = Readiness()
+    with readiness.serving():
+        if open_check:
+            readiness.register("database", passing)
+        await readiness.report()
+        readiness.drain()
+        assert (await readiness.report()).status == "draining"
+
+
+async def test_a_resource_that_is_closed_is_not_asked() -> None:
+    readiness = Readiness()
+    with readiness.serving():
+        with readiness.reporting("database", passing):
+            pass
+        assert (await readiness.report()).checks == {}

@@ -1,0 +1,193 @@
+{% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
+"""The server as a whole: what it offers, and that every tool answers in both protocol eras."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastmcp import Client
+from fastmcp.tools import Tool
+from fastmcp.utilities.tests import asgi_server
+from pydantic import SecretStr
+
+from {{ cookiecutter.package_name }} import (
+    __version__,
+)
+from {{ cookiecutter.package_name }}.runtime.serving import (
+    ServingSettings,
+)
+from {{ cookiecutter.package_name }}.server import (
+    mcp,
+)
+from {{ cookiecutter.package_name }}.settings import (
+    Settings,
+)
+
+PROJECT = Path(__file__).parents[1]
+ERAS = ["auto", "legacy"]
+HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"}
+
+# A call of every tool that must succeed.
+CALLS: dict[str, dict[str, Any]] = {
+    "process_data": {"text": "tea for two"},
+{% if cookiecutter.lazy_initialization %}
+    "database_operation": {"query": "a", "limit": 2},
+{% endif %}
+{% if cookiecutter.connection_pooling %}
+    "api_request": {"endpoint": "users/1"},
+{% endif %}
+{% if cookiecutter.retry %}
+    "resilient_api_call": {"endpoint": "users"},
+{% endif %}
+{% if cookiecutter.caching %}
+    "cached_fetch": {"resource_id": "a/b"},
+{% endif %}
+{% if cookiecutter.structured_errors %}
+    "validated_operation": {"data": "[1, 2]"},
+{% endif %}
+{% if cookiecutter.parallel_processing %}
+    "batch_process": {"items": ["tea for two", "two for tea"]},
+{% endif %}
+{% if cookiecutter.state_management %}
+    "increment_counter": {"name": "cups"},
+{% endif %}
+}
+{% if cookiecutter.environment_config or cookiecutter.health_check %}
+RESOURCES = [
+{% if cookiecutter.environment_config %}
+    "config://settings",
+{% endif %}
+{% if cookiecutter.health_check %}
+    "health://status",
+{% endif %}
+]
+{% else %}
+RESOURCES: list[str] = []
+{% endif %}
+{% if cookiecutter.environment_config %}
+# Variables that no settings class has: they say where the others are.
+SOURCES = {"ENVIRONMENT": "development", "ENV_FILE": "", "SECRETS_DIR": "/run/secrets"}
+{% else %}
+SOURCES: dict[str, str] = {}
+{% endif %}
+{% if uses_api or cookiecutter.lazy_initialization %}
+
+
+@pytest.fixture(autouse=True)
+def _self_sufficient(monkeypatch: pytest.MonkeyPatch{{ ", tmp_path: Path" if cookiecutter.lazy_initialization else "" }}) -> None:
+{% if uses_api %}
+    monkeypatch.setenv("API_BASE_URL", "example")
+{% endif %}
+{% if cookiecutter.lazy_initialization %}
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'users.db'}")
+{% endif %}
+{% endif %}
+
+
+def schemas(node: Any) -> Iterator[dict[str, Any]]:
+    """Return a JSON schema and every schema inside it."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from schemas(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from schemas(value)
+
+
+async def listed_tools() -> list[Tool]:
+    return list(await mcp.list_tools())
+
+
+async def test_the_server_offers_exactly_these_tools_and_resources() -> None:
+    assert [tool.name for tool in await listed_tools()] == list(CALLS)
+    assert [str(resource.uri) for resource in await mcp.list_resources()] == RESOURCES
+
+
+async def test_every_tool_is_described_for_a_model_and_for_a_person() -> None:
+    for tool in await listed_tools():
+        assert tool.title
+        assert tool.description
+        assert len(re.findall(r"[.!?](?:\s|$)", tool.description)) <= 3
+        assert tool.output_schema is not None
+        assert tool.annotations is not None
+        assert tool.annotations.model_dump(exclude_none=True).keys() >= HINTS
+        for parameter in tool.parameters["properties"].values():
+            assert parameter["description"]
+
+
+async def test_every_input_schema_is_one_that_all_clients_understand() -> None:
+    for tool in await listed_tools():
+        for schema in schemas(tool.parameters):
+            assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}
+            assert not isinstance(schema.get("type"), list)
+
+
+async def test_every_input_is_bounded() -> None:
+    bounds = {"string": "maxLength", "integer": "maximum", "array": "maxItems"}
+    for tool in await listed_tools():
+        for schema in schemas(tool.parameters):
+            kind = schema.get("type")
+            assert kind not in bounds or bounds[kind] in schema
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_every_tool_and_resource_answers(era: str) -> None:
+    async with (
+        asgi_server(mcp, stateless_http=True) as http,
+        http.client(mode=era) as client,
+    ):
+        for tool, arguments in CALLS.items():
+            result = await client.call_tool(tool, arguments)
+            assert result.structured_content, tool
+        for uri in RESOURCES:
+            assert (await client.read_resource(uri))[0].mime_type == "application/json"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_bad_call_is_answered_legibly_and_briefly(era: str) -> None:
+    async with (
+        asgi_server(mcp, stateless_http=True) as http,
+        http.client(mode=era) as client,
+    ):
+        for tool in CALLS:
+            arguments = {f"unknown_{number}": "canary" * 100 for number in range(500)}
+            result = await client.call_tool(tool, arguments, raise_on_error=False)
+            assert result.is_error
+            text = result.content[0].text
+            assert "unknown_" in text
+            assert "canary" not in text
+            assert len(text.encode()) < 2048
+
+
+async def test_the_answer_of_a_tool_has_the_form_it_promises() -> None:
+    async with Client(mcp) as client:
+        result = await client.call_tool("process_data", {"text": "tea\nfor two"})
+    assert result.structured_content == {"words": 3, "lines": 2, "characters": 11}
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {__version__, mcp.version} == {project["version"]}
+
+
+def test_the_readme_lists_every_variable_with_its_default() -> None:
+    def shown(default: Any) -> str:
+        value = default.get_secret_value() if isinstance(default, SecretStr) else default
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) else str(value or "")
+
+    variables = dict(SOURCES)
+    every: set[type[Settings]] = {ServingSettings, *Settings.__subclasses__()}
+    for settings in every:
+        if settings.__module__.startswith("{{ cookiecutter.package_name }}."):
+            for name, field in settings.model_fields.items():
+                variables[name.upper()] = shown(field.default)
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`|\(empty\)) \|", readme, flags=re.MULTILINE)
+    assert dict(rows) == variables
+    assert len(rows) == len(variables)
