@@ -38,7 +38,20 @@ TOOLS = {
     "state_management": "increment_counter",
 }
 RESOURCES = {"environment_config": "config://settings", "health_check": "health://status"}
-RUNTIME = "arguments caller command deadlines drain errors http lifespan logs readiness serving stdio".split()
+RUNTIME = [
+    "arguments",
+    "caller",
+    "command",
+    "deadlines",
+    "drain",
+    "errors",
+    "http",
+    "lifespan",
+    "logs",
+    "readiness",
+    "serving",
+    "stdio",
+]
 ALWAYS = {
     ".gitignore",
     "LICENSE",

@@ -1,4 +1,3 @@
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from pytest_cookies.plugin import Cookies
 
 from .combinations import PROMPTS
 from .project import Project
+from .user import User
 
 Bake = Callable[..., Project]
 
@@ -49,3 +49,16 @@ def bake_once(cookies_session: Cookies) -> Bake:
         return bake_with(cookies_session, answers)
 
     return baked
+
+
+@pytest.fixture(scope="session")
+def user(tmp_path_factory: pytest.TempPathFactory) -> User:
+    return User(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def published(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with the template in its one commit; no test may change it."""
+    folder = tmp_path_factory.mktemp("published")
+    user.publish_template(folder)
+    return folder

@@ -23,7 +23,7 @@ def module_name(path: Path) -> str:
 
 
 def mutated_state(source: str) -> list[str]:
-    """Return the module-level containers that functions change, and the names they declare global."""
+    """Return the module-level containers that functions change, and their `global` names."""
     tree = ast.parse(source)
     containers = {
         target.id
@@ -43,8 +43,10 @@ def mutated_state(source: str) -> list[str]:
 
 
 def is_container(value: ast.expr | None) -> bool:
-    made = isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
-    return isinstance(value, CONTAINERS) or (made and value.func.id in MAKERS)  # type: ignore[union-attr]
+    match value:
+        case ast.Call(func=ast.Name(id=maker)):
+            return maker in MAKERS
+    return isinstance(value, CONTAINERS)
 
 
 def changed_names(node: ast.AST, containers: set[str]) -> list[str]:

@@ -27,6 +27,7 @@ from {{ cookiecutter.package_name }}.settings import (
 )
 
 PROJECT = Path(__file__).parents[1]
+PACKAGE = "{{ cookiecutter.package_name }}"
 ERAS = ["auto", "legacy"]
 HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"}
 
@@ -184,7 +185,7 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
     variables = dict(SOURCES)
     every: set[type[Settings]] = {ServingSettings, *Settings.__subclasses__()}
     for settings in every:
-        if settings.__module__.startswith("{{ cookiecutter.package_name }}."):
+        if settings.__module__.startswith(f"{PACKAGE}."):
             for name, field in settings.model_fields.items():
                 variables[name.upper()] = shown(field.default)
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -89,15 +89,15 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         parsed = make_url(url)
         kind = {"postgres": "postgresql"}.get(parsed.drivername, parsed.drivername).split("+")[0]
         parsed = parsed.set(drivername=DRIVERS[kind])
-    except (ArgumentError, KeyError):
+    except (ArgumentError, KeyError, ValueError):  # ValueError: the port is no number
         raise DatabaseUnavailable(
-            "The database URL must begin with sqlite:/// or postgresql://."
+            "The database URL must be sqlite:///file or postgresql://user:password@host/name."
         ) from None
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 10}
     if kind == "sqlite":
         options = {"connect_args": {"timeout": BUSY_SECONDS}}
         if parsed.database not in (None, "", ":memory:"):
-            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+            _create_folder(Path(str(parsed.database)).parent)
     try:
         engine = create_async_engine(parsed, **options)
     except ModuleNotFoundError as error:
@@ -118,6 +118,13 @@ def default_database_url(name: str) -> str:
     """Return an SQLite URL in the user's data folder: a client may start the server in `/`."""
     application = str(__package__)
     return f"sqlite:///{platformdirs.user_data_path(application, appauthor=False) / name}"
+
+
+def _create_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseUnavailable("The folder of the database cannot be created.") from error
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

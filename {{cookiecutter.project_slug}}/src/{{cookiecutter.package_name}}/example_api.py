@@ -4,6 +4,8 @@ To remove it, delete this file and, in upstream.py, the import and the line that
 `EXAMPLE_API`.
 """
 
+from urllib.parse import unquote
+
 import httpx2 as httpx
 
 USERS = {"1": "Ada", "2": "Grace", "3": "Radia"}
@@ -11,7 +13,8 @@ USERS = {"1": "Ada", "2": "Grace", "3": "Radia"}
 
 def answer(request: httpx.Request) -> httpx.Response:
     """Answer `users`, `users/1` and `resources/<any id>`."""
-    match request.url.path.strip("/").split("/"):
+    path = request.url.raw_path.decode("ascii").partition("?")[0]
+    match [unquote(segment) for segment in path.strip("/").split("/")]:
         case [""]:
             return httpx.Response(200, json={"name": "example API"})
         case ["users"]:

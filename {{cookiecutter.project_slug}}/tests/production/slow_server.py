@@ -1,4 +1,4 @@
-"""The server, with one more tool that takes its time; with prints where a careless line may stand."""
+"""The server, with a tool that takes its time, and with output where none should be."""
 
 import sys
 from functools import cache

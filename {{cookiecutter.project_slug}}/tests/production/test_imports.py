@@ -14,7 +14,8 @@ PROBE = """
 import importlib, json, sys
 import fastmcp.server.server, uvicorn
 package, *names = json.loads(sys.argv[1])
-refused = ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "sqlite3.connect")
+refused = {"socket.connect", "socket.bind", "socket.getaddrinfo"}
+refused |= {"subprocess.Popen", "sqlite3.connect"}
 def audit(event, arguments):
     if event in refused:
         raise SystemExit(f"{event} at import")

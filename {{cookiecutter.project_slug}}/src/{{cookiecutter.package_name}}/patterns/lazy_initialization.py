@@ -20,6 +20,7 @@ from ..runtime.errors import ToolFailure
 from ..runtime.readiness import readiness
 from ..settings import Settings
 
+LARGEST_ID = 2**31 - 1  # of PostgreSQL's INTEGER
 EXAMPLE_NAMES = ("Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Ken", "Radia")
 
 
@@ -91,7 +92,7 @@ def _decode(cursor: str) -> int:
         return 0
     try:
         label, _, number = base64.urlsafe_b64decode(cursor).decode().partition(":")
-        if label == "after" and len(number) < len(str(2**31)):
+        if label == "after" and number.isdecimal() and int(number) <= LARGEST_ID:
             return int(number)
     except (binascii.Error, ValueError):
         pass

@@ -141,7 +141,7 @@ def retry_after_seconds(error: BaseException | None) -> float:
     value = error.response.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     return 0
 

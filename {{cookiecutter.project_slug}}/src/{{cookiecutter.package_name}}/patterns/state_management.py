@@ -38,11 +38,13 @@ class StateManagementSettings(Settings):
 
     @model_validator(mode="after")
     def _workers_share_state(self) -> Self:
-        if not self.state_url.startswith((MEMORY, "sqlite:")):
+        file = self.state_url.removeprefix("sqlite:///")
+        if self.state_url != MEMORY and file in (self.state_url, "", ":memory:"):
             raise ValueError("STATE_URL: must be memory:// or sqlite:///file")
         if self.workers > 1 and self.state_url == MEMORY:
             raise ValueError(
-                "STATE_URL: memory:// is not shared by several workers; set sqlite:///file, or WORKERS=1"
+                "STATE_URL: memory:// is not shared by several workers;"
+                " set sqlite:///file, or WORKERS=1"
             )
         return self
 

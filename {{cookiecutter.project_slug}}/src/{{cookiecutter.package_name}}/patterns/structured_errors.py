@@ -16,6 +16,7 @@ from fastmcp.exceptions import FastMCPError, NotFoundError, ToolError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import ToolResult
 from pydantic import BaseModel, JsonValue
+from pydantic_core import to_jsonable_python
 
 from ..runtime.errors import ToolFailure
 
@@ -78,9 +79,9 @@ class StructuredErrors(Middleware):
                 code=self._code(error),
                 message=str(error),
                 retryable=error.retryable,
-                details=error.details,
+                details=to_jsonable_python(error.details, fallback=str),
             )
-        if isinstance(error, ToolError) and error.__cause__ is None:
+        if isinstance(error, ToolError) and not _wraps_unknown(error):
             return ErrorInfo(code=ErrorCode.UNKNOWN, message=str(error))
         return self._masked(error)
 
@@ -100,3 +101,8 @@ class StructuredErrors(Middleware):
             message=f"An unexpected error occurred; the server's log knows it as {error_id}.",
             details={"error_id": error_id},
         )
+
+
+def _wraps_unknown(error: ToolError) -> bool:
+    """Recognise what FastMCP makes of an exception that no tool meant for the client."""
+    return error.__cause__ is not None and str(error).startswith("Error calling tool ")

@@ -9,44 +9,56 @@ line is written.
 import logging
 import re
 import time
+from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from pythonjsonlogger.defaults import unknown_default
 from pythonjsonlogger.json import JsonFormatter
 
 from ..runtime.caller import caller_name
 
 call_log = logging.getLogger(__name__)
 
-SECRET_NAME = r"[\w.-]*(?:authorization|api[-_]?key|token|password|passwd|secret)[\w.-]*"  # noqa: S105
+# Every expression takes time in proportion to the text: a log line may hold anybody's input.
+SECRET_NAME = r"(?:authorization|api[-_]?key|token|password|passwd|secret)"  # noqa: S105
 SECRET_KEY = re.compile(SECRET_NAME, re.IGNORECASE)
-# name=value, name: value, "name": "value", also with the word Bearer or Basic before the value
+# name=value, name: value, "name": "value", \"name\": \"value\"; a quoted value ends with its quote
 SECRET_PAIR = re.compile(
-    rf"({SECRET_NAME}['\"]?\s*[:=]\s*['\"]?(?:(?:bearer|basic)\s+)?)[^\s'\",;&]+", re.IGNORECASE
+    rf"({SECRET_NAME}"
+    r"[\w.-]{0,40}\\*['\"]?\s*[:=]\s*)"
+    r"(?:b?(\\*['\"]).*?(?:\2|\Z)|(?:(?:bearer|basic|token)\s+)?[^\s'\",;&]+)",
+    re.IGNORECASE | re.DOTALL,
 )
 # scheme://user:password@host
-URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(@)", re.IGNORECASE)
+URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(@)")
 BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 REDACTED = "[redacted]"
+# Deeper values are written as one text, which also ends a structure that contains itself.
+MAX_LOGGED_DEPTH = 8
 
 
-def redact(value: Any, name: str = "") -> Any:
-    """Return `value` without what looks like a secret, by its name or by its form."""
-    if SECRET_KEY.fullmatch(name):
+def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
+    """Return `value` in JSON types, without what looks like a secret by its name or its form."""
+    if SECRET_KEY.search(name):
         return REDACTED
-    if isinstance(value, str):
-        for pattern, replacement in (
-            (SECRET_PAIR, rf"\1{REDACTED}"),
-            (URL_PASSWORD, rf"\1{REDACTED}\2"),
-            (BEARER, rf"\1{REDACTED}"),
-        ):
-            value = pattern.sub(replacement, value)
+    if isinstance(value, dict) and depth:
+        return {str(key): redact(item, str(key), depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth:
+        return [redact(item, depth=depth - 1) for item in value]
+    if value is None or isinstance(value, int | datetime):
         return value
-    if isinstance(value, dict):
-        return {key: redact(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact(item) for item in value]
-    return value
+    if isinstance(value, float) and isfinite(value):
+        return value
+    text = value if isinstance(value, str) else unknown_default(value)
+    for pattern, replacement in (
+        (SECRET_PAIR, rf"\1\2{REDACTED}\2"),
+        (URL_PASSWORD, rf"\1{REDACTED}\2"),
+        (BEARER, rf"\1{REDACTED}"),
+    ):
+        text = pattern.sub(replacement, text)
+    return text
 
 
 class JsonLines(JsonFormatter):

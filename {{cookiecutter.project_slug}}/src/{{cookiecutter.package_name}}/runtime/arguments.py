@@ -10,7 +10,6 @@ from typing import Any
 from fastmcp.exceptions import ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from pydantic import ValidationError as PydanticValidationError
-from pydantic_core import ErrorDetails
 
 from .errors import ToolFailure
 
@@ -47,26 +46,22 @@ class ReadableArguments(Middleware):
 
 def describe(error: PydanticValidationError) -> InvalidArguments:
     """Turn pydantic's report into one sentence and a list of `{field, reason}`."""
+    report = error.errors(include_url=False, include_context=False, include_input=False)
     problems = [
-        {"field": _field(problem), "reason": _reason(problem)}
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)[
-            :MAX_PROBLEMS
-        ]
+        {"field": _field(problem["loc"]), "reason": _reason(problem["type"], problem["msg"])}
+        for problem in report[:MAX_PROBLEMS]
     ]
     text = "; ".join(f"{problem['field']} {problem['reason']}" for problem in problems)
-    hidden = error.error_count() - len(problems)
+    hidden = len(report) - len(problems)
     more = f"; and {hidden} more" if hidden else ""
     return InvalidArguments(f"Invalid arguments: {text}{more}.", fields=problems)
 
 
-def _field(problem: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in problem["loc"]) or "arguments"
+def _field(location: tuple[int | str, ...]) -> str:
+    path = ".".join(str(part) for part in location) or "arguments"
     return path if len(path) <= MAX_FIELD_LENGTH else f"{path[:MAX_FIELD_LENGTH]}..."
 
 
-def _reason(problem: ErrorDetails) -> str:
-    reason = REASONS.get(problem["type"])
-    if reason is None:
-        reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        reason = reason[:1].lower() + reason[1:]
-    return reason[:MAX_REASON_LENGTH]
+def _reason(kind: str, message: str) -> str:
+    reason = message.removeprefix("Value error, ").removeprefix("Input ")
+    return REASONS.get(kind, reason[:1].lower() + reason[1:])[:MAX_REASON_LENGTH]

@@ -23,11 +23,12 @@ def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> None:
     """
     parse_flags(program)
     try:
+        check_settings()
         settings = ServingSettings()
         if settings.transport == "stdio":
             reserve_stdout()
         server = load()
-        check_settings()
+        check_settings()  # again: the server has brought its own
         if settings.transport == "stdio":
             serve_stdio(server)
         else:

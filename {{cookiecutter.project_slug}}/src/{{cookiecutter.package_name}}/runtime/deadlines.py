@@ -4,6 +4,7 @@ Clients give up after about 60 seconds and then cannot tell why, so the server a
 that.
 """
 
+from functools import cached_property
 from typing import Any
 
 import anyio
@@ -31,21 +32,24 @@ class Deadlines(Middleware):
     """
 
     def __init__(self, seconds: float | None = None) -> None:
-        self._seconds = seconds
+        self._chosen = seconds
+
+    @cached_property
+    def _seconds(self) -> float:
+        return self._chosen or DeadlineSettings().tool_deadline_seconds
 
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
-        seconds = self._seconds or DeadlineSettings().tool_deadline_seconds
         try:
-            with anyio.move_on_after(seconds) as scope:
+            with anyio.move_on_after(self._seconds) as scope:
                 result = await call_next(context)
         except ToolError as error:
             if _is_tool_timeout(error):
                 raise _exceeded(context.message.name) from error
             raise
         if scope.cancelled_caught or anyio.current_time() >= scope.deadline:
-            raise _exceeded(context.message.name, f" within {seconds:g} seconds")
+            raise _exceeded(context.message.name, f" within {self._seconds:g} seconds")
         return result
 
 

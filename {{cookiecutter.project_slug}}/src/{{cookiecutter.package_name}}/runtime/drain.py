@@ -69,7 +69,7 @@ class Drain:
         """Stand before the handlers that uvicorn has installed by now."""
         if threading.current_thread() is not threading.main_thread():
             return
-        AppStatus.disable_automatic_graceful_drain()
+        AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
         loop = asyncio.get_running_loop()
 
         def handle(number: int, _frame: FrameType | None) -> None:

@@ -6,6 +6,10 @@ drained by each worker.
 """
 
 import ipaddress
+import multiprocessing
+import os
+import signal
+import threading
 import time
 from typing import Any
 
@@ -26,6 +30,7 @@ CLOSE_SECONDS = 1
 def create_app(mcp: FastMCP[Any]) -> ASGIApp:
     """Create what one worker serves."""
     settings = ServingSettings()
+    end_with_supervisor()
     app = mcp.http_app(
         path=PATH,
         stateless_http=True,
@@ -64,6 +69,19 @@ def serve_http(mcp: FastMCP[Any], app: str) -> None:
         uvicorn.Server(config).run()
     else:
         Workers(config, sockets=[config.bind_socket()]).run()
+
+
+def end_with_supervisor() -> None:
+    """Leave when the supervisor is killed: a worker left behind would keep the port."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class Workers(Multiprocess):

@@ -40,9 +40,11 @@ async def validated_operation(
             line=error.lineno,
             column=error.colno,
         ) from error
-    except RecursionError as error:
+    except (RecursionError, ValueError) as error:
         raise CodedError(
-            ErrorCode.VALIDATION_ERROR, "data is nested too deeply.", field="data"
+            ErrorCode.VALIDATION_ERROR,
+            "data is nested too deeply, or a number in it is too long.",
+            field="data",
         ) from error
     if not isinstance(value, dict | list):
         raise CodedError(

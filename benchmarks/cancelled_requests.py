@@ -1,0 +1,68 @@
+"""Does a connection pool survive requests that are cancelled, as MCP clients do all the time?
+
+For each client library: a pool of 5 connections, 150 requests cancelled at random moments, then 5 ordinary ones.
+A pool is dead when all of these fail.
+
+    uv run python -m benchmarks.cancelled_requests
+"""
+
+import random
+from types import ModuleType
+
+import anyio
+import httpx
+import httpx2
+
+TRIALS = 25
+POOL = 5
+CANCELLED = 150
+AFTERWARDS = 5
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def answer(stream: anyio.abc.SocketStream) -> None:
+    """Answer every request of a connection, after a moment."""
+    async with stream:
+        try:
+            while await stream.receive():
+                await anyio.sleep(0.005)
+                await stream.send(ANSWER)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+
+
+async def pool_is_dead(library: ModuleType, url: str, chance: random.Random) -> bool:
+    """Cancel many requests; tell whether none of a few later ones is answered."""
+    limits = library.Limits(max_connections=POOL)
+    async with library.AsyncClient(limits=limits, timeout=library.Timeout(2, pool=0.5)) as client:
+
+        async def get_and_leave() -> None:
+            with anyio.move_on_after(chance.uniform(0, 0.02)):
+                await client.get(url)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(CANCELLED):
+                tasks.start_soon(get_and_leave)
+        for _ in range(AFTERWARDS):
+            try:
+                await client.get(url)
+            except library.HTTPError:
+                continue
+            return False
+    return True
+
+
+async def main() -> None:
+    async with anyio.create_task_group() as tasks:
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        tasks.start_soon(listener.serve, answer)
+        for library in (httpx, httpx2):
+            chance = random.Random(1)
+            dead = [await pool_is_dead(library, f"http://127.0.0.1:{port}/", chance) for _ in range(TRIALS)]
+            print(f"{library.__name__} {library.__version__}: {sum(dead)} of {TRIALS} pools dead")
+        tasks.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    anyio.run(main)

@@ -1,0 +1,28 @@
+"""How long does the import of the generated server take, against `from fastmcp import FastMCP`?
+
+    uv run python -m benchmarks.startup
+"""
+
+import sys
+
+from .generated import generated_server
+from .measure import compare, cpu_seconds, report
+
+ROUNDS = 15
+BAR = 1.15
+
+
+def main() -> None:
+    with generated_server() as source:
+
+        def run(statement: str) -> float:
+            return cpu_seconds([sys.executable, "-c", statement], PYTHONPATH=str(source))
+
+        result = compare(
+            lambda: run("import benchmarked.server"), lambda: run("from fastmcp import FastMCP"), ROUNDS
+        )
+    report("import, CPU", "s", result, BAR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A project declares what it imports, no less and no more, each with an upper bound.
+
+All combinations are tested in one environment, where a missing dependency would not be missed.
+"""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from .combinations import LINEAR, answers
+from .conftest import Bake
+from .project import Project
+
+# Needed without being imported: a database driver, and tools of the command line.
+NOT_IMPORTED = {"aiosqlite", "asyncpg", "mypy", "ruff", "types-psutil"}
+distributions = cache(packages_distributions)
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(files: Iterable[Path]) -> set[str]:
+    """Return the distributions that provide what the files import."""
+    roots = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                roots.add(str(node.module).split(".")[0])
+    foreign = roots - sys.stdlib_module_names
+    return {canonical(distribution_of(root)) for root in foreign}
+
+
+def distribution_of(root: str) -> str:
+    providers = distributions().get(root, [root])
+    # fastmcp is a thin package around fastmcp-slim, which holds the code.
+    return "fastmcp" if "fastmcp-slim" in providers else providers[0]
+
+
+def declared(requirements: list[str]) -> set[str]:
+    return {canonical(Requirement(line).name) for line in requirements}
+
+
+def undeclared(project: Project) -> set[str]:
+    """Return the distributions that the package or its tests import and pyproject.toml does not name."""
+    metadata = tomllib.loads(project.text("pyproject.toml"))
+    own = {canonical(project.package_name)}
+    runtime = declared(metadata["project"]["dependencies"])
+    development = runtime | declared(metadata["dependency-groups"]["dev"])
+    in_package = imported(project.package.rglob("*.py")) - runtime
+    in_tests = imported((project.path / "tests").rglob("*.py")) - development
+    return (in_package | in_tests) - own
+
+
+def unused(project: Project) -> set[str]:
+    """Return the distributions that pyproject.toml names and nothing imports."""
+    metadata = tomllib.loads(project.text("pyproject.toml"))
+    runtime = declared(metadata["project"]["dependencies"]) - imported(project.package.rglob("*.py"))
+    development = declared(metadata["dependency-groups"]["dev"])
+    development -= imported((project.path / "tests").rglob("*.py"))
+    return (runtime | development) - NOT_IMPORTED
+
+
+@pytest.fixture(params=[*LINEAR, "httpx", "httpx without patterns"])
+def project(request: pytest.FixtureRequest, bake: Bake) -> Project:
+    if request.param in LINEAR:
+        return bake(**answers(LINEAR[request.param]))
+    return bake(http_client="httpx", **answers(LINEAR["all" if request.param == "httpx" else "none"]))
+
+
+def test_every_import_is_declared_and_every_dependency_is_imported(project: Project) -> None:
+    assert undeclared(project) == set()
+    assert unused(project) == set()
+
+
+def test_every_dependency_has_an_upper_bound(project: Project) -> None:
+    metadata = tomllib.loads(project.text("pyproject.toml"))
+    groups = [
+        metadata["build-system"]["requires"],
+        metadata["project"]["dependencies"],
+        metadata["dependency-groups"]["dev"],
+        *metadata["project"].get("optional-dependencies", {}).values(),
+    ]
+    for line in (line for group in groups for line in group):
+        assert any(part.operator == "<" for part in Requirement(line).specifier), line
+
+
+@pytest.mark.parametrize("place", ["src/my_mcp_server/tools/process_data.py", "tests/test_server.py"])
+def test_an_import_that_is_not_declared_is_found(place: str, bake: Bake) -> None:
+    project = bake()
+    path = project.path / place
+    path.write_text("import cookiecutter\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert undeclared(project) == {"cookiecutter"}
+
+
+def test_a_dependency_that_is_not_imported_is_found(bake: Bake) -> None:
+    project = bake()
+    (project.package / "patterns" / "structured_logging.py").write_text("", encoding="utf-8")
+    assert unused(project) == {"python-json-logger"}

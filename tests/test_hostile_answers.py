@@ -1,0 +1,173 @@
+"""Answers are data: whatever is typed, the project is valid, and no answer is lost or becomes code."""
+
+import json
+import os
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from .combinations import ALL, PROMPTS, TEMPLATE, answers
+from .conftest import Bake
+from .project import Project, assert_passed
+from .user import User
+
+FREE_TEXT = ("project_name", "description", "author_name")
+# The only files that free text reaches; the others are what they are with harmless answers.
+TOLD = {"README.md", "pyproject.toml", "LICENSE"}
+BRACES = "{{ 1+1 }} {% if oops %} {# gone? #} {{ cookiecutter.update(license='none') }} ${HOME} {0} {{ oops"
+TEXTS = {
+    "quotes": """He said "hi", she said 'hello', both `wrote` it down""",
+    "backslashes": "C:\\new\\table\\x41\\u0041\\",
+    "triple quotes": '"""a"""b\'\'\'c"""',
+    "braces": BRACES,
+    "emoji": "fast \N{ROCKET}, \N{WOMAN}\N{ZERO WIDTH JOINER}\N{MICROSCOPE} and \u65e5\u672c\u8a9e",
+    "several lines": 'The first line.\n\nThe third, with "quotes".\n    The fourth, indented.\n',
+    "300 characters": ("a word and " * 30)[:300],
+    "one word of 300 characters": "x" * 300,
+    "HTML": "<script>alert('hi')</script> <b>&amp;</b> -->",
+    "TOML": '"\n]\n[tool.ruff]\nline-length = 1 # "',
+    "Python": 'x"); raise SystemExit("executed") #',
+    "odd spaces": "a\tb\u00a0c\u2028d\u0085e",
+}
+WORST = " ".join(TEXTS.values()) + "\n" + TEXTS["several lines"]
+
+# Project names, and the names that are derived from them.
+NAMES = {
+    "\N{ROCKET}\N{PIZZA}": ("mcp-server", "mcp_server"),
+    "--- !? ---": ("mcp-server", "mcp_server"),
+    "": ("mcp-server", "mcp_server"),
+    "a" * 300: ("a" * 64, "a" * 64),
+    "seven77 " * 40: (("seven77-" * 8)[:63], ("seven77_" * 8)[:63]),
+    "3" * 300: ("3" * 64, "mcp_" + "3" * 60),
+    "\u00dcn\u00efcode": ("unicode", "unicode"),
+    "\u65e5\u672c\u8a9e": ("ri-ben-yu", "ri_ben_yu"),
+    "2fast": ("2fast", "mcp_2fast"),
+    "-_. Weather! ._-": ("weather", "weather"),
+    "../../evil": ("evil", "evil"),
+    "Don't {{ 1+1 }}": ("don-t-1-1", "don_t_1_1"),
+}
+
+
+def quoted(text: str) -> str:
+    """Return the answer that means `text` under --no-input, where Cookiecutter renders answers itself."""
+    return "{{ " + json.dumps(text, ensure_ascii=False) + " }}"
+
+
+def joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.fixture(scope="module")
+def told(bake_once: Bake) -> Callable[[str], Project]:
+    """Bake one project for each text, with the text as the answer to every question that takes one."""
+
+    @cache
+    def project(text: str) -> Project:
+        return bake_once(
+            project_slug="my-mcp-server",
+            package_name="my_mcp_server",
+            **dict.fromkeys(FREE_TEXT, quoted(text)),
+        )
+
+    return project
+
+
+@pytest.fixture(scope="module")
+def named(bake_once: Bake) -> Callable[[str], Project]:
+    @cache
+    def project(name: str) -> Project:
+        return bake_once(project_name=quoted(name))
+
+    return project
+
+
+def assert_told(project: Project, *, name: str, description: str, author: str) -> None:
+    """Check that the metadata is valid and holds all texts, and the README each of their characters."""
+    files = project.files()
+    metadata = tomllib.loads(project.text("pyproject.toml"))["project"]
+    assert metadata["description"] == joined(description)
+    assert [person["name"] for person in metadata["authors"]] == [joined(author)]
+    readme = files["README.md"].decode("utf-8")
+    assert readme.startswith(f"# {name}\n\n{description}\n")
+    assert f"Copyright (c) {joined(author)}\n" in files["LICENSE"].decode("utf-8")
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_no_answer_breaks_the_metadata_or_is_lost(kind: str, told: Callable[[str], Project]) -> None:
+    text = TEXTS[kind]
+    assert_told(told(text), name=text, description=text, author=text)
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_no_answer_reaches_a_file_that_runs(
+    kind: str, told: Callable[[str], Project], bake_once: Bake
+) -> None:
+    harmless, hostile = bake_once().files(), told(TEXTS[kind]).files()
+    assert hostile.keys() == harmless.keys()
+    assert {name for name, content in hostile.items() if content != harmless[name]} == TOLD
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_no_answer_changes_the_settings_of_a_tool(
+    kind: str, told: Callable[[str], Project], bake_once: Bake
+) -> None:
+    harmless, hostile = (
+        tomllib.loads(project.text("pyproject.toml")) for project in (bake_once(), told(TEXTS[kind]))
+    )
+    for changed in ("description", "authors"):
+        del harmless["project"][changed], hostile["project"][changed]
+    assert hostile == harmless
+
+
+def test_what_is_typed_at_the_prompt_is_never_executed(user: User, bake: Bake, tmp_path: Path) -> None:
+    typed = {
+        "project_name": f"{BRACES} 1",
+        "project_slug": "my-mcp-server",
+        "package_name": "my_mcp_server",
+        "description": f"{BRACES} 2",
+        "author_name": f"{BRACES} 3",
+    }
+    lines = [typed.get(name, "") for name in PROMPTS if not name.startswith("_")]
+    run = user.run(["cookiecutter", str(TEMPLATE)], cwd=tmp_path, typed="\n".join(lines) + "\n")
+    assert_passed(run)
+    project = Project(tmp_path / "my-mcp-server", "my_mcp_server")
+    assert_told(
+        project,
+        name=typed["project_name"],
+        description=typed["description"],
+        author=typed["author_name"],
+    )
+    harmless = bake().files()
+    changed = {name for name, content in project.files().items() if content != harmless.get(name)}
+    assert changed == TOLD
+
+
+def test_a_project_of_all_hostile_texts_at_once_passes_its_own_tests(bake: Bake) -> None:
+    project = bake(**dict.fromkeys(FREE_TEXT, quoted(WORST)), **answers(ALL))
+    assert_told(project, name=WORST, description=WORST, author=WORST)
+    assert project.lint() == ""
+    assert_passed(project.run_tests("-k", "not production or empty_environment"))
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:20] or "empty")
+def test_every_project_name_gives_usable_names(name: str, named: Callable[[str], Project]) -> None:
+    project = named(name)
+    assert (project.path.name, project.package_name) == NAMES[name]
+    assert project.text("README.md").startswith(f"# {name}\n")
+    assert project.lint() == ""
+
+
+def test_the_server_of_every_project_name_can_be_imported(named: Callable[[str], Project]) -> None:
+    projects = {named(name).package_name: named(name) for name in NAMES}
+    script = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    print(importlib.import_module(f'{name}.server').mcp.name)\n"
+    )
+    path = os.pathsep.join(str(project.path / "src") for project in projects.values())
+    run = projects["unicode"].run("-c", script, *projects, PYTHONPATH=path)
+    assert_passed(run)
+    assert run.stdout.splitlines() == [project.path.name for project in projects.values()]

@@ -1,0 +1,50 @@
+"""Rendering is exact: the same twice, clean in every byte, and short enough to read."""
+
+import re
+
+import pytest
+
+from .combinations import LINEAR, answers
+from .conftest import Bake
+from .project import Project
+
+LONG_NAME = "a_very_long_package_name_that_still_has_to_fit_in_every_import_64"
+
+
+@pytest.fixture(params=LINEAR)
+def project(request: pytest.FixtureRequest, bake: Bake) -> Project:
+    return bake(**answers(LINEAR[request.param]))
+
+
+@pytest.mark.parametrize("name", ["none", "all", "all-but-self_contained"])
+def test_two_renders_are_identical(name: str, bake: Bake) -> None:
+    first = bake(**answers(LINEAR[name])).files()
+    second = bake(**answers(LINEAR[name])).files()
+    assert first == second
+
+
+def test_every_file_is_clean(project: Project) -> None:
+    for name, content in project.files().items():
+        text = content.decode("utf-8")
+        if text:
+            assert "\r" not in text, name
+            assert "\t" not in text, name
+            assert text.endswith("\n"), name
+            assert not text.endswith("\n\n"), name
+            assert not text.startswith("\n"), name
+            assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), name
+            assert "{{" not in text, name
+            assert "{%" not in text, name
+
+
+def test_python_lines_are_short_enough(project: Project) -> None:
+    for name, content in project.files().items():
+        if name.endswith(".py"):
+            for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
+                assert len(line) <= 100 or "noqa" in line or "type: ignore" in line, f"{name}:{number}"
+
+
+@pytest.mark.parametrize("name", ["none", "all", "all-but-self_contained"])
+@pytest.mark.parametrize("package_name", ["a", LONG_NAME[:64]])
+def test_the_format_holds_for_every_package_name(name: str, package_name: str, bake: Bake) -> None:
+    assert bake(package_name=package_name, **answers(LINEAR[name])).lint() == ""

@@ -1,0 +1,260 @@
+"""The cache: one load for all who wait, nothing kept for ever, and nobody else's answers."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from fastmcp import Client, FastMCP
+from fastmcp.server.auth import AccessToken
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+
+from {{ cookiecutter.package_name }}.patterns.caching import (
+    TTLCache,
+    cache,
+    cache_key,
+)
+from {{ cookiecutter.package_name }}.tools.caching import (
+    cached_fetch,
+)
+from {{ cookiecutter.package_name }}.upstream import (
+    upstream_api,
+)
+
+from .upstream import answer, local_upstream
+
+
+class Source:
+    """Loads `value` when it is released, and counts its loads. An exception is raised."""
+
+    def __init__(self, value: Any = "value", *, released: bool = True) -> None:
+        self.value = value
+        self.loads = 0
+        self.release = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        if released:
+            self.release.set()
+
+    async def __call__(self) -> Any:
+        self.loads += 1
+        try:
+            await self.release.wait()
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if isinstance(self.value, Exception):
+            raise self.value
+        return self.value
+
+
+@pytest.fixture
+def kept() -> TTLCache:
+    return TTLCache(ttl_seconds=60, max_entries=100)
+
+
+@contextmanager
+def token_of(client: str, user: str | None = None) -> Iterator[None]:
+    access = AccessToken(token="token", client_id=client, scopes=[], claims={"sub": user})
+    reset = auth_context_var.set(AuthenticatedUser(access))
+    try:
+        yield
+    finally:
+        auth_context_var.reset(reset)
+
+
+async def test_a_hundred_concurrent_misses_load_once(kept: TTLCache) -> None:
+    source = Source()
+    results = await asyncio.gather(*(kept.get_or_load("key", source) for _ in range(100)))
+    assert results == [("value", False)] * 100
+    assert await kept.get_or_load("key", source) == ("value", True)
+    assert source.loads == 1
+
+
+async def test_keys_do_not_share_a_load(kept: TTLCache) -> None:
+    results = await asyncio.gather(
+        *(kept.get_or_load(str(number), Source(number)) for number in range(10))
+    )
+    assert results == [(number, False) for number in range(10)]
+
+
+@pytest.mark.parametrize("value", [None, 0, 0.0, False, "", [], {}], ids=repr)
+async def test_an_empty_value_is_a_hit(value: Any, kept: TTLCache) -> None:
+    source = Source(value)
+    await kept.get_or_load("key", source)
+    found, from_cache = await kept.get_or_load("key", source)
+    assert repr(found) == repr(value)
+    assert from_cache
+    assert source.loads == 1
+
+
+async def test_an_error_reaches_all_who_wait_and_is_not_kept(kept: TTLCache) -> None:
+    source = Source(ValueError("no answer"))
+    results = await asyncio.gather(
+        *(kept.get_or_load("key", source) for _ in range(10)), return_exceptions=True
+    )
+    assert results == [source.value] * 10
+    assert source.loads == 1
+    assert await kept.get_or_load("key", Source()) == ("value", False)
+
+
+@pytest.mark.parametrize("cancelled", [[0], [2], [0, 1]], ids=["first", "last", "all but one"])
+async def test_a_cancelled_caller_harms_no_other(cancelled: list[int], kept: TTLCache) -> None:
+    source = Source(released=False)
+    calls = [asyncio.create_task(kept.get_or_load("key", source)) for _ in range(3)]
+    await _until_all_wait()
+    for number in cancelled:
+        calls[number].cancel()
+    await _until_all_wait()
+    source.release.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for number, result in enumerate(results):
+        if number in cancelled:
+            assert isinstance(result, asyncio.CancelledError)
+        else:
+            assert result == ("value", False)
+    assert source.loads == 1
+    assert await kept.get_or_load("key", source) == ("value", True)
+
+
+async def test_a_load_that_nobody_waits_for_is_cancelled(kept: TTLCache) -> None:
+    source = Source(released=False)
+    calls = [asyncio.create_task(kept.get_or_load("key", source)) for _ in range(3)]
+    await _until_all_wait()
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await _until_all_wait()
+    assert source.cancelled.is_set()
+    source.release.set()
+    assert await kept.get_or_load("key", source) == ("value", False)
+
+
+async def test_a_load_ends_with_the_cache() -> None:
+    source = Source(released=False)
+    async with cache() as opened:
+        call = asyncio.create_task(opened.get_or_load("key", source))
+        await _until_all_wait()
+    assert source.cancelled.is_set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
+    kept = TTLCache(ttl_seconds=0.02, max_entries=10)
+    await kept.get_or_load("key", Source("old"))
+    await asyncio.sleep(0.03)
+    assert await kept.get_or_load("key", Source("new")) == ("new", False)
+
+
+async def test_a_full_cache_forgets_what_was_not_used_for_longest() -> None:
+    kept = TTLCache(ttl_seconds=60, max_entries=3)
+    source = Source()
+    for number in range(10):
+        await kept.get_or_load(str(number), source)
+    assert await kept.get_or_load("7", source) == ("value", True)
+    await kept.get_or_load("10", source)
+    assert await kept.get_or_load("7", source) == ("value", True)
+    assert await kept.get_or_load("8", source) == ("value", False)
+    assert await kept.get_or_load("0", source) == ("value", False)
+
+
+async def test_what_a_caller_does_to_a_value_does_not_change_what_is_kept(kept: TTLCache) -> None:
+    source = Source({"names": ["Ada"]})
+    for _ in range(3):
+        value, _ = await kept.get_or_load("key", source)
+        assert value == {"names": ["Ada"]}
+        value["names"].append("Eve")
+    assert source.loads == 1
+
+
+def test_each_client_and_each_of_its_users_has_keys_of_its_own() -> None:
+    keys = [cache_key("resources", "1")]
+    for client, user in (("desktop", None), ("desktop", "ada"), ("desktop", "eve"), ("web", "ada")):
+        with token_of(client, user):
+            keys.append(cache_key("resources", "1"))
+    assert len(set(keys)) == 5
+
+
+def test_the_parts_of_a_key_do_not_run_together() -> None:
+    assert cache_key("a", "bc") != cache_key("ab", "c")
+    assert cache_key("a", "b") != cache_key('a", "b')
+
+
+async def test_twenty_concurrent_calls_of_the_tool_make_one_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with local_upstream() as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        upstream.default = answer(body={"from_cache": "a field of the API"}, pause_seconds=0.03)
+        async with Client(FastMCP("test", tools=[cached_fetch])) as client:
+
+            async def call() -> Any:
+                return await client.call_tool("cached_fetch", {"resource_id": "a/b"})
+
+            results = await asyncio.gather(*(call() for _ in range(20)))
+            results.append(await call())
+    assert upstream.paths == ["/resources/a%2Fb"]
+    for result in results:
+        assert result.structured_content == {
+            "id": "a/b",
+            "data": {"from_cache": "a field of the API"},
+        }
+    assert not results[0].meta["from_cache"]
+    assert results[-1].meta["from_cache"]
+
+
+async def test_two_callers_never_share_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FastMCP("test", tools=[cached_fetch])
+    async with local_upstream(answer(body="Ada's"), answer(body="Eve's")) as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        async with Client(server):  # keeps the server, and so the cache, open
+            for user in ("ada", "eve", "ada"):
+                with token_of("desktop", user):
+                    async with Client(server) as client:
+                        result = await client.call_tool("cached_fetch", {"resource_id": "1"})
+                assert result.structured_content == {
+                    "id": "1",
+                    "data": f"{user.title()}'s",
+                }
+    assert len(upstream.requests) == 2
+
+
+async def test_a_failure_of_the_api_is_told_and_the_next_call_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with local_upstream(answer(503)) as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        server = FastMCP("test", tools=[cached_fetch], mask_error_details=True)
+        async with Client(server) as client:
+            failed, succeeded = [
+                await client.call_tool("cached_fetch", {"resource_id": "1"}, raise_on_error=False)
+                for _ in range(2)
+            ]
+    assert failed.is_error
+    assert failed.content[0].text == "The API answered 503."
+    assert succeeded.structured_content == {"id": "1", "data": {"ok": True}}
+
+
+async def test_a_cancelled_call_of_the_tool_leaves_the_request_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with local_upstream() as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        upstream.default = answer(body="data", pause_seconds=0.02)
+        async with upstream_api() as api, cache() as opened:
+            first, second = (asyncio.create_task(cached_fetch("1", api, opened)) for _ in range(2))
+            await upstream.requested.wait()
+            first.cancel()
+            result = await second
+    assert first.cancelled()
+    assert result.structured_content == {"id": "1", "data": "data"}
+    assert len(upstream.requests) == 1
+
+
+async def _until_all_wait() -> None:
+    """Let every task run as far as it can."""
+    for _ in range(10):
+        await asyncio.sleep(0)

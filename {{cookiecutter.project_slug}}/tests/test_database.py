@@ -1,0 +1,199 @@
+"""The one way to a database: it opens, refuses and fails in words, and closes behind itself."""
+
+import asyncio
+import shutil
+import sqlite3
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from {{ cookiecutter.package_name }}.database import (
+    Database,
+    DatabaseUnavailable,
+    default_database_url,
+    open_database,
+)
+
+TABLE = "CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)"
+INSERT = "INSERT INTO notes (id, text) VALUES (:id, :text)"
+HOSTILE_TEXT = "'; DROP TABLE notes; -- :id"
+
+
+@pytest.fixture(autouse=True)
+async def _threads_end_before_the_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """Wait for the driver: the thread of a connection that failed still answers its event loop."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        await asyncio.to_thread(thread.join, timeout=5)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "notes.db"
+
+
+async def count(database: Database) -> int:
+    (row,) = await database.fetch("SELECT count(*) AS number FROM notes")
+    number: int = row["number"]
+    return number
+
+
+async def test_what_is_written_is_read_after_reopening(file: Path) -> None:
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        await database.execute(INSERT, {"id": 1, "text": "one"})
+    async with open_database(f"sqlite:///{file}") as database:
+        assert await database.fetch("SELECT * FROM notes") == [{"id": 1, "text": "one"}]
+
+
+async def test_a_missing_folder_is_created(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "folder" / "notes.db"
+    async with open_database(f"sqlite:///{file}"):
+        assert file.exists()
+
+
+async def test_parameters_are_bound_and_never_sql() -> None:
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        await database.execute(INSERT, {"id": 1, "text": HOSTILE_TEXT})
+        found = await database.fetch("SELECT id FROM notes WHERE text = :text", text=HOSTILE_TEXT)
+        assert found == [{"id": 1}]
+
+
+async def test_a_statement_runs_once_for_each_row_and_counts_them() -> None:
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        rows = [{"id": number, "text": "same"} for number in range(3)]
+        assert await database.execute(INSERT, *rows) == 3
+        assert await database.execute("UPDATE notes SET text = 'new' WHERE id > 0") == 2
+
+
+async def test_a_statement_that_fails_changes_nothing() -> None:
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        with pytest.raises(DatabaseUnavailable):
+            await database.execute(INSERT, {"id": 1, "text": "one"}, {"id": 1, "text": "again"})
+        assert await count(database) == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "notes.db",
+        "mysql://user:hunter2@localhost/notes",
+        "postgresql://user:hunter2@localhost:port/notes",
+    ],
+)
+async def test_any_other_url_is_refused_in_a_sentence_without_its_password(url: str) -> None:
+    with pytest.raises(DatabaseUnavailable) as refusal:
+        async with open_database(url):
+            pass
+    assert "must be sqlite:///file or postgresql://" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+    assert refusal.value.__suppress_context__  # SQLAlchemy's own words may quote the URL
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+async def test_a_missing_driver_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)  # as if it were not installed
+    with pytest.raises(DatabaseUnavailable, match=r"for postgresql .* add the package asyncpg"):
+        async with open_database(f"{scheme}://user:hunter2@localhost/notes"):
+            pass
+
+
+async def test_a_folder_that_cannot_be_made_is_a_readable_failure(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(DatabaseUnavailable, match="folder of the database"):
+        async with open_database(f"sqlite:///{tmp_path}/taken/notes.db"):
+            pass
+
+
+async def test_a_folder_in_place_of_the_file_is_a_readable_failure(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailable, match="does not answer"):
+        async with open_database(f"sqlite:///{tmp_path}"):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_a_readable_failure(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("Long enough to be looked at, but no database. " * 20)
+    with pytest.raises(DatabaseUnavailable, match="does not answer"):
+        async with open_database(f"sqlite:///{tmp_path}/notes.db") as database:
+            await database.fetch("SELECT * FROM notes")
+
+
+async def test_a_database_that_vanishes_is_a_readable_failure(tmp_path: Path) -> None:
+    async with open_database(f"sqlite:///{tmp_path}/folder/notes.db") as database:
+        shutil.rmtree(tmp_path / "folder")
+        # The one connection that is open would not notice, so ask for a second.
+        answers = await asyncio.gather(database.ping(), database.ping(), return_exceptions=True)
+        assert [type(answer) for answer in answers if answer] == [DatabaseUnavailable]
+
+
+async def test_while_another_writes_reading_goes_on_and_writing_may_be_tried_again(
+    file: Path,
+) -> None:
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        await database.fetch("PRAGMA busy_timeout = 1")  # instead of half a minute
+        with closing(sqlite3.connect(file)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await count(database) == 0
+            with pytest.raises(DatabaseUnavailable) as failure:
+                await database.execute(INSERT, {"id": 1, "text": "one"})
+            assert failure.value.retryable
+        assert await database.execute(INSERT, {"id": 1, "text": "one"}) == 1
+
+
+async def test_many_may_open_the_same_new_file_at_once(file: Path) -> None:
+    async def write(number: int) -> None:
+        async with open_database(f"sqlite:///{file}") as database:
+            await database.execute(TABLE)
+            await database.execute(INSERT, {"id": number, "text": "one"})
+
+    await asyncio.gather(*(write(number) for number in range(10)))
+    async with open_database(f"sqlite:///{file}") as database:
+        assert await count(database) == 10
+
+
+async def test_cancelled_statements_leave_the_database_usable(file: Path) -> None:
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        started = asyncio.Semaphore(0)
+
+        async def write(number: int) -> None:
+            started.release()
+            await database.execute(INSERT, {"id": number, "text": "one"})
+
+        writes = [asyncio.create_task(write(number)) for number in range(30)]
+        for write_task in writes:
+            await started.acquire()
+            write_task.cancel()
+        await asyncio.gather(*writes, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await database.execute(INSERT, {"id": 100, "text": "after"})
+
+
+async def test_the_file_is_closed_at_the_end(file: Path) -> None:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(f"sqlite:///{file}"))
+        await database.execute(TABLE)
+        # SQLite keeps its log beside the file until the last connection is closed.
+        assert file.with_name("notes.db-wal").exists()
+    assert not file.with_name("notes.db-wal").exists()
+
+
+def test_the_default_file_is_in_the_users_data_folder_whatever_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(default_database_url("notes.db").removeprefix("sqlite:///"))
+    assert path.name == "notes.db"
+    assert path.is_relative_to(platformdirs.user_data_path())
+    assert not path.is_relative_to(tmp_path)

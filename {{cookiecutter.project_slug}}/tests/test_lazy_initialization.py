@@ -1,0 +1,250 @@
+"""The database opens with the first call, once, whoever calls; and it is closed at the end."""
+
+import asyncio
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+from fastmcp import Client, FastMCP
+from sqlalchemy import Engine, event
+
+from {{ cookiecutter.package_name }}.database import (
+    open_database,
+)
+from {{ cookiecutter.package_name }}.patterns.lazy_initialization import (
+    EXAMPLE_NAMES,
+    InvalidCursor,
+    LazyInitializationSettings,
+    user_directory,
+)
+from {{ cookiecutter.package_name }}.runtime.readiness import (
+    readiness,
+)
+from {{ cookiecutter.package_name }}.tools.lazy_initialization import (
+    UserPage,
+    database_operation,
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `DATABASE_URL` points to; nothing is there yet."""
+    file = tmp_path / "folder" / "users.db"
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{file}")
+    return file
+
+
+class Creations(list[str]):
+    """Every CREATE TABLE that any engine of this process runs: one for each opening."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = asyncio.Event()
+
+
+@pytest.fixture
+def creations() -> Iterator[Creations]:
+    creations = Creations()
+
+    def record(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("CREATE TABLE"):
+            creations.append(statement)
+            creations.seen.set()
+
+    event.listen(Engine, "before_cursor_execute", record)
+    yield creations
+    event.remove(Engine, "before_cursor_execute", record)
+
+
+def server() -> FastMCP[Any]:
+    return FastMCP("test", tools=[database_operation], mask_error_details=True)
+
+
+def is_open(file: Path) -> bool:
+    """Tell whether SQLite's log is there, which goes with the last connection."""
+    return file.with_name("users.db-wal").exists()
+
+
+async def checks() -> dict[str, str]:
+    """Return what the readiness registry finds."""
+    with readiness.serving():
+        return (await readiness.report()).checks
+
+
+def cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+async def test_nothing_opens_before_the_first_call_and_everything_closes_at_the_end(
+    file: Path,
+) -> None:
+    async with Client(server()) as client:
+        await client.list_tools()
+        assert not file.parent.exists()
+        assert "database" not in await checks()
+
+        result = await client.call_tool("database_operation")
+        assert [user["name"] for user in result.structured_content["users"]] == [*EXAMPLE_NAMES]
+        assert is_open(file)
+        assert (await checks())["database"] == "ok"
+    assert not is_open(file)
+    assert "database" not in await checks()
+
+
+async def test_twenty_concurrent_first_calls_open_one_database(
+    file: Path, creations: Creations
+) -> None:
+    async with Client(server()) as client:
+        results = await asyncio.gather(
+            *(client.call_tool("database_operation", {"query": "ada"}) for _ in range(20))
+        )
+    assert [len(result.structured_content["users"]) for result in results] == [1] * 20
+    assert len(creations) == 1
+
+
+async def test_a_first_call_that_is_cancelled_while_opening_does_not_fail_the_others(
+    file: Path, creations: Creations
+) -> None:
+    async with Client(server()) as client:
+        first = asyncio.create_task(client.call_tool("database_operation"))
+        second = asyncio.create_task(client.call_tool("database_operation"))
+        await creations.seen.wait()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert first.cancelled()
+        assert (await second).structured_content["users"]
+        assert (await client.call_tool("database_operation")).structured_content["users"]
+
+
+async def test_a_failed_first_opening_is_readable_and_is_tried_again_by_the_next_call(
+    file: Path,
+) -> None:
+    blocker = file.parent
+    blocker.touch()  # a file where a folder must be
+    async with Client(server()) as client:
+        for _ in range(2):
+            failed = await client.call_tool("database_operation", raise_on_error=False)
+            assert failed.is_error
+            assert "The folder of the database cannot be created." in str(failed.content)
+        assert "database" not in await checks()
+
+        blocker.unlink()
+        mended = await client.call_tool("database_operation")
+        assert mended.structured_content["users"]
+
+
+async def test_each_user_is_on_exactly_one_page(file: Path) -> None:
+    sizes: list[int] = []
+    names: list[str] = []
+    next_cursor = ""
+    async with user_directory() as users:
+        while not sizes or next_cursor:
+            page, next_cursor = await users.search("", 2, next_cursor)
+            sizes.append(len(page))
+            names += [user.name for user in page]
+    assert sizes == [2, 2, 2, 2, 1]
+    assert names == [*EXAMPLE_NAMES]
+
+
+async def test_the_last_page_is_the_last_even_if_it_is_full(file: Path) -> None:
+    async with user_directory() as users:
+        page, next_cursor = await users.search("", len(EXAMPLE_NAMES))
+    assert len(page) == len(EXAMPLE_NAMES)
+    assert not next_cursor
+
+
+async def test_pages_go_on_up_to_the_largest_id(file: Path) -> None:
+    async with user_directory() as users, open_database(f"sqlite:///{file}") as database:
+        await database.execute(
+            "INSERT INTO users VALUES (2147483646, 'Zoe', 'z'), (2147483647, 'Zoe', 'z')"
+        )
+        _, next_cursor = await users.search("Zoe", 1)
+        (last,), end = await users.search("Zoe", 1, next_cursor)
+    assert last.id == 2147483647
+    assert not end
+
+
+@pytest.mark.parametrize("text", ["'", '"', "%", "_", "!", "'; DROP TABLE users; --", "!%_'"])
+async def test_a_query_is_text_and_nothing_else(file: Path, text: str) -> None:
+    async with user_directory() as users, open_database(f"sqlite:///{file}") as database:
+        assert await users.search(text, 10) == ([], "")
+        await database.execute(
+            "INSERT INTO users VALUES (100, :name, 'x@example.com')", {"name": f"a{text}z"}
+        )
+        ((found,), _) = await users.search(text.lower(), 10)
+        assert found.id == 100
+        everybody, _ = await users.search("", 100)
+        assert len(everybody) == len(EXAMPLE_NAMES) + 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "garbage",
+        "%%%%",
+        "ä",
+        cursor("before:1"),
+        cursor("after:"),
+        cursor("after:-1"),
+        cursor("after:1.5"),
+        cursor("after:one"),
+        cursor(f"after:{2**31}"),
+        cursor("after:" + "9" * 100),
+        base64.urlsafe_b64encode(b"after:\xff").decode(),
+        base64.urlsafe_b64encode("after:1".encode("utf-16")).decode(),
+    ],
+)
+async def test_a_cursor_of_nobodys_is_refused_in_a_sentence(file: Path, bad: str) -> None:
+    async with user_directory() as users:
+        with pytest.raises(InvalidCursor, match="leave it out to start again"):
+            await users.search("", 1, bad)
+
+
+async def test_a_bad_cursor_reaches_the_caller_as_a_sentence(file: Path) -> None:
+    async with Client(server()) as client:
+        result = await client.call_tool(
+            "database_operation", {"cursor": "garbage"}, raise_on_error=False
+        )
+    assert result.is_error
+    assert "leave it out to start again" in str(result.content)
+
+
+async def test_without_a_url_the_file_is_in_the_users_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home" / "data"))
+    current = tmp_path / "current"
+    current.mkdir()
+    monkeypatch.chdir(current)
+    async with user_directory():
+        assert [*platformdirs.user_data_path().glob("*/users.db")]
+    assert not [*current.iterdir()]
+
+
+def test_the_password_of_the_url_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@localhost/users")
+    settings = LazyInitializationSettings()
+    assert "hunter2" in settings.database_url.get_secret_value()
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "hunter2" not in shown
+
+
+def test_importing_the_tool_does_not_import_sqlalchemy() -> None:
+    program = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", program, UserPage.__module__],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = process.stdout.split()
+    assert UserPage.__module__ in modules
+    assert "sqlalchemy" not in modules
