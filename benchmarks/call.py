@@ -1,12 +1,15 @@
 """What do all patterns together add to one in-memory call, against a plain FastMCP tool?
 
-    uv run python -m benchmarks.call
+uv run python -m benchmarks.call
 """
 
 import importlib
 import logging
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import anyio
 from fastmcp import Client, FastMCP
@@ -20,9 +23,9 @@ BAR = 1.25
 UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000000", "RATE_LIMIT_BURST": "1000000000"}
 
 
-def plain_server(process_data: object) -> FastMCP[object]:
+def plain_server(process_data: Callable[..., Any]) -> FastMCP[Any]:
     """Return a server with nothing around the same tool."""
-    return FastMCP("plain", tools=[process_data])  # type: ignore[list-item]
+    return FastMCP("plain", tools=[process_data])
 
 
 async def main() -> None:
@@ -32,11 +35,11 @@ async def main() -> None:
         logs = importlib.import_module("benchmarked.runtime.logs")
         json_lines = importlib.import_module("benchmarked.patterns.structured_logging").JsonLines
         logs.configure_logging(json_lines())
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             logging.getLogger().handlers[0].setStream(nowhere)  # type: ignore[attr-defined]
             async with Client(server.mcp) as ours, Client(plain_server(server.process_data)) as plain:
 
-                async def calls(client: Client[object]) -> float:
+                async def calls(client: Client[Any]) -> float:
                     start = time.process_time()
                     for _ in range(CALLS):
                         await client.call_tool("process_data", {"text": "tea for two"})

@@ -1,6 +1,6 @@
 """How long does generation take from the command line, against a bare template of one file?
 
-    uv run python -m benchmarks.generation
+uv run python -m benchmarks.generation
 """
 
 import json

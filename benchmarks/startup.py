@@ -1,6 +1,6 @@
 """How long does the import of the generated server take, against `from fastmcp import FastMCP`?
 
-    uv run python -m benchmarks.startup
+uv run python -m benchmarks.startup
 """
 
 import sys

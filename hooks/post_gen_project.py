@@ -177,10 +177,12 @@ def import_from_utils(source: str, package_name: str) -> str:
                 kept.append(statement)
     if not folded:
         return source
+    absolute = folded[0].level == 0
+    section = [statement for statement in kept if (statement.level == 0) == absolute]
     lines = source.splitlines(keepends=True)
     module = "." * folded[0].level + "utils" if folded[0].level else f"{package_name}.utils"
     names = sorted({alias.name for statement in folded for alias in statement.names}, key=name_order)
-    position = max((statement.end_lineno or 0) for statement in kept or folded)
+    position = max((statement.end_lineno or 0) for statement in section or folded)
     lines.insert(position, format_from(module, names, always_split=True))
     for statement in reversed(folded):
         end = statement.end_lineno or statement.lineno

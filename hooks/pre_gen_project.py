@@ -26,11 +26,44 @@ PATTERNS = (
     "structured_logging",
 )
 MAX_NAME_LENGTH = 64
-# What the generated server imports or installs; a package of the same name would hide it.
-DEPENDENCIES = frozenset(
-    "aiosqlite anyio async_lru asyncpg cookiecutter fastmcp greenlet httpx httpx2 jinja2 key_value mcp mcp_types"
-    " mypy opentelemetry platformdirs psutil pydantic pydantic_core pydantic_settings pytest pythonjsonlogger"
-    " ruff sqlalchemy sse_starlette starlette tenacity throttled uvicorn".split()
+MAX_SHOWN_LENGTH = 80
+# What a project imports or installs, with underscores; its own package would hide it.
+DEPENDENCIES = (
+    "aiosqlite",
+    "anyio",
+    "async_lru",
+    "asyncpg",
+    "cachetools",
+    "cookiecutter",
+    "fastmcp",
+    "greenlet",
+    "httpx",
+    "httpx2",
+    "jinja2",
+    "key_value",
+    "mcp",
+    "mcp_types",
+    "mypy",
+    "opentelemetry",
+    "platformdirs",
+    "psutil",
+    "py_key_value_aio",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+    "pytest",
+    "python_json_logger",
+    "pythonjsonlogger",
+    "ruff",
+    "sqlalchemy",
+    "sse_starlette",
+    "starlette",
+    "tenacity",
+    "throttled",
+    "throttled_py",
+    "types_psutil",
+    "uv_build",
+    "uvicorn",
 )
 WINDOWS_RESERVED = frozenset(
     ["con", "prn", "aux", "nul"]
@@ -40,9 +73,15 @@ WINDOWS_RESERVED = frozenset(
 OWN_NAMES = frozenset({"server", "src", "tests", "test"})
 
 
-def name_problem(variable: str, name: str, shape: str, advice: str) -> str | None:
+def shown(value: str) -> str:
+    """Quote an answer for a message, on one line and not too long."""
+    return repr(value if len(value) <= MAX_SHOWN_LENGTH else f"{value[:MAX_SHOWN_LENGTH]}...")
+
+
+def name_problem(name: str, shape: str, rule: str) -> str | None:
     """Say what is wrong with a name, or None."""
     module = name.replace("-", "_").lower()
+    problem = None
     if not name:
         problem = "is empty"
     elif len(name) > MAX_NAME_LENGTH:
@@ -58,24 +97,27 @@ def name_problem(variable: str, name: str, shape: str, advice: str) -> str | Non
     elif module in WINDOWS_RESERVED:
         problem = "is reserved by Windows"
     elif not re.fullmatch(shape, name):
-        problem = advice
-    else:
-        return None
-    return f"{variable} {name[:80]!r} {problem}; choose another name, such as weather-server or weather_server."
+        problem = rule
+    return problem
 
 
-def names_problem(answers: dict[str, Any]) -> str | None:
-    """Check the slug and the package name."""
-    return name_problem(
-        "project_slug",
-        answers["project_slug"],
-        r"[a-z0-9]+(-[a-z0-9]+)*",
-        "may hold only lower-case letters, digits and single hyphens",
-    ) or name_problem(
-        "package_name",
-        answers["package_name"],
-        r"[a-z][a-z0-9_]*",
-        "is not an identifier of lower-case letters, digits and underscores",
+def slug_problem(answers: dict[str, Any]) -> str | None:
+    """Check the name of the folder, the distribution and the command."""
+    slug = answers["project_slug"]
+    problem = name_problem(
+        slug, r"[a-z0-9]+(-[a-z0-9]+)*", "may hold only lower-case letters, digits and single hyphens"
+    )
+    return problem and f"project_slug {shown(slug)} {problem}: choose another name, such as weather-server."
+
+
+def package_problem(answers: dict[str, Any]) -> str | None:
+    """Check the name that is imported."""
+    package = answers["package_name"]
+    problem = name_problem(
+        package, r"[a-z][a-z0-9_]*", "is no identifier of lower-case letters, digits and underscores"
+    )
+    return (
+        problem and f"package_name {shown(package)} {problem}: choose another name, such as weather_server."
     )
 
 
@@ -84,8 +126,8 @@ def pattern_problem(answers: dict[str, Any]) -> str | None:
     for pattern in PATTERNS:
         if not isinstance(answers[pattern], bool):
             return (
-                f"{pattern} came as the text {answers[pattern]!r}, not as yes or no:"
-                ' this template needs Cookiecutter 2.7 or newer (pip install --upgrade "cookiecutter>=2.7").'
+                f"{pattern} came as the text {shown(str(answers[pattern]))}, not as yes or no:"
+                " this template needs Cookiecutter 2.7 or newer, and in a replay file true or false."
             )
     return None
 
@@ -95,7 +137,7 @@ def email_problem(answers: dict[str, Any]) -> str | None:
     email = answers["author_email"]
     if re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", email):
         return None
-    return f"author_email {email[:80]!r} is no e-mail address; write one such as you@example.com."
+    return f"author_email {shown(email)} is no e-mail address: write one such as you@example.com."
 
 
 def text_problem(answers: dict[str, Any]) -> str | None:
@@ -103,12 +145,12 @@ def text_problem(answers: dict[str, Any]) -> str | None:
     for variable in ("project_name", "description", "author_name"):
         bad = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", answers[variable])
         if bad:
-            return f"{variable} holds the control character {bad[0]!r}; leave it out."
+            return f"{variable} holds the control character {bad[0]!r}: leave it out."
     return None
 
 
 def main() -> int:
-    for check in (pattern_problem, names_problem, email_problem, text_problem):
+    for check in (pattern_problem, slug_problem, package_problem, email_problem, text_problem):
         problem = check(ANSWERS)
         if problem:
             sys.stderr.write(f"{problem}\n")

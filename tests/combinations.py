@@ -104,3 +104,8 @@ def expected_resources(chosen: Combination) -> list[str]:
 
 def answers(chosen: Combination) -> dict[str, bool]:
     return {name: name in chosen for name in PATTERNS}
+
+
+def quoted(text: str) -> str:
+    """Return the answer that means `text` under --no-input, where Cookiecutter renders answers."""
+    return "{{ " + json.dumps(text, ensure_ascii=False) + " }}"

@@ -21,6 +21,8 @@ from .project import Project
 
 # Needed without being imported: a database driver, and tools of the command line.
 NOT_IMPORTED = {"aiosqlite", "asyncpg", "mypy", "ruff", "types-psutil"}
+# Parts of a package that always comes with exactly one version of them.
+INSTALLED_BY = {"fastmcp-slim": "fastmcp", "pydantic-core": "pydantic"}
 distributions = cache(packages_distributions)
 
 
@@ -42,9 +44,8 @@ def imported(files: Iterable[Path]) -> set[str]:
 
 
 def distribution_of(root: str) -> str:
-    providers = distributions().get(root, [root])
-    # fastmcp is a thin package around fastmcp-slim, which holds the code.
-    return "fastmcp" if "fastmcp-slim" in providers else providers[0]
+    provider = canonical(distributions().get(root, [root])[0])
+    return INSTALLED_BY.get(provider, provider)
 
 
 def declared(requirements: list[str]) -> set[str]:

@@ -36,7 +36,7 @@ def top_level_names(source: str) -> set[str]:
 
 def imported_names(source: str) -> dict[str, str]:
     """Return where each imported name of a module comes from."""
-    origins = {}
+    origins: dict[str, str] = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import):
             origins |= {alias.asname or alias.name: alias.name for alias in node.names}

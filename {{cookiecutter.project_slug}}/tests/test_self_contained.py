@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from {{ cookiecutter.package_name }} import (
 
 PROJECT = Path(__file__).parents[1]
 UTILS = Path(utils.__file__)
+FOUNDATIONS = {"database", "runtime", "settings"}
 
 # Imports utils before anything else of the package, forgets it, and loads server.py as a host does.
 PROBE = """
@@ -60,8 +63,7 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            yield from (module + f".{alias.name}" * (not node.module) for alias in node.names)
+            yield from ("." * node.level + (node.module or alias.name) for alias in node.names)
 
 
 def test_the_patterns_are_in_one_file() -> None:
@@ -73,11 +75,21 @@ def test_the_server_loads_by_its_path_from_another_directory(elsewhere: dict[str
     assert "process_data" in elsewhere["tools"]
 
 
+def test_any_module_can_be_imported_first_because_no_two_need_each_other() -> None:
+    needs: dict[str, set[str]] = {}
+    for path in UTILS.parent.rglob("*.py"):
+        package = ".".join(path.parent.relative_to(UTILS.parents[1]).parts)
+        names = imported_modules(ast.parse(path.read_text(encoding="utf-8")))
+        module = package if path.stem == "__init__" else f"{package}.{path.stem}"
+        needs[module] = {resolve_name(name, package) for name in names}
+    assert utils.__name__ in TopologicalSorter(needs).static_order()  # or raises CycleError
+
+
 def test_the_file_can_be_imported_first_and_brings_no_tool(elsewhere: dict[str, Any]) -> None:
     package = utils.__name__.split(".")[0]
     below = {name.split(".")[1] for name in elsewhere["loaded with utils"] if name != package}
     assert "utils" in below
-    assert below <= {"utils", "settings", "runtime"}
+    assert below <= {"utils", *FOUNDATIONS}
 
 
 def test_no_import_in_the_file_leads_back_to_it() -> None:
@@ -87,7 +99,7 @@ def test_no_import_in_the_file_leads_back_to_it() -> None:
         for name in imported_modules(ast.parse(UTILS.read_text(encoding="utf-8")))
         if name.startswith((".", f"{package}."))
     }
-    assert {name.split(".")[1] for name in inside} <= {"settings", "runtime"}
+    assert {name.split(".")[1] for name in inside} <= FOUNDATIONS
 
 
 def test_no_pattern_takes_the_name_of_another() -> None:

@@ -181,7 +181,7 @@ async def test_every_unknown_exception_has_its_own_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "code"),
+    ("error", "code"),
     [
         (Refused("no"), ErrorCode.API_ERROR),
         (RefusedForever("no"), ErrorCode.API_ERROR),
@@ -192,8 +192,8 @@ async def test_every_unknown_exception_has_its_own_id() -> None:
         *((CodedError(code, "no"), code) for code in ErrorCode),
     ],
 )
-def test_a_failure_has_the_code_of_its_nearest_kind(failure: Exception, code: ErrorCode) -> None:
-    assert StructuredErrors(CODES).describe(failure) == ErrorInfo(code=code, message="no")
+def test_a_failure_has_the_code_of_its_nearest_kind(error: Exception, code: ErrorCode) -> None:
+    assert StructuredErrors(CODES).describe(error) == ErrorInfo(code=code, message="no")
 
 
 def test_details_that_are_not_json_are_shown_as_text() -> None:
@@ -245,8 +245,8 @@ async def test_valid_json_is_summarised(data: str, summary: dict[str, Any]) -> N
         ('{"a":\n oops}', "Expecting value in line 2, column 2", {"line": 2, "column": 2}),
         ("3", "must be a JSON object or array", {}),
         ("null", "must be a JSON object or array", {}),
-        ("[" * 100_000, "nested too deeply", {}),
-        (f"[{'9' * 5000}]", "a number in it is too long", {}),
+        pytest.param("[" * 100_000, "nested too deeply", {}, id="deep"),
+        pytest.param(f"[{'9' * 5000}]", "a number in it is too long", {}, id="long number"),
     ],
 )
 async def test_invalid_json_is_refused_with_its_place(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -266,6 +267,22 @@ async def test_an_answer_over_the_limit_is_cut_off(
         assert (await api.get("users")).data == {"ok": True}
 
 
+async def test_a_bomb_takes_little_memory_before_it_is_cut_off(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_MAX_RESPONSE_BYTES", str(SMALLEST_LIMIT))
+    bomb = gzip.compress(bytes(16_000_000))
+    upstream.answers.append(unending(bomb, headers={"Content-Encoding": "gzip"}))
+    async with upstream_api() as api:
+        tracemalloc.start()
+        try:
+            with pytest.raises(UpstreamFailure, match="larger than 1024 bytes"):
+                await api.get("users")
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("encoding", "pack"),
     [("identity", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress)],
@@ -340,6 +357,11 @@ async def test_an_error_status_is_told_with_whether_to_try_again(
     assert type(failure.value) is kind
     assert failure.value.details == {"status": status}
     assert failure.value.retryable is retryable
+
+
+async def test_an_answer_without_a_body_is_null(api: UpstreamApi, upstream: Upstream) -> None:
+    upstream.answers.append(answer(204, b""))
+    assert await api.get("users") == ApiAnswer(status=204, data=None)
 
 
 async def test_a_refusal_for_a_while_says_how_long(api: UpstreamApi, upstream: Upstream) -> None:

@@ -7,19 +7,22 @@ callers apart.
 """
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from typing import Annotated, Any
 
 from async_lru import alru_cache
+from cachetools import TTLCache
 from fastmcp.dependencies import Shared
-from key_value.aio.stores.memory import MemoryStore
 from pydantic import Field
 
 from ..runtime.caller import token_identity
 from ..settings import Settings
 
 Load = Callable[[], Awaitable[Any]]
+MISSING = object()
 
 
 class CachingSettings(Settings):
@@ -27,15 +30,19 @@ class CachingSettings(Settings):
     cache_max_entries: int = Field(1000, ge=1)
 
 
-class TTLCache:
+class LoadingCache:
     """JSON values by key for `ttl_seconds`, at most `max_entries` of them.
 
     The least recently used leave first.
     """
 
-    def __init__(self, ttl_seconds: float, max_entries: int) -> None:
-        self._ttl_seconds = ttl_seconds
-        self._store = MemoryStore(max_entries_per_collection=max_entries)
+    def __init__(
+        self,
+        ttl_seconds: float,
+        max_entries: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kept: TTLCache[str, Any] = TTLCache(max_entries, ttl_seconds, timer=clock)
         # ttl=0 forgets a load when it ends: this only joins callers of one that is under way.
         self._load_once = alru_cache(maxsize=None, ttl=0, key=lambda key, _: key)(self._load)
 
@@ -43,17 +50,16 @@ class TTLCache:
         """Return the value and whether it was kept; if not, `load` it and keep it.
 
         Concurrent callers share one load. It goes on when one of them is cancelled, and ends with
-        the last.
-        What `load` raises reaches all of them and is not kept.
+        the last. What `load` raises reaches all of them and is not kept. Each gets a copy.
         """
-        kept = await self._store.get(key)
-        if kept is not None:
-            return kept["value"], True
-        return await self._load_once(key, load), False
+        value = self._kept.get(key, MISSING)
+        if value is not MISSING:
+            return deepcopy(value), True
+        return deepcopy(await self._load_once(key, load)), False
 
     async def _load(self, key: str, load: Load) -> Any:
         value = await load()
-        await self._store.put(key, {"value": value}, ttl=self._ttl_seconds)
+        self._kept[key] = value
         return value
 
     async def close(self) -> None:
@@ -66,13 +72,13 @@ def cache_key(*parts: str) -> str:
 
 
 @asynccontextmanager
-async def cache() -> AsyncIterator[TTLCache]:
+async def cache() -> AsyncIterator[LoadingCache]:
     settings = CachingSettings()
-    opened = TTLCache(settings.cache_ttl_seconds, settings.cache_max_entries)
+    opened = LoadingCache(settings.cache_ttl_seconds, settings.cache_max_entries)
     try:
         yield opened
     finally:
         await opened.close()
 
 
-Cache = Annotated[TTLCache, Shared(cache)]
+Cache = Annotated[LoadingCache, Shared(cache)]

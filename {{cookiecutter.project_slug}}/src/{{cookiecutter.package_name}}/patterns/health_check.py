@@ -9,7 +9,6 @@ verdict.
 import time
 from typing import Any
 
-import psutil
 from fastmcp import FastMCP
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -52,6 +51,8 @@ def add_probes(server: FastMCP[Any], registry: Readiness = readiness) -> None:
 
 def describe_health(report: Report) -> Health:
     """Add the process's own figures to a readiness report."""
+    import psutil  # noqa: PLC0415 - only this is in need of it
+
     process = psutil.Process()
     with process.oneshot():
         cpu = process.cpu_times()

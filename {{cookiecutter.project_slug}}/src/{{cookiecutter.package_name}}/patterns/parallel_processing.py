@@ -1,16 +1,18 @@
 """Process many items side by side, but not all at once.
 
-`gather` over a list starts as many tasks as there are items, loses every result when one fails,
-and goes on when the caller has left. Here a few workers share one iterator: bounded, in input
-order, a failure stays with its item, and cancelling the call stops the rest.
+`gather` over a list starts as many tasks as there are items, and when one fails it raises that
+failure, loses all results and leaves the other tasks running. Here a few workers share one
+iterator: bounded, in input order, a failure stays with its item, and cancelling the call stops
+the rest.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import anyio
+from fastmcp.dependencies import Shared
 from pydantic import Field
 
 from ..runtime.errors import ToolFailure
@@ -68,3 +70,10 @@ async def process_in_parallel(
         for _ in range(min(workers, len(items))):
             tasks.start_soon(work)
     return [outcomes[index] for index in range(len(items))]
+
+
+def parallel_workers() -> int:
+    return ParallelProcessingSettings().parallel_workers
+
+
+ParallelWorkers = Annotated[int, Shared(parallel_workers)]

@@ -28,7 +28,7 @@ SECRET_KEY = re.compile(SECRET_NAME, re.IGNORECASE)
 SECRET_PAIR = re.compile(
     rf"({SECRET_NAME}"
     r"[\w.-]{0,40}\\*['\"]?\s*[:=]\s*)"
-    r"(?:b?(\\*['\"]).*?(?:\2|\Z)|(?:(?:bearer|basic|token)\s+)?[^\s'\",;&]+)",
+    r"(?:b?(\\*['\"]).*?(?:(?<!\\)\2|\Z)|(?:(?:bearer|basic|token)\s+)?[^\s'\",;&]+)",
     re.IGNORECASE | re.DOTALL,
 )
 # scheme://user:password@host

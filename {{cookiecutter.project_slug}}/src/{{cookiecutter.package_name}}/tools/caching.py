@@ -19,6 +19,7 @@ class Resource(BaseModel):
 
 @tool(
     title="Fetch a resource",
+    description="Fetch a resource of the API by its identifier. Answers may be a little old.",
     output_schema=Resource.model_json_schema(),
     annotations={
         "readOnlyHint": True,
@@ -34,8 +35,6 @@ async def cached_fetch(
     api: Api,
     cache: Cache,
 ) -> ToolResult:
-    """Fetch a resource of the API by its identifier. Answers may be a little old."""
-
     async def load() -> Any:
         return (await api.get_resource("resources", resource_id)).data
 

@@ -10,6 +10,7 @@ from ..upstream import Api, ApiAnswer
 
 @tool(
     title="Request the API",
+    description="Get a path of the API. It is tried once.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -23,5 +24,4 @@ async def api_request(
     ],
     api: Api,
 ) -> ApiAnswer:
-    """Get a path of the API. It is tried once."""
     return await api.get(endpoint)

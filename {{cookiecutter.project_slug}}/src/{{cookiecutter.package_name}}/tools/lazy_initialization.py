@@ -18,6 +18,7 @@ class UserPage(BaseModel):
 
 @tool(
     title="Search users",
+    description="Find users by name in the example database, a page at a time.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -35,6 +36,5 @@ async def database_operation(
         str, Field(description="The `next_cursor` of the page before.", max_length=200)
     ] = "",
 ) -> UserPage:
-    """Find users by name in the example database, a page at a time."""
     found, next_cursor = await users.search(query, limit, cursor)
     return UserPage(users=found, next_cursor=next_cursor)

@@ -7,7 +7,7 @@ from fastmcp.tools import tool
 from pydantic import BaseModel, Field
 
 from ..patterns.parallel_processing import (
-    ParallelProcessingSettings,
+    ParallelWorkers,
     process_in_parallel,
 )
 from ..runtime.errors import ToolFailure
@@ -37,6 +37,7 @@ async def count_words(text: str) -> int:
 
 @tool(
     title="Process a batch",
+    description="Count the words of many texts at once. One that fails does not stop the others.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -48,13 +49,13 @@ async def batch_process(
     items: Annotated[
         list[Text], Field(description="The texts to process.", min_length=1, max_length=100)
     ],
+    workers: ParallelWorkers,
     ctx: Context,
 ) -> BatchResult:
-    """Count the words of many texts at once. A text that fails does not stop the others."""
     outcomes = await process_in_parallel(
         count_words,
         items,
-        workers=ParallelProcessingSettings().parallel_workers,
+        workers=workers,
         report_progress=ctx.report_progress,
     )
     results = [

@@ -14,6 +14,8 @@ class TextStatistics(BaseModel):
 
 @tool(
     title="Process data",
+    # Not a docstring: to parse one, FastMCP imports a parser, a twentieth of the start-up.
+    description="Count the words, lines and characters of a text.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -24,7 +26,6 @@ class TextStatistics(BaseModel):
 async def process_data(
     text: Annotated[str, Field(description="The text to measure.", max_length=100_000)],
 ) -> TextStatistics:
-    """Count the words, lines and characters of a text."""
     return TextStatistics(
         words=len(text.split()), lines=len(text.splitlines()), characters=len(text)
     )

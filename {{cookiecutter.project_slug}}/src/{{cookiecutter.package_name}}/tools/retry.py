@@ -14,6 +14,7 @@ from ..upstream import Api, ApiAnswer
 
 @tool(
     title="Request the API with retries",
+    description="Get a path of the API, trying again while it fails for a moment.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -28,5 +29,4 @@ async def resilient_api_call(
     api: Api,
     retries: Retries,
 ) -> ApiAnswer:
-    """Get a path of the API, trying again while it fails for a moment."""
     return await retries.run(partial(api.get, endpoint))

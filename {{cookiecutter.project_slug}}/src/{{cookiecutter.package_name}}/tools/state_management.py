@@ -17,6 +17,7 @@ class Counter(BaseModel):
 
 @tool(
     title="Increment a counter",
+    description="Add to a named counter, which starts at 0, and return its new value.",
     annotations={
         "readOnlyHint": False,
         "destructiveHint": False,
@@ -29,8 +30,6 @@ async def increment_counter(
     state: State,
     by: Annotated[int, Field(description="How much to add.", ge=-1_000_000, le=1_000_000)] = 1,
 ) -> Counter:
-    """Add to a named counter, which starts at 0, and return its new value."""
-
     def add(value: JsonValue) -> JsonValue:
         return (value if isinstance(value, int) else 0) + by
 

@@ -19,6 +19,7 @@ class JsonSummary(BaseModel):
 
 @tool(
     title="Validate JSON",
+    description="Check that a text is a JSON object or array, and count its entries.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -29,7 +30,6 @@ class JsonSummary(BaseModel):
 async def validated_operation(
     data: Annotated[str, Field(description="A JSON object or array.", max_length=100_000)],
 ) -> JsonSummary:
-    """Check that a text is a JSON object or array, and count its entries."""
     try:
         value = json.loads(data)
     except json.JSONDecodeError as error:

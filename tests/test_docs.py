@@ -1,0 +1,79 @@
+"""What the documentation says is so: commands, names of prompts, names of tests, variables."""
+
+import re
+
+import pytest
+
+from .combinations import PATTERNS, PROMPTS, SKELETON, TEMPLATE
+
+README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((TEMPLATE / "docs").glob("*.md"))
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in DOCS}
+SECTIONS = [
+    "The problem in production",
+    "What the common snippet gets wrong",
+    "What this one does",
+    "The test that proves it",
+    "Its limits",
+]
+
+
+def shown_prompts() -> list[str]:
+    return [name for name in PROMPTS if not name.startswith("_")]
+
+
+def test_names_in_tests() -> None:
+    """Every test that a page cites exists, in a project or in the template."""
+    sources = [*(SKELETON / "tests").rglob("test_*.py"), *(TEMPLATE / "tests").glob("test_*.py")]
+    known = {path.name for path in sources} | {path.stem for path in sources}
+    for path in sources:
+        known |= set(re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8")))
+    for page, text in {**PAGES, "README": README}.items():
+        for cited in re.findall(r"\btest_\w+(?:\.py)?", text):
+            assert cited in known, f"{page} cites {cited}"
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_has_a_page_with_every_section(pattern: str) -> None:
+    headings = re.findall(r"^## (.+)$", PAGES[pattern], flags=re.MULTILINE)
+    assert headings == SECTIONS
+    assert re.search(r"\btest_\w+", PAGES[pattern].split("## The test that proves it")[1])
+
+
+@pytest.mark.parametrize("prompt", shown_prompts())
+def test_a_prompt_is_asked_in_plain_words_and_documented(prompt: str) -> None:
+    assert prompt in PROMPTS["__prompts__"]
+    assert f"`{prompt}`" in README
+    assert f"`{prompt}`" in PAGES["prompts"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_readmes_table_has_the_default_of_a_pattern(pattern: str) -> None:
+    default = "yes" if PROMPTS[pattern] else "no"
+    assert f"| [`{pattern}`](docs/{pattern}.md) | {default} |" in README
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for folder, text in [(TEMPLATE, README), *((TEMPLATE / "docs", page) for page in PAGES.values())]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
+            assert (folder / target).exists(), target
+
+
+def test_every_benchmark_of_the_readme_exists_and_every_benchmark_is_named() -> None:
+    named = set(re.findall(r"benchmarks/(\w+)\.py", README))
+    scripts = {
+        path.stem
+        for path in (TEMPLATE / "benchmarks").glob("*.py")
+        if "def main" in path.read_text(encoding="utf-8")
+    }
+    assert named == scripts
+
+
+def test_the_continuous_integration_runs_the_readmes_commands() -> None:
+    command = re.search(r"<!-- the test command -->\n```sh\n(.+)\n```", README)
+    assert command
+    windows = re.findall(r"^py -m venv .+ pytest$", README, flags=re.MULTILINE)
+    assert len(windows) == 1
+    workflow = (TEMPLATE / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert windows[0] in workflow
+    assert ".ci/run" in workflow

@@ -1,0 +1,271 @@
+"""Patterns come and go after generation: what `cruft update` does to a project that has grown.
+
+Every round starts from a project that a user has edited. After it, the project must be what it would be
+had it been generated so in the first place, and then been edited in the same way.
+"""
+
+import ast
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from .combinations import PACKAGE, PATTERNS, PROMPTS, SKELETON, TEMPLATE
+from .conftest import Bake
+from .project import Project, assert_passed
+from .user import User
+
+HOOKS = ("pre_gen_project", "post_gen_project")
+# Pure computation and the file system: no clock, no chance, no process, no network.
+HARMLESS = {"ast", "collections", "itertools", "json", "keyword", "pathlib", "re", "sys", "typing"}
+
+TOOL = '''"""A tool of the user's own."""
+
+from typing import Annotated
+
+from fastmcp.tools import tool
+from pydantic import BaseModel, Field
+
+
+class Answer(BaseModel):
+    text: str
+
+
+@tool(
+    title="NAME",
+    annotations={
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": False,
+    },
+)
+async def NAME(
+    text: Annotated[str, Field(description="The text to put in quotes.", max_length=1000)],
+) -> Answer:
+    """Put a text in quotes."""
+    return Answer(text=f"'{text}'")
+'''
+PROCESS_DATA = "from .tools.process_data import process_data\n"
+UNMERGED = "<<<<<<< "
+
+Content = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Round:
+    """A project whose answer to one prompt was changed, and changed back."""
+
+    pattern: str
+    before: Content
+    switched: Project
+    restored: Project
+
+
+def content(project: Project) -> Content:
+    """Return the files of a project without those of Git and cruft."""
+    files = project.files().items()
+    return {name: text for name, text in files if not name.startswith(".git/") and name != ".cruft.json"}
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Edit a file as a user does: at one place."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+    path.write_text(text.replace(old, new), encoding="utf-8", newline="\n")
+
+
+def change_default(project: Project, module: str, field: str, old: str, new: str) -> None:
+    """Change a default in the code and in the README's table."""
+    replace(project.package / module, f"{field} = Field({old},", f"{field} = Field({new},")
+    variable = field.partition(":")[0].upper()
+    replace(project.path / "README.md", f"| `{variable}` | `{old}` |", f"| `{variable}` | `{new}` |")
+
+
+def grow(project: Project, pattern: str) -> None:
+    """Edit a project where `pattern` has no lines: a tool, its registration and test, a default, the README.
+
+    A user's import that stands right beside a line of the pattern is in conflict with it, as in any merge.
+    """
+    tool = "plan" if pattern == "retry" else "quote"
+    imports = f"from .tools.{tool} import {tool}\n"
+    (project.package / "tools" / f"{tool}.py").write_text(TOOL.replace("NAME", tool), encoding="utf-8")
+    server = project.package / "server.py"
+    replace(server, PROCESS_DATA, imports + PROCESS_DATA if tool == "plan" else PROCESS_DATA + imports)
+    replace(server, "    tools=[\n", f"    tools=[\n        {tool},\n")
+    process_data = '    "process_data": {"text": "tea for two"},\n'
+    call = f'    "{tool}": {{"text": "tea"}},\n'
+    replace(project.path / "tests" / "test_server.py", process_data, call + process_data)
+    replace(project.path / "README.md", f"\n{PROMPTS['description']}\n", "\nIt quotes.\n\nAsk Ada.\n")
+    if pattern == "self_contained":
+        change_default(project, "upstream.py", "api_timeout_seconds: float", "10", "15")
+    elif pattern == "rate_limiting":
+        change_default(project, "patterns/retry.py", "retry_longest_pause_seconds: float", "10", "20")
+    else:
+        change_default(project, "patterns/rate_limiting.py", "rate_limit_burst: int", "100", "200")
+
+
+def copy(project: Project, folder: Path) -> Project:
+    shutil.copytree(project.path, folder)
+    return Project(folder, project.package_name)
+
+
+@pytest.fixture(scope="module")
+def created(user: User, published: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Create a project with every default, and commit it."""
+    folder = tmp_path_factory.mktemp("created")
+    assert_passed(user.run(["cruft", "create", str(published), "--no-input"], cwd=folder))
+    project = Project(folder / "my-mcp-server", "my_mcp_server")
+    user.commit(project.path, "Create")
+    return project
+
+
+@pytest.fixture(scope="module")
+def update(user: User) -> Callable[..., None]:
+    """Commit a project, and give it other answers."""
+
+    def updated(project: Project, *flags: str, **answers: bool) -> None:
+        user.commit(project.path, "Edit")
+        variables = ["--variables-to-update", json.dumps(answers)] if answers else []
+        command = ["cruft", "update", "--skip-apply-ask", *flags, *variables]
+        assert_passed(user.run(command, cwd=project.path))
+
+    return updated
+
+
+@pytest.fixture(scope="module")
+def rounds(
+    created: Project, update: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Round]:
+    @cache
+    def round_of(pattern: str) -> Round:
+        folder = tmp_path_factory.mktemp(pattern)
+        switched = copy(created, folder / "switched")
+        grow(switched, pattern)
+        before = content(switched)
+        update(switched, **{pattern: not PROMPTS[pattern]})
+        restored = copy(switched, folder / "restored")
+        update(restored, **{pattern: PROMPTS[pattern]})
+        return Round(pattern, before, switched, restored)
+
+    return round_of
+
+
+@pytest.fixture(params=PATTERNS)
+def there_and_back(request: pytest.FixtureRequest, rounds: Callable[[str], Round]) -> Round:
+    return rounds(request.param)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_has_no_means_to_depend_on_anything_but_the_answers(hook: str) -> None:
+    tree = ast.parse((TEMPLATE / "hooks" / f"{hook}.py").read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).split(".")[0])
+    assert imported <= HARMLESS
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not names & {"__import__", "eval", "exec", "input", "id", "hash"}
+
+
+def test_cruft_and_cookiecutter_give_the_same_project(created: Project, bake: Bake) -> None:
+    assert content(created) == bake().files()
+
+
+def test_a_switched_pattern_leaves_what_generation_would_have_made_and_every_edit(
+    there_and_back: Round, bake: Bake
+) -> None:
+    pattern = there_and_back.pattern
+    expected = bake(**{pattern: not PROMPTS[pattern]})
+    grow(expected, pattern)
+    assert content(there_and_back.switched) == content(expected)
+
+
+def test_switching_a_pattern_back_restores_the_edited_project(there_and_back: Round) -> None:
+    assert content(there_and_back.restored) == there_and_back.before
+
+
+def test_a_switched_project_is_valid_python(there_and_back: Round) -> None:
+    for path in there_and_back.switched.path.rglob("*.py"):
+        compile(path.read_text(encoding="utf-8"), path, "exec")
+
+
+@pytest.mark.parametrize("pattern", ["self_contained", "structured_errors"])
+def test_a_switched_project_passes_its_own_tests(pattern: str, rounds: Callable[[str], Round]) -> None:
+    project = rounds(pattern).switched
+    assert project.lint() == ""
+    assert_passed(project.run_tests("--ignore=tests/production"))
+
+
+def test_the_command_in_a_projects_readme_switches_the_pattern_that_it_names(
+    created: Project, user: User, bake: Bake, tmp_path: Path
+) -> None:
+    project = copy(created, tmp_path / "project")
+    commands = re.findall(r"^cruft update .*$", project.text("README.md"), flags=re.MULTILINE)
+    assert len(commands) == 1
+    assert_passed(user.run(commands[0], cwd=project.path))
+    answers = json.loads(shlex.split(commands[0])[-1])
+    assert len(answers) == 1
+    assert content(project) == bake(**answers).files()
+
+
+def test_a_line_right_beside_one_of_the_pattern_is_a_marked_conflict_and_nothing_else_is(
+    created: Project, update: Callable[..., None], bake: Bake, tmp_path: Path
+) -> None:
+    project, expected = copy(created, tmp_path / "project"), bake(retry=False)
+    for each in (project, expected):
+        grow(each, "caching")
+    update(project, retry=False)
+    actual = content(project)
+    server = "src/my_mcp_server/server.py"
+    assert {name for name, text in content(expected).items() if actual[name] != text} == {server}
+    assert project.text(server).count(UNMERGED) == 1
+    assert "from .tools.quote import quote\n" in project.text(server)
+
+
+def test_a_file_of_the_pattern_that_was_edited_is_kept(
+    created: Project, update: Callable[..., None], bake: Bake, tmp_path: Path
+) -> None:
+    project = copy(created, tmp_path / "project")
+    tool = "src/my_mcp_server/tools/retry.py"
+    replace(project.path / tool, "Request the API with retries", "Ask again")
+    edited = project.text(tool)
+    update(project, retry=False)
+    assert content(project) == {**bake(retry=False).files(), tool: edited.encode()}
+
+
+def test_a_file_of_the_users_own_is_kept_when_the_layout_changes(
+    created: Project, update: Callable[..., None], tmp_path: Path
+) -> None:
+    project = copy(created, tmp_path / "project")
+    own = project.package / "patterns" / "own.py"
+    own.write_text('"""Mine."""\n', encoding="utf-8")
+    update(project, self_contained=True)
+    assert own.read_text(encoding="utf-8") == '"""Mine."""\n'
+    assert (project.package / "utils.py").is_file()
+
+
+def test_an_update_brings_what_is_new_in_the_template_and_keeps_every_edit(
+    created: Project, update: Callable[..., None], user: User, published: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer"
+    user.git("clone", "--quiet", str(published), str(newer), cwd=tmp_path)
+    improved = f"{SKELETON.name}/{PACKAGE}/runtime/__init__.py"
+    (newer / improved).write_text('"""Improved."""\n', encoding="utf-8")
+    user.commit(newer, "Improve")
+    project = copy(created, tmp_path / "project")
+    grow(project, "caching")
+    before = content(project)
+    update(project, "--template-path", str(newer))
+    assert content(project) == {
+        **before,
+        "src/my_mcp_server/runtime/__init__.py": b'"""Improved."""\n',
+    }
