@@ -20,6 +20,7 @@ def _default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for settings in Settings.__subclasses__():
         for field in settings.model_fields:
             monkeypatch.delenv(field.upper(), raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 {% if cookiecutter.environment_config %}
     monkeypatch.delenv("ENVIRONMENT", raising=False)
     monkeypatch.setenv("ENV_FILE", os.devnull)

@@ -95,6 +95,18 @@ async def test_draining_shows_at_once(open_check: bool) -> None:
         assert (await readiness.report()).status == "draining"
 
 
+async def test_an_open_resource_answers_in_the_place_of_the_check_before_it() -> None:
+    async def refuse() -> None:
+        raise ToolFailure("API_BASE_URL is not set.")
+
+    readiness = Readiness()
+    readiness.register("api", refuse)
+    with readiness.serving():
+        with readiness.reporting("api", passing):
+            assert (await readiness.report()).checks == {"api": "ok"}
+        assert (await readiness.report()).checks == {"api": "API_BASE_URL is not set."}
+
+
 async def test_a_resource_that_is_closed_is_not_asked() -> None:
     readiness = Readiness()
     with readiness.serving():

@@ -215,6 +215,23 @@ async def test_the_key_goes_to_the_api_as_a_bearer_token(
     assert upstream.requests[0][1]["authorization"] == "Bearer secret"
 
 
+async def test_a_key_that_no_header_can_carry_is_named(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", "s\N{LATIN SMALL LETTER E WITH ACUTE}cret")
+    with pytest.raises(UpstreamNotConfigured, match="API_KEY must consist of ASCII"):
+        async with upstream_api():
+            pass
+    assert upstream.connections == 0
+
+
+async def test_a_byte_order_mark_is_no_part_of_the_answer(
+    api: UpstreamApi, upstream: Upstream
+) -> None:
+    upstream.answers.append(answer(body=b"\xef\xbb\xbf[1]"))
+    assert (await api.get("users")).data == [1]
+
+
 async def test_the_client_itself_sends_nothing_elsewhere(upstream: Upstream) -> None:
     async with (
         local_upstream() as other,
@@ -407,6 +424,7 @@ async def test_without_a_base_url_a_call_names_the_variable() -> None:
         "https://user:secret@api.example.com",
         "https://api.example.com/?key=secret",
         "https://api.example.com/v1#part",
+        "https://api.example.com:99999",
     ],
 )
 async def test_a_bad_base_url_is_named_but_not_repeated(

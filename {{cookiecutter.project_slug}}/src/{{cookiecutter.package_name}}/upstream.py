@@ -7,6 +7,7 @@ for ever.
 
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager{{ ", nullcontext" if cookiecutter.connection_pooling else "" }}
 from typing import Annotated, Any
@@ -35,6 +36,7 @@ NOT_FOUND = 404
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 MAX_REDIRECTS = 5
+HIGHEST_PORT = 65535
 
 OUTSIDE = "The path must stay below the API's base URL, as users/1 does."
 REDIRECTED_OUTSIDE = "The API redirects out of API_BASE_URL; the redirect was not followed."
@@ -101,7 +103,7 @@ class UpstreamApi:
         url = resolve(self._base, endpoint)
         try:
             status, body = await self._fetch(url)
-            return ApiAnswer(status=status, data=from_json(body or b"null"))
+            return ApiAnswer(status=status, data=from_json(body.removeprefix(BOM_UTF8) or b"null"))
         except httpx.HTTPStatusError as error:
             raise _status_failure(error) from error
         except httpx.PoolTimeout as error:
@@ -239,7 +241,8 @@ def base_url(settings: UpstreamSettings) -> httpx.URL:
     except httpx.InvalidURL:
         url = httpx.URL("")
     surplus = url.userinfo or url.query or url.fragment
-    if url.scheme not in ("http", "https") or not url.host or surplus:
+    bad_port = not 0 < (url.port or 1) <= HIGHEST_PORT
+    if url.scheme not in ("http", "https") or not url.host or surplus or bad_port:
         raise UpstreamNotConfigured(
             "API_BASE_URL must be an http:// or https:// URL"
             " with no user, password, query or fragment."
@@ -260,6 +263,8 @@ def client_options(settings: UpstreamSettings) -> dict[str, Any]:
         refuse_outside(base, request.url)
 
     key = settings.api_key.get_secret_value().strip()
+    if not key.isascii():
+        raise UpstreamNotConfigured("API_KEY must consist of ASCII characters.")
     return {
         "headers": {
             # Formats that can be unpacked step by step, so that a small bomb is no large answer.

@@ -34,6 +34,8 @@ SECRET_PAIR = re.compile(
 # scheme://user:password@host
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(@)")
 BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
+# What all of these have in common; most texts of a log have none of it.
+SUSPICIOUS = re.compile(r"[:=]|bearer", re.IGNORECASE)
 REDACTED = "[redacted]"
 # Deeper values are written as one text, which also ends a structure that contains itself.
 MAX_LOGGED_DEPTH = 8
@@ -51,14 +53,16 @@ def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
         return value
     if isinstance(value, float) and isfinite(value):
         return value
-    text = value if isinstance(value, str) else unknown_default(value)
-    for pattern, replacement in (
-        (SECRET_PAIR, rf"\1\2{REDACTED}\2"),
-        (URL_PASSWORD, rf"\1{REDACTED}\2"),
-        (BEARER, rf"\1{REDACTED}"),
-    ):
-        text = pattern.sub(replacement, text)
-    return text
+    return redact_text(value if isinstance(value, str) else unknown_default(value))
+
+
+def redact_text(text: str) -> str:
+    """Return `text` without what looks like a secret by its form."""
+    if not SUSPICIOUS.search(text):
+        return text
+    text = SECRET_PAIR.sub(rf"\1\2{REDACTED}\2", text)
+    text = URL_PASSWORD.sub(rf"\1{REDACTED}\2", text)
+    return BEARER.sub(rf"\1{REDACTED}", text)
 
 
 class JsonLines(JsonFormatter):

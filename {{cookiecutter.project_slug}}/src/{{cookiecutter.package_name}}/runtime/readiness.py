@@ -56,13 +56,16 @@ class Readiness:
 
     @contextmanager
     def reporting(self, name: str, check: Check) -> Iterator[None]:
-        """Run `check` with every report while the context is open."""
+        """Run `check` with every report while the context is open, in the place of another."""
+        before = self._checks.get(name)
         self.register(name, check)
         try:
             yield
         finally:
-            if self._checks.get(name) is check:
+            if before is None:
                 del self._checks[name]
+            else:
+                self._checks[name] = before
             self._cached = None
 
     @contextmanager

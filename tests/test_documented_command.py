@@ -1,0 +1,145 @@
+"""The commands of the README work as they are written; GitHub is a folder here."""
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StdioTransport
+
+from .combinations import NONE, PATTERNS, PROMPTS, SKELETON, TEMPLATE, answers
+from .conftest import Bake
+from .project import Project, assert_passed
+from .user import User
+
+README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^cookiecutter gh:.*$", README, flags=re.MULTILINE)
+REPOSITORIES = sorted({shlex.split(command)[1].removeprefix("gh:") for command in COMMANDS})
+ENTER_EVERYWHERE = "\n" * len(PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def online(published: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
+    """Return a user for whom the template is on GitHub: a release v1.0.0, and one commit since."""
+    home = tmp_path_factory.mktemp("online")
+    online = User(home)
+    github = home / "github"
+    work = home / "work"
+    online.git("clone", "--quiet", str(published), str(work), cwd=home)
+    online.git("tag", "v1.0.0", cwd=work)
+    (work / SKELETON.name / "SINCE.md").write_text("Since the release.\n", encoding="utf-8")
+    online.commit(work, "Add a file")
+    for repository in REPOSITORIES:
+        online.git("clone", "--quiet", "--bare", str(work), str(github / f"{repository}.git"), cwd=home)
+    configuration = f'[url "{github.as_uri()}/"]\n    insteadOf = https://github.com/\n'
+    (home / ".gitconfig").write_text(configuration, encoding="utf-8")
+    return online
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "projects"
+    path.mkdir()
+    return path
+
+
+def cruft_command(name: str) -> str:
+    """Return the command of cruft that the README shows, in its text or in a block."""
+    found = re.findall(rf"`(cruft {name} [^`]+)`|^(cruft {name} .+)$", README, flags=re.MULTILINE)
+    assert len(found) == 1, f"the README shows `cruft {name}` {len(found)} times"
+    return str(found[0][0] or found[0][1])
+
+
+def project_in(folder: Path) -> Project:
+    """Return the one project in a folder."""
+    (path,) = folder.iterdir()
+    (package,) = (path / "src").iterdir()
+    return Project(path, package.name)
+
+
+def given(command: str) -> dict[str, str]:
+    """Return the answers in a command line."""
+    return dict(word.split("=", 1) for word in shlex.split(command) if "=" in word and word[0] != "-")
+
+
+def test_the_readme_names_one_repository_and_shows_the_command_with_and_without_questions() -> None:
+    assert len(REPOSITORIES) == 1
+    assert [command for command in COMMANDS if "--no-input" in command]
+    assert [command for command in COMMANDS if "--no-input" not in command]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_documented_command_generates_the_project(
+    command: str, online: User, bake: Bake, folder: Path
+) -> None:
+    assert_passed(online.run(command, cwd=folder, typed=ENTER_EVERYWHERE))
+    files = project_in(folder).files()
+    assert files.pop("SINCE.md") == b"Since the release.\n"
+    assert files == bake(**given(command)).files()
+
+
+def test_the_shortest_command_takes_the_newest_commit(online: User, bake: Bake, folder: Path) -> None:
+    assert_passed(online.run(f"cookiecutter gh:{REPOSITORIES[0]} --no-input", cwd=folder))
+    files = project_in(folder).files()
+    assert files.pop("SINCE.md") == b"Since the release.\n"
+    assert files == bake().files()
+
+
+def test_a_release_can_be_checked_out(online: User, bake: Bake, folder: Path) -> None:
+    command = f"cookiecutter gh:{REPOSITORIES[0]} --no-input --checkout v1.0.0"
+    assert_passed(online.run(command, cwd=folder))
+    assert project_in(folder).files() == bake().files()
+
+
+def test_a_recipe_answers_the_patterns_of_a_release_too(online: User, bake: Bake, folder: Path) -> None:
+    shutil.copytree(TEMPLATE / "recipes", folder / "recipes")
+    command = f"cookiecutter gh:{REPOSITORIES[0]} --checkout v1.0.0 --replay-file recipes/minimal.json"
+    assert_passed(online.run(command, cwd=folder, typed=ENTER_EVERYWHERE))
+    shutil.rmtree(folder / "recipes")
+    assert project_in(folder).files() == bake(**answers(NONE)).files()
+
+
+def test_the_documented_commands_of_cruft_generate_and_update_the_project(
+    online: User, bake: Bake, folder: Path
+) -> None:
+    assert_passed(online.run(cruft_command("create"), cwd=folder, typed=ENTER_EVERYWHERE))
+    project = project_in(folder)
+    online.commit(project.path, "Create")
+    update = cruft_command("update")
+    assert_passed(online.run(update, cwd=project.path))
+    expected = bake(**json.loads(shlex.split(update)[-1])).files()
+    ignored = ("SINCE.md", ".cruft.json")
+    files = project.files().items()
+    assert expected == {
+        name: text for name, text in files if name not in ignored and not name.startswith(".git/")
+    }
+
+
+@pytest.mark.parametrize("chosen", [frozenset(PATTERNS), NONE], ids=["all", "none"])
+def test_a_project_from_refused_hooks_is_not_pruned_but_works(
+    chosen: frozenset[str], user: User, folder: Path
+) -> None:
+    words = [f"{name}={answer}" for name, answer in answers(chosen).items()]
+    command = ["cookiecutter", str(TEMPLATE), "--no-input", "--accept-hooks", "no", *words]
+    assert_passed(user.run(command, cwd=folder))
+    project = project_in(folder)
+    assert (project.package / "patterns" / "retry.py").is_file()
+    transport = StdioTransport(
+        sys.executable,
+        ["-m", project.package_name],
+        env={"PYTHONPATH": str(project.path / "src"), "HOME": str(folder)},
+        keep_alive=False,
+        log_file=folder / "log",
+    )
+
+    async def words_counted() -> int:
+        async with Client(transport) as client:
+            result = await client.call_tool("process_data", {"text": "tea for two"})
+            return int(result.data.words)
+
+    assert anyio.run(words_counted) == 3
