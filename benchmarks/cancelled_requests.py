@@ -37,7 +37,7 @@ async def pool_is_dead(library: ModuleType, url: str, chance: random.Random) -> 
     async with library.AsyncClient(limits=limits, timeout=library.Timeout(2, pool=0.5)) as client:
 
         async def get_and_leave() -> None:
-            with anyio.move_on_after(chance.uniform(0, 0.02)):
+            with anyio.move_on_after(chance.uniform(0, 0.1)):
                 await client.get(url)
 
         async with anyio.create_task_group() as tasks:

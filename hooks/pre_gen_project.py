@@ -25,6 +25,10 @@ PATTERNS = (
     "rate_limiting",
     "structured_logging",
 )
+CHOICES = {
+    "license": ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
+    "http_client": ("httpx2", "httpx"),
+}
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
 # What a project imports or installs, with underscores; its own package would hide it.
@@ -132,6 +136,14 @@ def pattern_problem(answers: dict[str, Any]) -> str | None:
     return None
 
 
+def choice_problem(answers: dict[str, Any]) -> str | None:
+    """Check the choices: a replay file is not held to the list."""
+    for variable, choices in CHOICES.items():
+        if answers[variable] not in choices:
+            return f"{variable} {shown(str(answers[variable]))} is no choice: choose one of {', '.join(choices)}."
+    return None
+
+
 def email_problem(answers: dict[str, Any]) -> str | None:
     """Check that the author's e-mail is an address that package metadata can hold."""
     email = answers["author_email"]
@@ -150,7 +162,8 @@ def text_problem(answers: dict[str, Any]) -> str | None:
 
 
 def main() -> int:
-    for check in (pattern_problem, slug_problem, package_problem, email_problem, text_problem):
+    checks = (pattern_problem, choice_problem, slug_problem, package_problem, email_problem, text_problem)
+    for check in checks:
         problem = check(ANSWERS)
         if problem:
             sys.stderr.write(f"{problem}\n")

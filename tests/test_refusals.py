@@ -16,7 +16,7 @@ from cookiecutter.main import cookiecutter
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
 
-from .combinations import ALL, PATTERNS, TEMPLATE, answers, quoted
+from .combinations import ALL, PATTERNS, PROMPTS, TEMPLATE, answers, quoted
 from .conftest import Bake
 from .user import User
 
@@ -205,20 +205,38 @@ def test_an_empty_slug_is_refused_where_the_folder_may_exist(user: User, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def sentence_for(answer: dict[str, str], folder: Path) -> str:
+    """Run the hook with an answer that the Cookiecutter of today would not let through; return what it says."""
+    context = generate_context(str(TEMPLATE / "cookiecutter.json"))
+    context["cookiecutter"] = {**prompt_for_config(context, no_input=True), **answer}
+    source = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
+    hook = folder / "hook.py"
+    hook.write_text(create_env_with_context(context).from_string(source).render(**context), encoding="utf-8")
+    run = subprocess.run([sys.executable, hook], cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    return run.stderr
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_an_answer_that_is_no_boolean_asks_for_a_newer_cookiecutter(pattern: str, tmp_path: Path) -> None:
     """Cookiecutter before 2.7 passes `retry=no` as a text, which is true."""
-    context = generate_context(str(TEMPLATE / "cookiecutter.json"))
-    context["cookiecutter"] = {**prompt_for_config(context, no_input=True), pattern: "no"}
-    source = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
-    hook = tmp_path / "hook.py"
-    hook.write_text(create_env_with_context(context).from_string(source).render(**context), encoding="utf-8")
-    run = subprocess.run([sys.executable, hook], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert run.stderr == (
+    assert sentence_for({pattern: "no"}, tmp_path) == (
         f"{pattern} came as the text 'no', not as yes or no:"
         " this template needs Cookiecutter 2.7 or newer, and in a replay file true or false.\n"
     )
+
+
+def test_an_answer_that_is_no_choice_is_refused(tmp_path: Path) -> None:
+    """Cookiecutter does not hold a replay file to the list."""
+    assert sentence_for({"http_client": "aiohttp"}, tmp_path) == (
+        "http_client 'aiohttp' is no choice: choose one of httpx2, httpx.\n"
+    )
+    assert "choose one of MIT, Apache-2.0" in sentence_for({"license": "GPL"}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["license", "http_client"])
+def test_the_hook_knows_the_choices_of_the_prompts(name: str) -> None:
+    assert ast.literal_eval(hook_constant("pre_gen_project", "CHOICES"))[name] == tuple(PROMPTS[name])
 
 
 @pytest.mark.parametrize(("hook", "patterns"), [(HOOKS[0], PATTERNS), (HOOKS[1], PATTERNS[1:])])

@@ -16,6 +16,7 @@ from {{ cookiecutter.package_name }}.database import (
     Database,
     DatabaseUnavailable,
     default_database_url,
+    driver_url,
     open_database,
 )
 
@@ -106,6 +107,13 @@ async def test_a_missing_driver_is_named(scheme: str, monkeypatch: pytest.Monkey
     with pytest.raises(DatabaseUnavailable, match=r"for postgresql .* add the package asyncpg"):
         async with open_database(f"{scheme}://user:hunter2@localhost/notes"):
             pass
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_url_as_hosts_hand_it_out_suits_the_driver(scheme: str) -> None:
+    url = driver_url(f"{scheme}://user:secret@db.example/app?sslmode=require")
+    assert url.drivername == "postgresql+asyncpg"
+    assert url.query == {"ssl": "require"}
 
 
 async def test_a_folder_that_cannot_be_made_is_a_readable_failure(tmp_path: Path) -> None:

@@ -245,10 +245,10 @@ def test_other_text_is_left_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["a", "a.b-", "token", "token ", 'token="', "bearer ", "a://", "x:", " ", "\\"]
+    "part", ["a", "a.b-", "token", "token ", 'token="', "bearer ", "a://", "://a:", " ", "\\"]
 )
 def test_a_long_text_does_not_hold_up_the_server(part: str) -> None:
-    text = "token://x:" + part * 20_000
+    text = "= token" + part * 20_000
     start = time.process_time()
     redact(text)
     assert time.process_time() - start < 1  # an expression that backtracks takes minutes

@@ -13,12 +13,16 @@ from .patterns.structured_logging import (
 from .runtime.command import run
 from .runtime.http import create_app
 from .runtime.logs import configure_logging
+from .settings import check_settings
+
+COMMAND = "{{ cookiecutter.project_slug }}"
 
 
 def load() -> FastMCP[Any]:
     """Import the server; late, so that nothing it prints meets a client."""
     from .server import mcp  # noqa: PLC0415
 
+    check_settings()
     configure_logging({{ "JsonLines()" if cookiecutter.structured_logging else "" }})
     return mcp
 
@@ -29,7 +33,7 @@ def app() -> ASGIApp:
 
 
 def main() -> None:
-    run("{{ cookiecutter.project_slug }}", load, app=f"{__package__}.__main__:app")
+    run(COMMAND, load, app=f"{__package__}.__main__:app")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,14 @@ import platformdirs
 from .runtime.errors import ToolFailure
 
 if TYPE_CHECKING:
-    from sqlalchemy import TextClause
+    from sqlalchemy import URL, TextClause
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
 BUSY_SECONDS = 30
 
 
@@ -81,18 +85,12 @@ async def open_database(url: str) -> AsyncIterator[Database]:
     Raises:
         DatabaseUnavailable: the URL is of another kind, a driver is missing, or nobody answers.
     """
-    from sqlalchemy import event, make_url, text  # noqa: PLC0415 - half of the server's start-up
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy import event, text  # noqa: PLC0415 - half of the server's start-up
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
-    try:
-        parsed = make_url(url)
-        kind = {"postgres": "postgresql"}.get(parsed.drivername, parsed.drivername).split("+")[0]
-        parsed = parsed.set(drivername=DRIVERS[kind])
-    except (ArgumentError, KeyError, ValueError):  # ValueError: the port is no number
-        raise DatabaseUnavailable(
-            "The database URL must be sqlite:///file or postgresql://user:password@host/name."
-        ) from None
+    parsed = driver_url(url)
+    kind = parsed.get_backend_name()
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 10}
     if kind == "sqlite":
         options = {"connect_args": {"timeout": BUSY_SECONDS}}
@@ -108,10 +106,38 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
     try:
         database = Database(engine, text, (SQLAlchemyError, OSError))
-        await database.ping()
+        try:
+            await database.ping()
+        except TypeError as error:
+            raise DatabaseUnavailable(
+                "The database URL has an option that its driver does not know."
+            ) from error
         yield database
     finally:
         await engine.dispose()
+
+
+def driver_url(url: str) -> "URL":
+    """Return the URL as SQLAlchemy and the driver understand it.
+
+    Raises:
+        DatabaseUnavailable: it is of another kind.
+    """
+    from sqlalchemy import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        parsed = make_url(url)
+        kind = parsed.drivername.partition("+")[0]
+        parsed = parsed.set(drivername=DRIVERS[kind])
+    except (ArgumentError, KeyError, ValueError):  # ValueError: the port is no number
+        raise DatabaseUnavailable(
+            "The database URL must be sqlite:///file or postgresql://user:password@host/name."
+        ) from None
+    if "sslmode" in parsed.query:  # as PostgreSQL's own tools call what asyncpg calls ssl
+        renamed = parsed.update_query_dict({"ssl": parsed.query["sslmode"]})
+        return renamed.difference_update_query(["sslmode"])
+    return parsed
 
 
 def default_database_url(name: str) -> str:

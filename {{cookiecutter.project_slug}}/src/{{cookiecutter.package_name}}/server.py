@@ -50,9 +50,6 @@ from .patterns.structured_logging import (
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
 from .runtime.lifespan import runtime
-{% if uses_api %}
-from .runtime.readiness import readiness
-{% endif %}
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
 {% endif %}
@@ -89,10 +86,10 @@ from .upstream import (
     UpstreamNotConfigured,
     UpstreamNotFound,
     UpstreamTimeout,
-    check_configuration,
+    api_configuration,
 )
 {% elif uses_api %}
-from .upstream import check_configuration
+from .upstream import api_configuration
 {% endif %}
 {% if cookiecutter.structured_errors %}
 
@@ -127,7 +124,7 @@ mcp = FastMCP(
     name="{{ cookiecutter.project_slug }}",
     version=__version__,
     instructions="Every tool answers with a typed result. A failed call says what to change.",
-    lifespan=runtime{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
+    lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
     # The first is the outermost: it sees the call first and the answer last.
     middleware=[
 {% if cookiecutter.structured_logging %}
@@ -175,7 +172,4 @@ mcp.add_resource(config_settings)
 {% if cookiecutter.health_check %}
 mcp.add_resource(health_status)
 add_probes(mcp)
-{% endif %}
-{% if uses_api %}
-readiness.register("api", check_configuration)
 {% endif %}

@@ -15,7 +15,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 import httpx2 as httpx
+from fastmcp import FastMCP
 from fastmcp.dependencies import Shared
+from fastmcp.server.lifespan import lifespan
 from pydantic import BaseModel, Field, JsonValue, SecretStr
 from pydantic_core import from_json
 
@@ -253,6 +255,13 @@ def base_url(settings: UpstreamSettings) -> httpx.URL:
 async def check_configuration() -> None:
     """Raise `UpstreamNotConfigured` while there is no API to call; opens nothing."""
     base_url(UpstreamSettings())
+
+
+@lifespan
+async def api_configuration(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
+    """Report unready while there is no API to call; the API itself answers once it is open."""
+    with readiness.reporting("api", check_configuration):
+        yield {}
 
 
 def client_options(settings: UpstreamSettings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastmcp.client.transports import StdioTransport
 
 from .process import PATIENCE_SECONDS, SLOW_SERVER, bare_environment, http_server, start
 
+PACKAGE = "{{ cookiecutter.package_name }}"
 ERAS = ["auto", "legacy"]
 
 
@@ -93,23 +94,24 @@ async def test_several_workers_serve_every_client_and_end_with_their_supervisor(
 
 
 @pytest.mark.parametrize(
-    ("flags", "variables", "named"),
+    ("flags", "deadline", "named"),
     [
-        (["--port", "70000"], {"TOOL_DEADLINE_SECONDS": "60"}, "TOOL_DEADLINE_SECONDS: "),
-        (["--host", "0.0.0.0"], {}, "ALLOW_UNAUTHENTICATED=true"),
+        (["--port", "70000"], "60", ["HTTP_PORT: ", "TOOL_DEADLINE_SECONDS: "]),
+        (["--host", "0.0.0.0"], "", ["ALLOW_UNAUTHENTICATED=true"]),
     ],
 )
 def test_a_bad_setting_is_one_line_and_exit_code_2(
-    flags: list[str], variables: dict[str, str], named: str, tmp_path: Path
+    flags: list[str], deadline: str, named: list[str], tmp_path: Path
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, SLOW_SERVER, "--transport", "http", *flags],
-        env=bare_environment(tmp_path, **variables),
+        [sys.executable, "-m", PACKAGE, "--transport", "http", *flags],
+        env=bare_environment(tmp_path, TOOL_DEADLINE_SECONDS=deadline),
         capture_output=True,
         text=True,
         check=False,
         timeout=PATIENCE_SECONDS,
     )
     assert ended.returncode == 2
-    assert named in ended.stderr
+    for text in named:
+        assert text in ended.stderr
     assert ended.stderr.count("\n") == 1

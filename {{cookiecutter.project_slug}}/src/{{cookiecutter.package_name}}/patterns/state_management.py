@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, Self
 
@@ -84,7 +85,7 @@ class MemoryBackend:
 
     async def read(self, key: str) -> Versioned:
         await anyio.lowlevel.checkpoint()
-        return self._entries.get(key, ABSENT)
+        return deepcopy(self._entries.get(key, ABSENT))
 
     async def write(self, key: str, new: Versioned) -> bool:
         if self._entries.get(key, ABSENT).version != new.version - 1:

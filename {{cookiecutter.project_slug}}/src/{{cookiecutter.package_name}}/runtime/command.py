@@ -8,7 +8,7 @@ from typing import Any
 
 from fastmcp import FastMCP
 
-from ..settings import InvalidSettings, check_settings
+from ..settings import InvalidSettings
 from .http import serve_http
 from .serving import ServingSettings
 from .stdio import reserve_stdout, serve_stdio
@@ -19,17 +19,13 @@ EXIT_BAD_SETTINGS = 2
 def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> None:
     """Serve as the flags and the environment say; end with code 2 on a bad setting.
 
-    `load` imports the server. `app` is the import string of the function that makes a worker's app.
+    `load` imports the server and checks its settings. `app` is the import string of the function that makes a worker's app.
     """
     parse_flags(program)
+    reserve_stdout()
     try:
-        check_settings()
-        settings = ServingSettings()
-        if settings.transport == "stdio":
-            reserve_stdout()
         server = load()
-        check_settings()  # again: the server has brought its own
-        if settings.transport == "stdio":
+        if ServingSettings().transport == "stdio":
             serve_stdio(server)
         else:
             serve_http(server, app)
