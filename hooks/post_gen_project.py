@@ -4,7 +4,6 @@ The name is the manifest: a prompt owns every file whose stem is its name, with 
 The answers enter as JSON inside a raw string, so none of them can become code.
 """
 
-import ast
 import json
 import re
 import sys
@@ -110,6 +109,8 @@ def fold_modules(sources: dict[str, str]) -> str:
 
 def split_module(source: str) -> Module:
     """Split a module whose imports stand together after its docstring, one package level deeper than utils.py."""
+    import ast  # noqa: PLC0415 - most projects are not folded
+
     tree = ast.parse(source)
     imports = []
     end = 0
@@ -165,6 +166,8 @@ def name_order(name: str) -> tuple[int, str, str]:
 
 def import_from_utils(source: str, package_name: str) -> str:
     """Replace the imports from patterns by one statement, the last of its section: nothing sorts after utils."""
+    import ast  # noqa: PLC0415
+
     folded: list[ast.ImportFrom] = []
     kept: list[ast.ImportFrom] = []
     for statement in ast.parse(source).body:

@@ -61,7 +61,8 @@ RESET = Answer(PARTIAL, reset=True)
 class Upstream:
     """The server's address, what it is to answer next, and what it has seen.
 
-    With no answer left in `answers` it repeats `default`. `requests` are (path, lower-case headers).
+    With no answer left in `answers` it repeats `default`. `requests` are pairs of path and headers,
+    whose names are in lower case.
     """
 
     url: str = ""

@@ -60,7 +60,11 @@ class Settings(BaseSettings):
     """Base class of all settings. An empty variable is unset; values never show in errors."""
 
     model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        defer_build=True,  # built when first read, not at import
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 {% if cookiecutter.environment_config %}
 

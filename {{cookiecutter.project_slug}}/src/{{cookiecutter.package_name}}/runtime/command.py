@@ -19,7 +19,8 @@ EXIT_BAD_SETTINGS = 2
 def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> None:
     """Serve as the flags and the environment say; end with code 2 on a bad setting.
 
-    `load` imports the server and checks its settings. `app` is the import string of the function that makes a worker's app.
+    `load` imports the server and checks its settings. `app` is the import string of the function
+    that makes a worker's app.
     """
     parse_flags(program)
     reserve_stdout()
