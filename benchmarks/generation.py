@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .measure import TEMPLATE, compare, cpu_seconds, report
 
-ROUNDS = 9
+ROUNDS = 15
 BAR = 1.6
 
 

@@ -6,8 +6,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-CACHE = {"MYPY_CACHE_DIR": "", "RUFF_NO_CACHE": "true"}
-
 
 @dataclass(frozen=True)
 class Project:
@@ -23,18 +21,17 @@ class Project:
         return {
             path.relative_to(self.path).as_posix(): path.read_bytes()
             for path in sorted(self.path.rglob("*"))
-            if path.is_file()
+            if path.is_file() and "__pycache__" not in path.parts
         }
 
     def text(self, name: str) -> str:
         return (self.path / name).read_text(encoding="utf-8")
 
     def run(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run Python with `command` in the project, as if it were installed; leaves nothing behind."""
+        """Run Python with `command` in the project, as if it were installed."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(self.path / "src"),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             **variables,
         }

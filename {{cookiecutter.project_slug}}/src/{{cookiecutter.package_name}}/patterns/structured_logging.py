@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from datetime import datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -41,9 +42,14 @@ REDACTED = "[redacted]"
 MAX_LOGGED_DEPTH = 8
 
 
+@lru_cache(maxsize=1024)
+def names_a_secret(name: str) -> bool:
+    return SECRET_KEY.search(name) is not None
+
+
 def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
     """Return `value` in JSON types, without what looks like a secret by its name or its form."""
-    if SECRET_KEY.search(name):
+    if name and names_a_secret(name):
         return REDACTED
     if isinstance(value, dict) and depth:
         return {str(key): redact(item, str(key), depth - 1) for key, item in value.items()}
