@@ -1,16 +1,18 @@
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from .combinations import PROMPTS
+from .combinations import LINEAR, PROMPTS, answers
 from .project import Project
 from .user import User
 
 Bake = Callable[..., Project]
+Projects = Callable[[str], Project]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,3 +75,15 @@ def published(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     user.publish_template(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def projects(bake_once: Bake) -> Projects:
+    """Bake each project of the linear design once, with a package name of its own; none of them may be changed."""
+
+    @cache
+    def project(name: str) -> Project:
+        slug = f"linear-{name.replace('_', '-')}"
+        return bake_once(project_slug=slug, package_name=slug.replace("-", "_"), **answers(LINEAR[name]))
+
+    return project

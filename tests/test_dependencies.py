@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from .combinations import LINEAR, answers
-from .conftest import Bake
+from .conftest import Bake, Projects
 from .project import Project
 
 # Needed without being imported: a database driver, and tools of the command line.
@@ -73,9 +73,9 @@ def unused(project: Project) -> set[str]:
 
 
 @pytest.fixture(params=[*LINEAR, "httpx", "httpx without patterns"])
-def project(request: pytest.FixtureRequest, bake: Bake) -> Project:
+def project(request: pytest.FixtureRequest, bake: Bake, projects: Projects) -> Project:
     if request.param in LINEAR:
-        return bake(**answers(LINEAR[request.param]))
+        return projects(request.param)
     return bake(http_client="httpx", **answers(LINEAR["all" if request.param == "httpx" else "none"]))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .combinations import ALL, LINEAR, PACKAGE, PATTERNS, SKELETON, answers
-from .conftest import Bake
+from .combinations import ALL, LINEAR, PACKAGE, PATTERNS, SKELETON
+from .conftest import Projects
 from .project import Project
 
 FOLDED = {name: chosen for name, chosen in LINEAR.items() if "self_contained" in chosen}
@@ -49,8 +49,8 @@ def imported_names(source: str) -> dict[str, str]:
 
 
 @pytest.fixture(params=FOLDED)
-def folded(request: pytest.FixtureRequest, bake: Bake) -> tuple[str, Project]:
-    return request.param, bake(**answers(FOLDED[request.param]))
+def folded(request: pytest.FixtureRequest, projects: Projects) -> tuple[str, Project]:
+    return request.param, projects(request.param)
 
 
 def test_every_pattern_but_the_layout_itself_has_one_file() -> None:

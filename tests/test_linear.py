@@ -4,17 +4,16 @@ With three settings or more it covers every triple of settings, and a failing na
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from os import cpu_count, pathsep
 from subprocess import CompletedProcess
 
 import pytest
 
-from .combinations import LINEAR, PATTERNS, answers, expected_files, expected_resources, expected_tools
-from .conftest import Bake
-from .project import Project, assert_passed
+from .combinations import LINEAR, PATTERNS, expected_files, expected_resources, expected_tools
+from .conftest import Projects
+from .project import assert_passed
 
 EACH = pytest.mark.parametrize("name", LINEAR)
 
@@ -30,24 +29,8 @@ print(json.dumps({name: anyio.run(listing, package) for name, package in package
 """
 
 
-def package_name(name: str) -> str:
-    return "linear_" + name.replace("-", "_")
-
-
 @pytest.fixture(scope="session")
-def projects(bake_once: Bake) -> Callable[[str], Project]:
-    """Bake each project once, with a package name of its own, so that all can be loaded side by side."""
-
-    @cache
-    def project(name: str) -> Project:
-        slug = package_name(name).replace("_", "-")
-        return bake_once(project_slug=slug, package_name=package_name(name), **answers(LINEAR[name]))
-
-    return project
-
-
-@pytest.fixture(scope="session")
-def suites(projects: Callable[[str], Project]) -> Iterator[Mapping[str, Future[CompletedProcess[str]]]]:
+def suites(projects: Projects) -> Iterator[Mapping[str, Future[CompletedProcess[str]]]]:
     """Run the generated suites in the background; they wait a lot, so one more than there are processors."""
     every = {name: projects(name) for name in LINEAR}
     with ThreadPoolExecutor((cpu_count() or 1) + 1) as pool:
@@ -62,7 +45,7 @@ def _suites_begin_early(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session")
-def type_report(projects: Callable[[str], Project], tmp_path_factory: pytest.TempPathFactory) -> str:
+def type_report(projects: Projects, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Check the types of all projects in one strict run; return what it has to say."""
     every = [projects(name) for name in LINEAR]
     tests = tmp_path_factory.mktemp("types")
@@ -80,7 +63,7 @@ def type_report(projects: Callable[[str], Project], tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="session")
-def listings(projects: Callable[[str], Project]) -> Mapping[str, list[list[str]]]:
+def listings(projects: Projects) -> Mapping[str, list[list[str]]]:
     """Load every server in one process; return the names of its tools and of its resources."""
     every = {name: projects(name) for name in LINEAR}
     packages = {name: project.package_name for name, project in every.items()}
@@ -103,9 +86,7 @@ def test_the_design_covers_every_triple_of_settings() -> None:
 
 
 @EACH
-def test_a_project_has_exactly_the_files_of_its_patterns(
-    name: str, projects: Callable[[str], Project]
-) -> None:
+def test_a_project_has_exactly_the_files_of_its_patterns(name: str, projects: Projects) -> None:
     project = projects(name)
     assert set(project.files()) == expected_files(LINEAR[name], project.package_name)
 
@@ -118,12 +99,12 @@ def test_a_server_has_exactly_the_tools_and_resources_of_its_patterns(
 
 
 @EACH
-def test_a_project_is_clean_under_its_own_lint_rules(name: str, projects: Callable[[str], Project]) -> None:
+def test_a_project_is_clean_under_its_own_lint_rules(name: str, projects: Projects) -> None:
     assert projects(name).lint() == ""
 
 
 @EACH
-def test_a_project_is_strictly_typed(name: str, projects: Callable[[str], Project], type_report: str) -> None:
+def test_a_project_is_strictly_typed(name: str, projects: Projects, type_report: str) -> None:
     project = projects(name)
     places = (f"{project.package_name}/", f"tests_{project.package_name}/", str(project.path))
     assert [line for line in type_report.splitlines() if any(place in line for place in places)] == []

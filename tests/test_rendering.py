@@ -5,15 +5,15 @@ import re
 import pytest
 
 from .combinations import LINEAR, answers
-from .conftest import Bake
+from .conftest import Bake, Projects
 from .project import Project
 
 LONG_NAME = "a_very_long_package_name_that_still_has_to_fit_in_every_import_64"
 
 
 @pytest.fixture(params=LINEAR)
-def project(request: pytest.FixtureRequest, bake: Bake) -> Project:
-    return bake(**answers(LINEAR[request.param]))
+def project(request: pytest.FixtureRequest, projects: Projects) -> Project:
+    return projects(request.param)
 
 
 @pytest.mark.parametrize("name", ["none", "all", "all-but-self_contained"])
