@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from matrix.template import EACH, Declaration, Fold
+
 TEMPLATE = Path(__file__).parents[1]
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
 PACKAGE = "src/{{cookiecutter.package_name}}"
@@ -104,6 +106,44 @@ def expected_resources(chosen: Combination) -> list[str]:
 
 def answers(chosen: Combination) -> dict[str, bool]:
     return {name: name in chosen for name in PATTERNS}
+
+
+def expected_listing(chosen: Combination) -> list[list[str]]:
+    return [expected_tools(chosen), expected_resources(chosen)]
+
+
+# In how many surroundings each test file is to be found. Settings are read in three ways: without environment_config, and
+# with it, whose profiles name the time to live if there is a cache. The API client has two forms, pooled or not.
+SETTINGS = 3
+CLOSURES = {
+    "tests/test_architecture.py": EACH,
+    "tests/test_server.py": EACH,
+    "tests/test_caching.py": 2 * 2,
+    "tests/test_environment_config.py": 2,
+    "tests/test_retry.py": SETTINGS * 2,
+    "tests/test_upstream.py": SETTINGS * 2,
+    **{
+        f"tests/test_{name}.py": SETTINGS
+        for name in (
+            *("arguments", "deadlines", "drain", "lifespan", "readiness", "settings", "database"),
+            *("lazy_initialization", "connection_pooling", "structured_errors", "health_check"),
+            *("parallel_processing", "state_management", "rate_limiting", "structured_logging"),
+        )
+    },
+}
+SLUG = "my-mcp-server"
+PACKAGE_NAME = "my_mcp_server"
+DECLARATION = Declaration(
+    template=TEMPLATE,
+    package=PACKAGE_NAME,
+    answers={"project_slug": SLUG, "package_name": PACKAGE_NAME},
+    files=lambda chosen: expected_files(chosen, PACKAGE_NAME),
+    probe=f"{TEMPLATE / 'tests' / 'probe.py'}:listing",
+    listing=expected_listing,
+    closures=CLOSURES,
+    fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
+    plugins=["anyio.pytest_plugin"],
+)
 
 
 def quoted(text: str) -> str:

@@ -1,4 +1,6 @@
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -7,7 +9,12 @@ from typing import Any
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from .combinations import LINEAR, PROMPTS, answers
+from matrix import page
+from matrix.progress import Progress
+from matrix.proof import Proof, prove
+from matrix.template import Combination
+
+from .combinations import DECLARATION, LINEAR, PROMPTS, TEMPLATE, answers
 from .project import Project
 from .user import User
 
@@ -15,15 +22,47 @@ Bake = Callable[..., Project]
 Projects = Callable[[str], Project]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the generated suites first and ask for their results last: they run beside everything else."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("matrix", "the proof of every combination")
+    group.addoption("--shard", metavar="I/N", help="prove the I-th of N parts of the combinations only")
+    group.addoption("--no-dedup", action="store_true", help="run every suite in every project, for hours")
 
-    def turn(item: pytest.Item) -> int:
-        if "suites" in getattr(item, "fixturenames", ()):
-            return 2
-        return 0 if item.path.name == "test_linear.py" else 1
 
-    items.sort(key=turn)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the combinations of the shard only."""
+    if shard := config.getoption("--shard"):
+        part = DECLARATION.shard(shard)
+        other = [item for item in items if combination_of(item) not in {None, *part}]
+        config.hook.pytest_deselected(items=other)
+        items[:] = [item for item in items if item not in set(other)]
+
+
+def combination_of(item: pytest.Item) -> Combination | None:
+    """Return the combination that a test is about."""
+    call = getattr(item, "callspec", None)
+    return call.params.get("combination") if call else None
+
+
+@pytest.fixture(scope="session")
+def proof(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Proof:
+    """Prove every combination that a selected test asks for, in one go."""
+    chosen = [one for item in request.session.items if (one := combination_of(item)) is not None]
+    dedup = not request.config.getoption("--no-dedup")
+    start = time.monotonic()
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        found = prove(
+            DECLARATION, chosen, tmp_path_factory.mktemp("matrix"), progress=Progress(sys.stderr), dedup=dedup
+        )
+        figures = page.summary(found, seconds=time.monotonic() - start, dedup=dedup)
+        print(page.one_line(figures))
+    if (
+        figures["combinations"]["proven"]
+        == figures["combinations"]["green"]
+        == 2 ** len(DECLARATION.patterns)
+    ):
+        page.write(TEMPLATE / "docs", found, figures)
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,202 @@
+"""What a Python file of a project can load: the closure, whose bytes decide how a test ends.
+
+Computed from the imports, at any depth of the code, the packages' `__init__.py`, the `conftest.py` above a test, and the
+data files whose name stands in a string: any file of the project for a test, its own package's data for a module of the
+package. What a test opens at run time beyond that is found by `audit.py`.
+"""
+
+import ast
+import hashlib
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from .trees import Store, Tree
+
+
+class MissingModuleError(Exception):
+    """A file imports a module of its own project that the project does not have."""
+
+
+class Import(NamedTuple):
+    """`from {level dots}module import names`, or `import module` without names."""
+
+    level: int
+    module: str
+    names: tuple[str, ...]
+
+
+class Facts(NamedTuple):
+    """What a file's text says of other files."""
+
+    imports: tuple[Import, ...]
+    texts: frozenset[str]
+
+
+def read_facts(source: str) -> Facts:
+    imports = []
+    texts = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                imports += [Import(0, alias.name, ()) for alias in names]
+            case ast.ImportFrom(module=module, names=names, level=level):
+                imports.append(Import(level, module or "", tuple(alias.name for alias in names)))
+            case ast.Constant(value=str(text)):
+                texts.add(text)
+    return Facts(tuple(imports), frozenset(texts))
+
+
+@dataclass(frozen=True)
+class Closures:
+    """The closures in every project of a template, whose package lies in `sources`."""
+
+    store: Store
+    sources: str = "src"
+    _facts: dict[str, Facts] = field(default_factory=dict)
+
+    def facts(self, identity: str) -> Facts:
+        if identity not in self._facts:
+            self._facts[identity] = read_facts(self.store.text(identity))
+        return self._facts[identity]
+
+    def of_project(self, tree: Tree) -> "ProjectClosures":
+        return ProjectClosures(tree, self)
+
+
+@dataclass(frozen=True)
+class ProjectClosures:
+    tree: Tree
+    shared: Closures
+    _imported: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def of_test(self, path: str) -> frozenset[str]:
+        """Return the paths of all that a test file can load or open, with itself.
+
+        Raises:
+            MissingModuleError: an import leads to no file of the project.
+        """
+        modules = self.reachable([path, *self.surroundings(path)])
+        return modules | {file for module in modules for file in self.data_of(module)}
+
+    def of_module(self, path: str) -> frozenset[str]:
+        """Return the paths of all modules that a module imports, with itself.
+
+        Raises:
+            MissingModuleError: an import leads to no file of the project.
+        """
+        return self.reachable([path])
+
+    def reachable(self, starts: list[str]) -> frozenset[str]:
+        found: set[str] = set()
+        waiting = list(starts)
+        while waiting:
+            found.add(current := waiting.pop())
+            waiting += self.imported(current) - found
+        return frozenset(found)
+
+    def key(self, closure: frozenset[str]) -> str:
+        """Return the identity of a closure: equal keys, equal bytes under equal names."""
+        lines = [f"{member} {self.tree[member]}" for member in sorted(closure)]
+        return hashlib.sha1("\n".join([*lines, self.test_configuration]).encode()).hexdigest()
+
+    @cached_property
+    def test_configuration(self) -> str:
+        """The part of pyproject.toml that pytest reads."""
+        identity = self.tree.get("pyproject.toml")
+        tools = tomllib.loads(self.shared.store.text(identity)).get("tool", {}) if identity else {}
+        return repr(tools.get("pytest"))
+
+    @cached_property
+    def data(self) -> dict[str, str]:
+        """The files that are no modules, by their names; what pytest reads of pyproject.toml is in every key."""
+        data = (path for path in self.tree if not path.endswith((".py", "/")) and path != "pyproject.toml")
+        return {PurePosixPath(path).name: path for path in data}
+
+    @cached_property
+    def packages(self) -> set[str]:
+        """The names under which the project's own modules are imported."""
+        prefix = f"{self.shared.sources}/"
+        return {path[len(prefix) :].split("/")[0] for path in self.tree if path.startswith(prefix)}
+
+    def imported(self, path: str) -> frozenset[str]:
+        """Return the files that a module's own imports run."""
+        if path not in self._imported:
+            found: set[str] = set()
+            for item in self.shared.facts(self.tree[path]).imports:
+                found |= self.resolve(path, item)
+            self._imported[path] = frozenset(found)
+        return self._imported[path]
+
+    def data_of(self, path: str) -> set[str]:
+        """Return the data files that a module names."""
+        named = {self.data[text] for text in self.shared.facts(self.tree[path]).texts & self.data.keys()}
+        if path.startswith(f"{self.shared.sources}/"):
+            return {file for file in named if file.startswith(f"{self.shared.sources}/")}
+        return named
+
+    def resolve(self, importer: str, item: Import) -> set[str]:
+        """Return the files that an import runs: none for a module that is not the project's.
+
+        Raises:
+            MissingModuleError: the module would be the project's, and it has none of that name.
+        """
+        base, own = self.base(importer, item)
+        files = {self.module_file(base), *(self.module_file(f"{base}/{name}") for name in item.names)}
+        found = {file for file in files if file}
+        if found:
+            return found | set(self.initializers(base))
+        if own:
+            name = "." * item.level + item.module
+            raise MissingModuleError(f"{importer} imports {name}, which the project does not have")
+        return set()
+
+    def module_of(self, importer: str, item: Import, member: str = "") -> str | None:
+        """Return the file of the module that an import names, or of its member; none for a package."""
+        base, _ = self.base(importer, item)
+        path = f"{base}/{member}.py" if member else f"{base}.py"
+        return path if path in self.tree else None
+
+    def base(self, importer: str, item: Import) -> tuple[str, bool]:
+        """Return the path of an imported module, without its ending, and whether it must be the project's."""
+        parts = item.module.split(".") if item.module else []
+        if item.level:
+            return "/".join([*importer.split("/")[: -item.level], *parts]), True
+        if parts[0] in self.packages:
+            return "/".join([self.shared.sources, *parts]), True
+        return "/".join(parts), False
+
+    def module_file(self, base: str) -> str | None:
+        for path in (f"{base}.py", f"{base}/__init__.py"):
+            if path in self.tree:
+                return path
+        return None
+
+    def initializers(self, base: str) -> Iterator[str]:
+        parent = base
+        while parent:
+            if f"{parent}/__init__.py" in self.tree:
+                yield f"{parent}/__init__.py"
+            parent = parent.rpartition("/")[0]
+
+    def surroundings(self, path: str) -> Iterable[str]:
+        """Return what pytest loads before a test file: the `conftest.py` and `__init__.py` of each folder above it."""
+        parent = path.rpartition("/")[0]
+        while True:
+            for name in ("__init__.py", "conftest.py"):
+                file = f"{parent}/{name}" if parent else name
+                if file in self.tree:
+                    yield file
+            if not parent:
+                return
+            parent = parent.rpartition("/")[0]
+
+
+def configuration(store: Store, tree: Tree, tool: str) -> Any:
+    """Return the section of a tool in pyproject.toml."""
+    if "pyproject.toml" not in tree:
+        return None
+    return tomllib.loads(store.text(tree["pyproject.toml"])).get("tool", {}).get(tool)

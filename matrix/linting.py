@@ -1,0 +1,71 @@
+"""Lints every distinct file of all projects in one run of ruff.
+
+Ruff judges a file by its bytes, its folder, the configuration above it, and whether the modules it imports are there: so
+a file that stands in many projects under one configuration is judged once. All variants of a file lie side by side in
+one project, under names of their own.
+"""
+
+import hashlib
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from .closures import configuration
+from .trees import Store, Tree, variant
+
+# What ruff says, by path and content.
+Findings = dict[tuple[str, str], list[str]]
+
+COMMANDS = {
+    "ruff check": ["check", "--no-cache", "--quiet", "--output-format=concise", "."],
+    "ruff format": ["format", "--no-cache", "--quiet", "--check", "."],
+}
+
+
+def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
+    """Return what ruff finds fault with; nothing for a clean file."""
+    place.mkdir(parents=True)
+    placed = lay_out_variants(place, store, list(trees))
+    findings: Findings = defaultdict(list)
+    for name, arguments in COMMANDS.items():
+        run = subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments], cwd=place, capture_output=True, text=True, check=False
+        )
+        if run.returncode not in (0, 1):
+            raise RuntimeError(run.stderr)
+        for line in run.stdout.splitlines():
+            file, _, rest = line.removeprefix("Would reformat: ").partition(":")
+            folder, _, variant_name = file.replace("\\", "/").partition("/")
+            path, identity = placed[folder, variant_name]
+            findings[path, identity].append(f"{name}: {path}:{rest}".rstrip(":"))
+    return dict(findings)
+
+
+def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Write each distinct file once, and return what stands where: a folder for each configuration."""
+    folders: dict[str, str] = {}
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    seen: set[tuple[str, str, str]] = set()
+    placed: dict[tuple[str, str], tuple[str, str]] = {}
+    for tree in trees:
+        project = tree.get("pyproject.toml", "")
+        if project not in folders:
+            folders[project] = hashlib.sha1(repr(configuration(store, tree, "ruff")).encode()).hexdigest()
+            if project:
+                write(place / folders[project] / "pyproject.toml", store.read(project))
+        folder = folders[project]
+        for path, identity in tree.items():
+            if path.endswith(".py") and (folder, path, identity) not in seen:
+                seen.add((folder, path, identity))
+                name = variant(path, counts[folder, path])
+                counts[folder, path] += 1
+                placed[folder, name] = (path, identity)
+                write(place / folder / name, store.read(identity))
+    return placed
+
+
+def write(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)

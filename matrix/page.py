@@ -1,0 +1,119 @@
+"""Writes what a run has shown, as JSON and as a page."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .proof import Proof
+from .template import EACH
+
+PACKAGES = ("cookiecutter", "fastmcp", "mcp", "pytest", "ruff", "mypy")
+
+
+def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
+    """Return the figures of a run."""
+    least, middle, most = proof.tests_per_combination()
+    every = 2 ** len(proof.declaration.patterns)
+    return {
+        "commit": git("rev-parse", "HEAD", folder=proof.declaration.template),
+        "changed_since": bool(git("status", "--porcelain", folder=proof.declaration.template)),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "combinations": {"all": every, "proven": len(proof.combinations), "green": len(proof.green())},
+        "distinct_files": proof.files,
+        "distinct_modules_typed": proof.modules,
+        "distinct_closures": sum(proof.closures.values()),
+        "closures": dict(sorted(proof.closures.items())),
+        "deduplicated": dedup,
+        "runs": proof.runs,
+        "tests_run": proof.tests_run,
+        "tests_per_combination": {"least": least, "median": middle, "most": most},
+        "shown_by_running": len(proof.combinations) - proof.folded,
+        "shown_by_section": proof.folded,
+        "linear_design_in_full": sorted(proof.in_full),
+        "seconds": round(seconds),
+        "test_cpu_seconds": round(proof.cpu),
+        "processors": os.cpu_count(),
+    }
+
+
+def one_line(figures: dict[str, Any]) -> str:
+    """Return what is printed at the end of a run."""
+    counts, tests = figures["combinations"], figures["tests_per_combination"]
+    return (
+        f"{counts['green']:,} of {counts['proven']:,} combinations are green: {figures['distinct_files']:,} distinct files,"
+        f" {figures['distinct_closures']:,} closures, {figures['tests_run']:,} tests run, {tests['least']:,} to"
+        f" {tests['most']:,} cover a combination; {figures['seconds']:,} s."
+    )
+
+
+def page(figures: dict[str, Any], proof: Proof) -> str:
+    """Return the page, in Markdown."""
+    counts = figures["combinations"]
+    tests = figures["tests_per_combination"]
+    fold = proof.declaration.fold
+    changed = ", with changes that are not committed" if figures["changed_since"] else ""
+    lines = [
+        "# The proof",
+        "",
+        "This page is written by the test command of the README, each time it proves every combination.",
+        "",
+        "| What | How many |",
+        "|---|---|",
+        f"| Combinations of the {len(proof.declaration.patterns)} yes/no prompts | {counts['all']:,} |",
+        f"| of these rendered, and green | {counts['proven']:,}, {counts['green']:,} |",
+        f"| Distinct files in all of them, each linted | {figures['distinct_files']:,} |",
+        f"| Distinct modules with what they import, each type-checked | {figures['distinct_modules_typed']:,} |",
+        f"| Distinct closures of test files, each run | {figures['distinct_closures']:,} |",
+        f"| Tests run, in that many processes | {figures['tests_run']:,}, {figures['runs']:,} |",
+        f"| Tests that cover a combination: least, median, most | {tests['least']:,}, {tests['median']:,}, {tests['most']:,} |",
+    ]
+    if fold:
+        lines += [
+            f"| Combinations shown by running their tests | {figures['shown_by_running']:,} |",
+            f"| Combinations with `{fold.prompt}`, shown section by section to be the same code, and started |"
+            f" {figures['shown_by_section']:,} |",
+        ]
+    lines += [
+        f"| Combinations whose server processes were tested (the linear design) |"
+        f" {len(figures['linear_design_in_full'])} |",
+        f"| Time, on {figures['processors']} processors | {figures['seconds']:,} s |",
+        "",
+        f"Commit `{figures['commit'][:12]}`{changed}. "
+        + ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+        + ". The same figures as data: [proof.json](proof.json).",
+        "",
+        "## Closures",
+        "",
+        "A test file runs once for each closure: its own bytes, those of everything it can load or open, and pytest's",
+        "configuration. In how many it may be found is stated in",
+        "[tests/combinations.py](../tests/combinations.py); more is a failure. What a run opens outside its closure is one too.",
+        "",
+        "| Test file | Stated | Found |",
+        "|---|---|---|",
+    ]
+    for file, found in figures["closures"].items():
+        stated = proof.declaration.closures[file]
+        lines.append(f"| `{file}` | {'one each' if stated == EACH else stated} | {found:,} |")
+    return "\n".join([*lines, ""])
+
+
+def write(folder: Path, proof: Proof, figures: dict[str, Any]) -> None:
+    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    (folder / "proof.json").write_text(text, encoding="utf-8", newline="\n")
+    (folder / "proof.md").write_text(page(figures, proof), encoding="utf-8", newline="\n")
+
+
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def git(*arguments: str, folder: Path) -> str:
+    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return run.stdout.strip()

@@ -1,0 +1,57 @@
+"""Says how far a long run has come, and how long it will take."""
+
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TextIO
+
+WIDTH = 30
+
+
+@dataclass
+class Progress:
+    """A bar on a terminal, and elsewhere a line for every tenth."""
+
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    stage: str = ""
+    total: int = 0
+    done: int = 0
+    started: float = 0
+    shown: int = -1
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, stage: str, total: int) -> None:
+        self.end()
+        self.stage, self.total, self.done, self.shown = stage, total, 0, -1
+        self.started = time.monotonic()
+        self.show()
+
+    def step(self, count: int = 1) -> None:
+        """Count what is done; any thread may."""
+        with self._lock:
+            self.done += count
+            self.show()
+
+    def end(self) -> None:
+        if self.stage and self.stream.isatty():
+            self.stream.write("\n")
+            self.stream.flush()
+        self.stage = ""
+
+    def show(self) -> None:
+        share = self.done / self.total if self.total else 1
+        grain = 1000 if self.stream.isatty() else 10
+        if int(share * grain) == self.shown:
+            return
+        self.shown = int(share * grain)
+        filled = "#" * int(share * WIDTH)
+        text = f"{self.stage} [{filled:<{WIDTH}}] {self.done:,} of {self.total:,}{self.time_left(share)}"
+        self.stream.write(f"\r{text:<100}" if self.stream.isatty() else f"{text}\n")
+        self.stream.flush()
+
+    def time_left(self, share: float) -> str:
+        passed = time.monotonic() - self.started
+        if share >= 1:
+            return f", {passed:.0f} s"
+        return f", {passed / share - passed:.0f} s left" if share > 0 else ""

@@ -1,0 +1,108 @@
+"""Renders thousands of projects with Cookiecutter's own code, a tenth of the time each.
+
+Cookiecutter parses every template again for every project, and starts a process for every hook. Here one
+process parses a template once and runs the hooks in itself. What decides the result is Cookiecutter's: the
+reading of the answers, the order of the steps, the walk through the folders, the copying.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from cookiecutter import generate, hooks, prompt, utils
+from cookiecutter.exceptions import FailedHookException
+from cookiecutter.main import cookiecutter
+from jinja2 import FileSystemLoader
+
+Files = dict[str, bytes]
+
+
+def render(template: Path, answers: Mapping[str, Any]) -> Files:
+    """Return the files of the project that `answers` give, by their paths with forward slashes.
+
+    Raises:
+        RuntimeError: Cookiecutter or a hook of the template has refused the answers.
+    """
+    speed_up()
+    folder = tempfile.mkdtemp(prefix="rendered-")
+    config = Path(folder, "config.yaml")
+    config.write_text(json.dumps({"replay_dir": folder, "cookiecutters_dir": folder}), encoding="utf-8")
+    try:
+        project = cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context=dict(answers),
+            output_dir=folder,
+            config_file=str(config),
+        )
+        return read_files(Path(project))
+    except FailedHookException as error:
+        raise RuntimeError(f"The template refused {dict(answers)}: {error}") from error
+    finally:
+        shutil.rmtree(folder)
+
+
+def read_files(project: Path) -> Files:
+    """Return the content of every file; a folder without any is an entry that ends in a slash."""
+    files = {}
+    root = str(project)
+    for folder, folders, names in os.walk(root):
+        relative = folder[len(root) + 1 :].replace(os.sep, "/")
+        prefix = f"{relative}/" if relative else ""
+        if not folders and not names:
+            files[prefix] = b""
+        for name in names:
+            files[prefix + name] = Path(folder, name).read_bytes()
+    return files
+
+
+@functools.cache
+def speed_up() -> None:
+    """Make Cookiecutter, in this process, parse each template once and run hooks without a process of their own."""
+    create = utils.create_env_with_context
+    environments: dict[str, Any] = {}
+    loaders: dict[str, FileSystemLoader] = {}
+
+    def shared_environment(context: dict[str, Any]) -> Any:
+        key = json.dumps(context.get("cookiecutter", {}).get("_jinja2_env_vars", {}))
+        if key not in environments:
+            environment = create(context)
+            environment.auto_reload = False
+            environment.from_string = functools.cache(environment.from_string)
+            environments[key] = environment
+        return environments[key]
+
+    def shared_loader(paths: list[str]) -> FileSystemLoader:
+        here = str(Path.cwd())
+        return loaders.setdefault(here, FileSystemLoader([str(Path(here, path)) for path in paths]))
+
+    for module in (generate, hooks, prompt, utils):
+        module.create_env_with_context = shared_environment
+    generate.FileSystemLoader = shared_loader
+    generate.is_binary = functools.cache(generate.is_binary)
+    hooks.run_script = run_script
+
+
+def run_script(path: str, cwd: Path | str = ".") -> None:
+    """Run a rendered hook as `python hook.py` does, in this process."""
+    code = compile_script(Path(path))
+    Path(path).unlink()
+    try:
+        with contextlib.chdir(cwd):
+            exec(code, {"__name__": "__main__", "__file__": path})
+    except SystemExit as end:
+        if end.code not in (0, None):
+            raise FailedHookException(f"Hook script failed ({end.code})") from end
+
+
+def compile_script(path: Path) -> CodeType:
+    if path.suffix != ".py":
+        raise FailedHookException(f"{path.name} is no Python script: only those can be run in one process")
+    return compile(path.read_bytes(), str(path), "exec")

@@ -1,0 +1,98 @@
+"""Keeps the files of thousands of projects once each, and lays one project out where it can be run."""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+# A project: the identity of each file's content, by its path with forward slashes.
+Tree = dict[str, str]
+
+# Python compares a module with its cached bytecode by size and second of change: each content gets a second.
+FIRST_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder with one file for each distinct content."""
+
+    folder: Path
+    _known: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, files: Mapping[str, bytes]) -> Tree:
+        """Keep the files of a project; several processes may do so at once."""
+        tree = {}
+        for path, content in files.items():
+            identity = sys.intern(hashlib.sha1(content, usedforsecurity=False).hexdigest())
+            if identity not in self._known:
+                self._known[identity] = b""
+                target = self.folder / identity
+                if not target.exists():
+                    partial = target.with_suffix(f".{os.getpid()}")
+                    partial.write_bytes(content)
+                    partial.replace(target)
+            tree[sys.intern(path)] = identity
+        return tree
+
+    def read(self, identity: str) -> bytes:
+        content = self._known.get(identity)
+        if not content:
+            content = self._known[identity] = (self.folder / identity).read_bytes()
+        return content
+
+    def text(self, identity: str) -> str:
+        return self.read(identity).decode()
+
+    @cached_property
+    def _seconds(self) -> dict[str, int]:
+        return {}
+
+    def second(self, identity: str) -> int:
+        """Return the second of change that no other content has."""
+        return self._seconds.setdefault(identity, FIRST_SECOND + 2 * len(self._seconds))
+
+
+@dataclass
+class Workspace:
+    """A folder that holds one project after the other; only what differs is written."""
+
+    folder: Path
+    store: Store
+    tree: Tree = field(default_factory=dict)
+
+    def lay_out(self, tree: Tree) -> None:
+        for path in self.tree.keys() - tree.keys():
+            (self.folder / path).unlink()
+        for folder in folders(self.tree) - folders(tree):
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
+        for path, identity in tree.items():
+            if self.tree.get(path) != identity and not path.endswith("/"):
+                self.write(self.folder / path, identity)
+        self.tree = tree
+
+    def write(self, target: Path, identity: str) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(self.store.read(identity))
+        second = self.store.second(identity)
+        os.utime(target, (second, second))
+
+
+def folders(tree: Tree) -> set[str]:
+    """Return every folder that holds a file of the project, at any depth."""
+    found: set[str] = set()
+    for path in tree:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return found
+
+
+def variant(path: str, number: int) -> str:
+    """Return the path of the numbered variant of a file that has several in one folder; 0 keeps its name."""
+    stem, dot, ending = path.rpartition(".")
+    return f"{stem}__{number}{dot}{ending}" if number else path

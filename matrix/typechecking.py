@@ -1,0 +1,161 @@
+"""Checks the types of all projects in one strict run of mypy.
+
+Mypy judges a module by its bytes, the modules it can load and the configuration, so a module is judged once for each
+closure. All variants of a module lie side by side in one project, under names of their own: an import that leads to a
+variant is changed to that name, and nothing else is.
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from .closures import Closures, Import, ProjectClosures, configuration
+from .trees import Tree, variant
+
+# What mypy says, by path and identity of the closure.
+Findings = dict[tuple[str, str], list[str]]
+
+
+@dataclass
+class Union:
+    """One project in which every variant of every module has a place."""
+
+    place: Path
+    closures: Closures
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    names: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, tree: Tree) -> None:
+        project = self.closures.of_project(tree)
+        keys = {path: project.key(project.of_module(path)) for path in tree if path.endswith(".py")}
+        new = []
+        for path, key in keys.items():
+            if (path, key) not in self.numbers:
+                self.numbers[path, key] = self.counts[path]
+                self.counts[path] += 1
+                new.append(path)
+        numbers = {path: self.numbers[path, key] for path, key in keys.items()}
+        for path in new:
+            name = variant(path, numbers[path])
+            self.names[name] = (path, keys[path])
+            source = self.closures.store.text(tree[path])
+            target = self.place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(redirect(source, path, project, numbers), encoding="utf-8", newline="\n")
+        for path in tree.keys() - keys.keys():
+            target = self.place / path
+            if not path.endswith("/") and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(self.closures.store.read(tree[path]))
+
+    def check(self) -> Findings:
+        roots = sorted({name.partition("/")[0] for name in self.names})
+        environment = {**os.environ, "MYPYPATH": str(self.place / self.closures.sources)}
+        command = [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--config-file",
+            "pyproject.toml",
+            "--explicit-package-bases",
+        ]
+        options = ["--no-error-summary", "--no-pretty", "--no-incremental", "--cache-dir", os.devnull]
+        run = subprocess.run(
+            [*command, *options, *roots],
+            cwd=self.place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode not in (0, 1) or run.stderr:
+            raise RuntimeError(run.stdout[-3000:] + run.stderr[-3000:])
+        findings: Findings = defaultdict(list)
+        for line in run.stdout.splitlines():
+            name, _, rest = line.partition(":")
+            path, key = self.names[name.replace("\\", "/")]
+            findings[path, key].append(f"mypy: {path}:{rest}")
+        return dict(findings)
+
+
+def check_types(place: Path, closures: Closures, trees: Iterable[Tree]) -> tuple[Findings, int]:
+    """Return what mypy finds fault with, and how many distinct modules it has read."""
+    unions: dict[str, Union] = {}
+    for tree in trees:
+        initializers = [(path, tree[path]) for path in sorted(tree) if path.endswith("/__init__.py")]
+        filled = [(path, identity) for path, identity in initializers if closures.store.read(identity)]
+        key = repr((configuration(closures.store, tree, "mypy"), filled))
+        if key not in unions:
+            unions[key] = Union(place / str(len(unions)), closures)
+        unions[key].add(tree)
+    findings: Findings = {}
+    for union in unions.values():
+        findings |= union.check()
+    return findings, sum(len(union.names) for union in unions.values())
+
+
+class Edit(NamedTuple):
+    """A replacement in one line, in bytes."""
+
+    line: int
+    start: int
+    length: int
+    text: str
+
+
+def redirect(source: str, path: str, project: ProjectClosures, numbers: dict[str, int]) -> str:
+    """Let each import of a module lead to its variant.
+
+    Raises:
+        ValueError: an import of a variant binds no name of its own, so that it cannot be changed.
+    """
+    lines = source.splitlines(keepends=True)
+    edits: list[Edit] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            edits += edit_from(node, lines[node.lineno - 1], path, project, numbers)
+        elif isinstance(node, ast.Import):
+            edits += edit_import(node, path, project, numbers)
+    for line, start, length, text in sorted(edits, reverse=True):
+        content = lines[line - 1].encode()
+        lines[line - 1] = (content[:start] + text.encode() + content[start + length :]).decode()
+    return "".join(lines)
+
+
+def edit_from(
+    node: ast.ImportFrom, line: str, path: str, project: ProjectClosures, numbers: dict[str, int]
+) -> Iterator[Edit]:
+    """Edit `from module import name`: the module, and each name that is a module itself."""
+    module = Import(node.level, node.module or "", ())
+    own = project.module_of(path, module)
+    for alias in node.names:
+        member = project.module_of(path, module, alias.name)
+        if member and (number := numbers[member]):
+            text = f"{alias.name}__{number} as {alias.asname or alias.name}"
+            yield Edit(alias.lineno, alias.col_offset, len(ast.unparse(alias).encode()), text)
+    if own and (number := numbers[own]):
+        found = re.match(rb"from\s+([.\w]+)", line.encode()[node.col_offset :])
+        assert found
+        start, end = found.span(1)
+        yield Edit(node.lineno, node.col_offset + start, end - start, f"{found[1].decode()}__{number}")
+
+
+def edit_import(
+    node: ast.Import, path: str, project: ProjectClosures, numbers: dict[str, int]
+) -> Iterator[Edit]:
+    """Edit `import module as name`."""
+    for alias in node.names:
+        module = project.module_of(path, Import(0, alias.name, ()))
+        if module and (number := numbers[module]):
+            if not alias.asname:
+                raise ValueError(f"{path}: write `import {alias.name}` as `from ... import`")
+            text = f"{alias.name}__{number} as {alias.asname}"
+            yield Edit(alias.lineno, alias.col_offset, len(ast.unparse(alias).encode()), text)

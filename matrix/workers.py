@@ -1,0 +1,104 @@
+"""Runs jobs side by side, each worker with a fork server and a workspace of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+
+from .forkserver import Job, Outcome
+from .trees import Store, Tree, Workspace
+
+
+@dataclass
+class Worker:
+    """A fork server, and the folder in which the project lies that it works on."""
+
+    server: "subprocess.Popen[str]"
+    workspace: Workspace
+
+    def run(self, tree: Tree | None, job: Job) -> Outcome:
+        """Lay out the tree, unless the job says where its project lies, and do the job."""
+        if tree is not None:
+            self.workspace.lay_out(tree)
+            root = str(self.workspace.folder)
+            job = replace(job, project=root, path=[f"{root}/{folder}" for folder in job.path])
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps(asdict(job)) + "\n")
+        self.server.stdin.flush()
+        line = self.server.stdout.readline()
+        if not line:
+            return Outcome(error="The fork server has ended.")
+        return Outcome(**{"modules": [], **json.loads(line)})
+
+
+Task = tuple[Tree | None, Job]
+
+
+@contextmanager
+def workers(folder: Path, store: Store, count: int, plugins: Sequence[str]) -> Iterator[list[Worker]]:
+    """Start `count` workers; `plugins` are the modules of pytest plugins that the projects need."""
+    environment = {
+        **os.environ,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+        ),
+    }
+    command = [sys.executable, "-m", f"{__package__}.forkserver", *plugins]
+    with ExitStack() as stack:
+        started = []
+        for number in range(count):
+            place = folder / f"worker-{number}" / "project"
+            place.mkdir(parents=True)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=environment,
+                cwd=place.parent,
+            )
+            stack.callback(stop, process)
+            started.append(Worker(process, Workspace(place, store)))
+        yield started
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    process.stdout.close()
+    process.wait()
+
+
+def run_all(team: Sequence[Worker], tasks: Iterable[Task], done: Callable[[], None]) -> list[Outcome]:
+    """Do every task; return the outcomes in the order of the tasks."""
+    waiting: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
+    numbered = list(enumerate(tasks))
+    for item in numbered:
+        waiting.put(item)
+    for _ in team:
+        waiting.put(None)
+    outcomes: dict[int, Outcome] = {}
+
+    def work(worker: Worker) -> None:
+        while item := waiting.get():
+            number, (tree, job) = item
+            outcomes[number] = worker.run(tree, job)
+            done()
+
+    threads = [threading.Thread(target=work, args=[worker]) for worker in team]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [outcomes[number] for number, _ in numbered]

@@ -1,0 +1,46 @@
+"""Every combination of the patterns, proven: files, tools, lint, types, tests. One test for each.
+
+Run one with `-k '[retry+caching]'`, a part with `--shard 3/8`, every suite in every project with `--no-dedup`.
+"""
+
+import os
+
+import pytest
+
+from matrix.proof import Proof
+from matrix.template import Combination
+
+from .combinations import DECLARATION, PATTERNS, expected_files
+
+pytestmark = [
+    pytest.mark.matrix,
+    pytest.mark.skipif(
+        not hasattr(os, "fork"), reason="the suites run in forks, which Windows does not have"
+    ),
+]
+EVERY = list(DECLARATION.combinations())
+
+
+@pytest.mark.parametrize("combination", EVERY, ids=DECLARATION.name)
+def test_a_combination_holds(combination: Combination, proof: Proof) -> None:
+    report = proof.report(combination)
+    if report:
+        pytest.fail(report, pytrace=False)
+
+
+def test_a_test_file_has_no_more_closures_than_are_stated(proof: Proof) -> None:
+    assert proof.unexpected_closures() == []
+
+
+def test_every_combination_is_covered_by_tests_of_its_patterns(proof: Proof) -> None:
+    for combination in proof.combinations:
+        assert proof.tests[combination] > 50 + 2 * len(combination), DECLARATION.name(combination)
+
+
+def test_there_are_as_many_combinations_as_answers_and_no_two_have_one_name() -> None:
+    assert len(set(EVERY)) == 2 ** len(PATTERNS) == 4096
+    assert len({DECLARATION.name(combination) for combination in EVERY}) == 4096
+
+
+def test_no_two_combinations_promise_the_same_files() -> None:
+    assert len({frozenset(expected_files(combination, "server")) for combination in EVERY}) == 4096
