@@ -1,7 +1,9 @@
+import logging
 {% if cookiecutter.environment_config %}
 import os
-
 {% endif %}
+
+import fastmcp
 import pytest
 
 from {{ cookiecutter.package_name }}.settings import (
@@ -14,6 +16,14 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _plain_log() -> None:
+    """Leave FastMCP's log to pytest: drawn in colour, it takes longer than most tests."""
+    log = logging.getLogger(fastmcp.__name__)
+    log.handlers.clear()
+    log.propagate = True
+
+
 @pytest.fixture(autouse=True)
 def _default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's own settings: a test sees defaults, and what it sets itself."""
@@ -22,6 +32,5 @@ def _default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(field.upper(), raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 {% if cookiecutter.environment_config %}
-    monkeypatch.delenv("ENVIRONMENT", raising=False)
     monkeypatch.setenv("ENV_FILE", os.devnull)
 {% endif %}

@@ -108,7 +108,8 @@ def test_a_profile_changes_what_its_table_says(environment: str, sources: Source
     changed = describe_settings(ServingSettings, DeadlineSettings)
     assert changed != default
     assert changed == default | {
-        name.upper(): value for name, value in profile.items() if name.upper() in default
+        "ENVIRONMENT": environment,
+        **{name.upper(): value for name, value in profile.items() if name.upper() in default},
     }
 
 

@@ -153,7 +153,7 @@ async def test_pauses_are_random_up_to_a_bound_that_doubles() -> None:
         retry_longest_pause_seconds=3,
         retry_deadline_seconds=59,
     )
-    for _ in range(200):
+    for _ in range(100):
         await retrier.run(Flaky(*[status_error(503)] * 4))
     for nth, bound in enumerate([1, 2, 3, 3]):
         pauses = sleep.pauses[nth::4]

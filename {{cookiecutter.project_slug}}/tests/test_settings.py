@@ -1,10 +1,17 @@
 """A bad setting is one readable line before the server starts."""
 
+import sys
+
 import pytest
+from fastmcp import FastMCP
 from pydantic import Field
 
+from {{ cookiecutter.package_name }}.runtime.command import (
+    parse_flags,
+)
 from {{ cookiecutter.package_name }}.runtime.http import (
     is_public,
+    serve_http,
 )
 from {{ cookiecutter.package_name }}.runtime.serving import (
     ServingSettings,
@@ -67,3 +74,13 @@ def test_settings_of_later_patterns_are_checked_too(monkeypatch: pytest.MonkeyPa
 )
 def test_an_address_that_others_can_reach_is_public(host: str, public: bool) -> None:
     assert is_public(host) is public
+
+
+def test_a_public_address_is_refused_while_nobody_is_asked_for_a_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_HOST", "")  # which the flag replaces
+    monkeypatch.setattr(sys, "argv", ["server", "--host", "0.0.0.0"])
+    parse_flags("server")
+    with pytest.raises(InvalidSettings, match="ALLOW_UNAUTHENTICATED=true"):
+        serve_http(FastMCP("test"), "nowhere:app")

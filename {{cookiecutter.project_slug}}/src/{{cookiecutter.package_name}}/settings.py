@@ -25,7 +25,6 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
-    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
@@ -68,25 +67,6 @@ class Settings(BaseSettings):
     )
 {% if cookiecutter.environment_config %}
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - passed by name
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = _sources(settings_cls)
-        profile = _profile(Deployment().environment)
-        return (init_settings, *sources, InitSettingsSource(settings_cls, profile))
-
-
-class Deployment(BaseSettings):
-    """Where the server runs, which chooses the profile."""
-
-    model_config = Settings.model_config
-
     environment: Environment = "development"
 
     @classmethod
@@ -94,20 +74,30 @@ class Deployment(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - passed by name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, *_sources(settings_cls))
+        secrets = Path(os.environ.get("SECRETS_DIR") or SECRETS)
+        return (
+            init_settings,
+            env_settings,
+            DotEnvSettingsSource(settings_cls, env_file=_env_file(), env_file_encoding="utf-8"),
+            *([SecretsSettingsSource(settings_cls, secrets)] if secrets.is_dir() else []),
+            Profile(settings_cls, {}),
+        )
 
 
-def _sources(settings: type[BaseSettings]) -> tuple[PydanticBaseSettingsSource, ...]:
-    secrets = Path(os.environ.get("SECRETS_DIR") or SECRETS)
-    return (
-        EnvSettingsSource(settings),
-        DotEnvSettingsSource(settings, env_file=_env_file(), env_file_encoding="utf-8"),
-        *([SecretsSettingsSource(settings, secrets)] if secrets.is_dir() else []),
-    )
+class Profile(InitSettingsSource):
+    """The table of the environment that the stronger sources have named."""
+
+    def __call__(self) -> dict[str, Any]:
+        environment = self.current_state.get("environment", "development")
+        if environment == "development":
+            return {}
+        with PROFILES.open("rb") as file:
+            profile: dict[str, Any] = tomllib.load(file).get(environment, {})
+        return profile
 
 
 def _env_file() -> Path | None:
@@ -118,14 +108,6 @@ def _env_file() -> Path | None:
         return Path(chosen)
     # Installed from a wheel, the folder above is the interpreter's: no project, no `.env`.
     return PROJECT / ".env" if (PROJECT / "pyproject.toml").is_file() else None
-
-
-def _profile(environment: Environment) -> dict[str, Any]:
-    if environment == "development":
-        return {}
-    with PROFILES.open("rb") as file:
-        profile: dict[str, Any] = tomllib.load(file)[environment]
-    return profile
 {% endif %}
 
 

@@ -11,44 +11,34 @@ from fastmcp import Client
 
 from .process import PATIENCE_SECONDS, bare_environment, http_server, start
 
-ENDED = {signal.SIGTERM: {0, -signal.SIGTERM, 143}, signal.SIGINT: {0, -signal.SIGINT, 130}}
+GRACE_SECONDS = 2
 
 
-@pytest.mark.parametrize(
-    ("number", "era"),
-    [(signal.SIGTERM, "auto"), (signal.SIGTERM, "legacy"), (signal.SIGINT, "legacy")],
-)
-async def test_a_call_in_flight_is_answered_before_the_process_ends(
-    number: signal.Signals, era: str, tmp_path: Path
+async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_after_it(
+    tmp_path: Path,
 ) -> None:
-    async with (
-        http_server(bare_environment(tmp_path)) as (server, url),
-        Client(f"{url}/mcp", mode=era) as client,
-    ):
-        await client.list_tools()  # the client asks for schemas after a first answer otherwise
-        call = asyncio.create_task(client.call_tool("wait", {"seconds": 1}))
-        await server.logged("waiting")
-        server.process.send_signal(number)
-        assert (await call).data == "done"
-        assert await server.ended() in ENDED[number]
-        await server.logged("Application shutdown complete")
-
-
-async def test_a_call_beyond_the_grace_period_is_cut(tmp_path: Path) -> None:
-    environment = bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS="0.2")
+    environment = bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS=str(GRACE_SECONDS))
     async with (
         http_server(environment) as (server, url),
-        Client(f"{url}/mcp") as client,
+        Client(f"{url}/mcp", mode="auto") as modern,
+        Client(f"{url}/mcp", mode="legacy") as legacy,
     ):
-        await client.list_tools()
-        call = asyncio.create_task(client.call_tool("wait", {"seconds": 30}))
-        await server.logged("waiting")
+        for client in (modern, legacy):  # they ask for schemas after a first answer otherwise
+            await client.list_tools()
+        in_modern_era, in_legacy_era, too_long = (
+            asyncio.create_task(client.call_tool("wait", {"seconds": seconds}))
+            for client, seconds in ((modern, 1), (legacy, 1), (modern, 30))
+        )
+        await server.logged("waiting", times=3)
         start = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert await server.ended() in ENDED[signal.SIGTERM]
-        assert time.monotonic() - start < 2.2
-        await asyncio.gather(call, return_exceptions=True)
-        assert call.exception() is not None
+        assert (await in_modern_era).data == "done"
+        assert (await in_legacy_era).data == "done"
+        assert await server.ended() in {0, -signal.SIGTERM, 143}
+        assert time.monotonic() - start < GRACE_SECONDS + 2
+        await server.logged("Application shutdown complete")
+        await asyncio.gather(too_long, return_exceptions=True)
+        assert too_long.exception() is not None
 
 
 async def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic_settings import BaseSettings
 
-from ..settings import Deployment, Settings
+from ..settings import Settings
 
 
 def describe_settings(*classes: type[BaseSettings]) -> dict[str, Any]:
     """Return JSON values by variable name, for `classes` or for all settings of the server."""
     values: dict[str, Any] = {}
-    for settings in classes or (Deployment, *Settings.__subclasses__()):
+    for settings in classes or Settings.__subclasses__():
         for field, value in settings().model_dump(mode="json").items():
             values[field.upper()] = value
     return dict(sorted(values.items()))

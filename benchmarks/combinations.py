@@ -1,0 +1,56 @@
+"""What does the proof of a combination cost, against baking it and running pytest in it?
+
+uv run python -m benchmarks.combinations
+"""
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+from matrix.proof import prove
+from tests.combinations import DECLARATION
+
+from .measure import TEMPLATE, Comparison, report
+
+SAMPLE = 32
+BAR = 1 / 15
+
+
+def main() -> None:
+    sample = random.Random(0).sample(list(DECLARATION.combinations()), SAMPLE)
+    with tempfile.TemporaryDirectory() as folder:
+        before = total_cpu()
+        proof = prove(DECLARATION, sample, Path(folder))
+        ours = (total_cpu() - before) / SAMPLE
+        assert len(proof.green()) == SAMPLE, "a combination is not green"
+    before = total_cpu()
+    for combination in sample:
+        with tempfile.TemporaryDirectory() as folder:
+            answers = DECLARATION.answers_for(combination)
+            project = cookiecutter(str(TEMPLATE), no_input=True, output_dir=folder, extra_context=answers)
+            subprocess.run(
+                [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+                cwd=project,
+                env={**os.environ, "PYTHONPATH": str(Path(project, "src"))},
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+    theirs = (total_cpu() - before) / SAMPLE
+    report("a combination, CPU", "s", Comparison(ours, theirs, ours / theirs), BAR)
+
+
+def total_cpu() -> float:
+    """Return the processor time of this process and of all that have ended, in seconds."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    used = [resource.getrusage(kind) for kind in kinds]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+if __name__ == "__main__":
+    main()
