@@ -210,6 +210,15 @@ async def test_twenty_concurrent_calls_of_the_tool_make_one_request(
     assert results[-1].meta["from_cache"]
 
 
+async def test_two_resources_never_share_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with local_upstream(answer(body="one"), answer(body="two")) as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        async with Client(FastMCP("test", tools=[cached_fetch])) as client:
+            for resource_id, data in (("1", "one"), ("2", "two"), ("1", "one")):
+                result = await client.call_tool("cached_fetch", {"resource_id": resource_id})
+                assert result.structured_content == {"id": resource_id, "data": data}
+
+
 async def test_two_callers_never_share_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     server = FastMCP("test", tools=[cached_fetch])
     async with local_upstream(answer(body="Ada's"), answer(body="Eve's")) as upstream:

@@ -31,6 +31,20 @@ PACKAGE = "{{ cookiecutter.package_name }}"
 ERAS = ["auto", "legacy"]
 HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"}
 
+# What stands around a call, the outermost first.
+MIDDLEWARE = [
+{% if cookiecutter.structured_logging %}
+    "ToolLog",
+{% endif %}
+{% if cookiecutter.structured_errors %}
+    "StructuredErrors",
+{% endif %}
+{% if cookiecutter.rate_limiting %}
+    "RateLimiting",
+{% endif %}
+    "ReadableArguments",
+    "Deadlines",
+]
 # A call of every tool that must succeed.
 CALLS: dict[str, dict[str, Any]] = {
     "process_data": {"text": "tea for two"},
@@ -56,6 +70,30 @@ CALLS: dict[str, dict[str, Any]] = {
     "increment_counter": {"name": "cups"},
 {% endif %}
 }
+{% if cookiecutter.state_management %}
+# The tools that change something.
+WRITERS = {"increment_counter"}
+{% else %}
+# The tools that change something.
+WRITERS: set[str] = set()
+{% endif %}
+{% if cookiecutter.structured_errors %}
+# A call of each kind that must fail, and its code.
+FAILURES: list[tuple[str, dict[str, Any], str]] = [
+    ("process_data", {}, "VALIDATION_ERROR"),
+{% if cookiecutter.lazy_initialization %}
+    ("database_operation", {"cursor": "none of ours"}, "VALIDATION_ERROR"),
+{% endif %}
+{% if cookiecutter.connection_pooling %}
+    ("api_request", {"endpoint": "https://elsewhere.example"}, "VALIDATION_ERROR"),
+    ("api_request", {"endpoint": "users/0"}, "NOT_FOUND"),
+{% endif %}
+{% if cookiecutter.retry %}
+    ("resilient_api_call", {"endpoint": "//elsewhere.example"}, "VALIDATION_ERROR"),
+    ("resilient_api_call", {"endpoint": "users/0"}, "NOT_FOUND"),
+{% endif %}
+]
+{% endif %}
 {% if cookiecutter.environment_config or cookiecutter.health_check %}
 RESOURCES = [
 {% if cookiecutter.environment_config %}
@@ -108,6 +146,11 @@ async def test_the_server_offers_exactly_these_tools_and_resources() -> None:
     assert [str(resource.uri) for resource in await mcp.list_resources()] == RESOURCES
 
 
+def test_what_stands_around_a_call_stands_in_this_order() -> None:
+    names = [type(middleware).__name__ for middleware in mcp.middleware]
+    assert [name for name in names if name in MIDDLEWARE] == MIDDLEWARE
+
+
 async def test_every_tool_is_described_for_a_model_and_for_a_person() -> None:
     for tool in await listed_tools():
         assert tool.title
@@ -116,6 +159,7 @@ async def test_every_tool_is_described_for_a_model_and_for_a_person() -> None:
         assert tool.output_schema is not None
         assert tool.annotations is not None
         assert tool.annotations.model_dump(exclude_none=True).keys() >= HINTS
+        assert tool.annotations.read_only_hint == (tool.name not in WRITERS)
         for parameter in tool.parameters["properties"].values():
             assert parameter["description"]
 
@@ -162,6 +206,30 @@ async def test_a_bad_call_is_answered_legibly_and_briefly(era: str) -> None:
             assert 0 < text.count("unknown_") <= 5
             assert "canary" not in text
             assert len(text.encode()) < 2048
+
+
+async def test_what_an_unknown_exception_says_stays_inside() -> None:
+    def fail() -> None:
+        raise RuntimeError("canary")
+
+    mcp.add_tool(Tool.from_function(fail))
+    try:
+        async with Client(mcp) as client:
+            result = await client.call_tool("fail", raise_on_error=False)
+    finally:
+        mcp.local_provider.remove_tool("fail")
+    assert result.is_error
+    assert "canary" not in str(result)
+{% if cookiecutter.structured_errors %}
+
+
+async def test_a_failure_has_its_code() -> None:
+    async with Client(mcp) as client:
+        for name, arguments, code in FAILURES:
+            result = await client.call_tool(name, arguments, raise_on_error=False)
+            assert result.is_error
+            assert result.structured_content["error"]["code"] == code, (name, arguments)
+{% endif %}
 
 
 async def test_the_answer_of_a_tool_has_the_form_it_promises() -> None:
