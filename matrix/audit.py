@@ -1,12 +1,13 @@
 """Records what a run reads of its project, so that a closure which is not complete is found.
 
 Every open and import raises an audit event (PEP 578); Python processes that a test starts are followed, by the
-`sitecustomize.py` beside this module. Not seen: whether a file exists, without opening it.
+`sitecustomize.py` in `follow`. Asking whether a file exists raises no event, so `os.stat` is wrapped.
 """
 
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,13 +18,17 @@ PROJECT = "MATRIX_PROJECT"
 FOLLOW = str(Path(__file__).parent / "follow")
 CACHES = ("/__pycache__/", "/.pytest_cache/")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir"}
+# Options with which Python does not look at PYTHONPATH, or not for sitecustomize.py.
+ISOLATING = re.compile(r"-[A-Za-z]*[EIS][A-Za-z]*")
 
 
 def watch(project: str, record: Callable[[str], None]) -> None:
     """Call `record` with each path, relative to `project`, that this process reads from now on.
 
-    A path it writes is recorded with `writes ` before it, a folder it lists with a slash after it, and the
-    start of a process that cannot be followed with `starts ` before it. Cannot be undone.
+    A path it changes is recorded with `writes ` before it, one of which it asks whether it is there with
+    `asks for `, a folder it lists with a slash after it, and the start of a process that cannot be followed
+    with `starts `. Cannot be undone.
     """
     root = os.path.realpath(project) + os.sep
 
@@ -40,12 +45,43 @@ def watch(project: str, record: Callable[[str], None]) -> None:
                     record(relative.rstrip("/") + "/")
             case "subprocess.Popen":
                 executable, command, _, environment = arguments
-                program = os.path.realpath(str(executable or command[0]))
-                inherited = environment is None or RECORD in environment
-                if not inherited or program != os.path.realpath(sys.executable):
+                if not is_followed(str(executable or command[0]), command, environment):
                     record(f"starts {command}")
+            case "os.exec" | "os.posix_spawn":
+                if not is_followed(*arguments):
+                    record(f"starts {arguments[1]}")
+            case "os.system":
+                record(f"starts {arguments[0]!r}")
+            case _ if event in CHANGES and arguments[-1] == -1:  # -1: relative to no other folder
+                for path in arguments[:2]:
+                    if relative := inside(root, path):
+                        note(relative, writes=True, record=record)
 
     sys.addaudithook(audit)
+    watch_existence(root, record)
+
+
+def watch_existence(root: str, record: Callable[[str], None]) -> None:
+    """Record the paths of which the project asks whether they are there."""
+    stat = os.stat
+
+    def watched(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if (relative := inside(root, path)) and asked_by_project(root):
+            record(f"asks for {relative}")
+        return stat(path, *arguments, **options)
+
+    for supporting in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+        if stat in supporting:
+            supporting.add(watched)
+    setattr(os, "stat", watched)  # noqa: B010 - mypy knows its overloads
+
+
+def is_followed(program: str, command: Sequence[str], environment: Mapping[str, str] | None) -> bool:
+    """Is it Python, and will it load the sitecustomize.py that watches it?"""
+    variables = os.environ if environment is None else environment
+    found = FOLLOW in variables.get("PYTHONPATH", "").split(os.pathsep) and RECORD in variables
+    isolated = any(ISOLATING.fullmatch(os.fsdecode(option)) for option in command[1:])
+    return found and not isolated and os.path.realpath(program) == os.path.realpath(sys.executable)
 
 
 def inside(root: str, path: object, *, itself: bool = False) -> str:
@@ -59,10 +95,10 @@ def inside(root: str, path: object, *, itself: bool = False) -> str:
 
 
 def note(relative: str, *, writes: bool, record: Callable[[str], None]) -> None:
-    if any(cache in f"/{relative}" for cache in CACHES):
-        folder, _, name = relative.rpartition("/__pycache__/")
+    if any(cache in f"/{relative}/" for cache in CACHES):
+        folder, _, name = f"/{relative}".rpartition("/__pycache__/")
         if name.endswith(".pyc") and not writes:
-            record(f"{folder}/{name.split('.')[0]}.py")
+            record(f"{folder}/{name.split('.')[0]}.py".removeprefix("/"))
     elif relative == "pyproject.toml" and asked_by_pytest():
         return
     elif writes:
@@ -77,12 +113,12 @@ def asked_by_pytest() -> bool:
 
 
 def asked_by_project(root: str) -> bool:
-    """Is a file of the project what lists a folder, and not the import system looking for a module?"""
+    """Is it the project that asks, and not the import system looking for a module?"""
     for frame in stack():
         name = frame.f_code.co_filename
         if name.startswith("<frozen importlib"):
             return False
-        if name.startswith(root):
+        if name.startswith(root) or name == "<string>":  # the code of `python -c`
             return True
     return False
 
@@ -100,8 +136,8 @@ def follow_from_environment() -> None:
     """Watch this process too, if the one that has started it was watched."""
     if RECORD in os.environ and PROJECT in os.environ:
         target = os.open(os.environ[RECORD], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        watch(os.environ[PROJECT], lambda line: void(os.write(target, f"{line}\n".encode())))
 
+        def record(line: str) -> None:
+            os.write(target, f"{line}\n".encode(errors="surrogateescape"))
 
-def void(_: object) -> None:
-    """Drop a result."""
+        watch(os.environ[PROJECT], record)

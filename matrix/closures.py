@@ -73,6 +73,19 @@ class ProjectClosures:
     shared: Closures
     _imported: dict[str, frozenset[str]] = field(default_factory=dict)
 
+    def problems(self) -> list[str]:
+        """Return which files are no Python, and which import a module that the project does not have."""
+        found = []
+        for path in self.tree:
+            if path.endswith(".py"):
+                try:
+                    self.imported(path)
+                except SyntaxError as error:
+                    found.append(f"{path} is no Python: {error.msg}, line {error.lineno}")
+                except MissingModuleError as error:
+                    found.append(str(error))
+        return found
+
     def of_test(self, path: str) -> frozenset[str]:
         """Return the paths of all that a test file can load or open, with itself.
 

@@ -41,11 +41,15 @@ class Folding:
                 if name in owners:
                     found.append(f"{path} and {owners[name]}.py both define {name}")
                 owners[name] = path.removesuffix(".py")
+            if module.looks_up:
+                found.append(
+                    f"{path} has a relative import in its code, which leads elsewhere from {self.fold.file}"
+                )
         if self.fold.file not in folded:
             return [*found, f"{self.fold.file} is missing"]
         found += self.compare_sections(self.store.text(folded[self.fold.file]), modules)
         for path, identity in folded.items():
-            if path.endswith(".py") and path in twin and identity != twin[path]:
+            if path in twin and identity != twin[path]:
                 versions = (path, identity, twin[path])
                 if versions not in self._compared:
                     self._compared[versions] = self.compare_rest(*versions, owners)
@@ -82,7 +86,13 @@ class Folding:
         return found
 
     def compare_rest(self, path: str, folded: str, twin: str, owners: dict[str, str]) -> list[str]:
-        """Compare two versions of one file, whose imports may lead to the one file or to the modules."""
+        """Compare two versions of one file, whose imports may lead to the one file or to the modules.
+
+        A file beside the package that is no module, as a README, may differ.
+        """
+        if not path.endswith(".py"):
+            inside = path.startswith(f"{self.root}/")
+            return [f"{path} is other data than without {self.fold.prompt}"] if inside else []
         one = read_module(path, self.store.text(folded), self.root)
         other = read_module(path, self.store.text(twin), self.root)
         target = self.fold.file.removesuffix(".py")
@@ -99,12 +109,15 @@ class Folding:
 
 @dataclass(frozen=True)
 class Module:
-    """A module's imports, what follows them as text, the same without imports as a tree, and what it defines."""
+    """A module's imports, what follows them as text, the same without imports as a tree, what it defines, and
+    whether there are relative imports elsewhere than at its top.
+    """
 
     origins: tuple[Origin, ...]
     body: str
     code: str
     names: frozenset[str]
+    looks_up: bool
 
 
 def read_module(path: str, source: str, root: str) -> Module:
@@ -116,7 +129,8 @@ def read_module(path: str, source: str, root: str) -> Module:
     body = "".join(source.splitlines(keepends=True)[last or 0 :]).strip("\n")
     code = "\n".join(ast.dump(node) for node in others)
     origins = tuple(origin for node in imports for origin in origins_of(path, node, root))
-    return Module(origins, body, code, frozenset(defined(others)))
+    inner = [inner for node in others for inner in ast.walk(node) if isinstance(inner, ast.ImportFrom)]
+    return Module(origins, body, code, frozenset(defined(others)), any(node.level for node in inner))
 
 
 def origins_of(path: str, node: ast.Import | ast.ImportFrom, root: str) -> list[Origin]:

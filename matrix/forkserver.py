@@ -31,6 +31,7 @@ class Job:
     """What to do in the project that lies in `project`, whose modules are imported from `path`.
 
     `tests` are files for pytest; none, and it does not run. `probe` is a function to call, as `file:name`.
+    With `explain` a failed assertion shows the values in it, which costs time for every test file.
     """
 
     project: str
@@ -39,6 +40,7 @@ class Job:
     probe: str = ""
     package: str = ""
     watched: bool = False
+    explain: bool = False
     seconds: float = 300
 
 
@@ -58,8 +60,12 @@ class Outcome:
 class Reporter:
     """The pytest plugin that counts."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, job: Job, outcome: Outcome) -> None:
+        self.running = running(job)
         self.outcome = outcome
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.running.write_text(nodeid, encoding="utf-8")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         file = report.nodeid.split("::")[0]
@@ -81,6 +87,9 @@ def serve(plugins: list[str]) -> None:
         jobs = os.fdopen(os.dup(0), encoding="utf-8")
         os.dup2(nothing.fileno(), 0)
         os.dup2(2, 1)
+    # A project must not find the modules of the repository that proves it.
+    own = (Path(__file__).resolve().parents[1], Path.cwd().resolve())
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() not in own]
     prepare(["pytest", *plugins])
     for line in jobs:
         outcome = run_in_fork(Job(**json.loads(line)), plugins)
@@ -107,21 +116,37 @@ def run_in_fork(job: Job, plugins: list[str]) -> dict[str, Any]:
     if process == 0:
         os.close(reader)
         os.setsid()
-        outcome = run(job, plugins)
-        with os.fdopen(writer, "w", encoding="utf-8") as stream:
-            json.dump(asdict(outcome), stream)
-        os._exit(0)
+        try:
+            outcome = run(job, plugins)
+            with os.fdopen(writer, "w", encoding="utf-8") as stream:
+                json.dump(asdict(outcome), stream, default=repr)
+        finally:
+            os._exit(0)
     os.close(writer)
-    text = read_until(reader, time.monotonic() + job.seconds)
+    deadline = time.monotonic() + job.seconds
+    text = read_until(reader, deadline)
+    ending = f"was still running after {job.seconds:g} s" if time.monotonic() >= deadline else "ended the run"
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)
     os.waitpid(process, 0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    answer: dict[str, Any] = asdict(Outcome(error=f"The run was ended after {job.seconds:g} s, or crashed."))
+    answer: dict[str, Any] = asdict(Outcome(error=f"{last_test(job)} {ending}"))
     with contextlib.suppress(ValueError):
         answer = json.loads(text)
     answer["cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return answer
+
+
+def last_test(job: Job) -> str:
+    """Return the test that a run was at when it ended."""
+    with contextlib.suppress(FileNotFoundError):
+        return running(job).read_text(encoding="utf-8")
+    return "The project"
+
+
+def running(job: Job) -> Path:
+    """The file with the name of the test that runs."""
+    return Path(f"{job.project}.running")
 
 
 def read_until(reader: int, deadline: float) -> str:
@@ -142,12 +167,14 @@ def read_until(reader: int, deadline: float) -> str:
 def run(job: Job, plugins: list[str]) -> Outcome:
     """Do a job in this process, which can do no other after it."""
     outcome = Outcome()
+    running(job).unlink(missing_ok=True)
     known = set(sys.modules)
-    read: set[str] = set()
+    # A pause of the collector is long where so much is loaded, and the process is short.
+    gc.disable()
     os.chdir(job.project)
-    sys.path[:0] = job.path
+    sys.path = [*job.path, *sys.path, audit.FOLLOW]
     os.environ["PYTHONPATH"] = os.pathsep.join([*job.path, audit.FOLLOW])
-    with followed(job, read):
+    with followed(job, outcome):
         try:
             if job.tests:
                 run_tests(job, plugins, outcome)
@@ -155,26 +182,24 @@ def run(job: Job, plugins: list[str]) -> Outcome:
                 outcome.listing = call_probe(job.probe, job.package)
         except BaseException as error:  # it is the answer
             outcome.error = f"{type(error).__name__}: {error}"
-    outcome.read = sorted(read)
     outcome.modules = sorted(name for name in set(sys.modules) - known if is_outside(name, job.project))
     return outcome
 
 
 @contextlib.contextmanager
-def followed(job: Job, read: set[str]) -> Iterator[None]:
+def followed(job: Job, outcome: Outcome) -> Iterator[None]:
     """Collect what this process and those it starts read of the project."""
     if not job.watched:
         yield
         return
-    record = f"{job.project}.record"
-    os.environ[audit.RECORD] = record
+    record = Path(f"{job.project}.record")
+    # A run that was ended before may have left it.
+    record.write_bytes(b"")
+    os.environ[audit.RECORD] = str(record)
     os.environ[audit.PROJECT] = job.project
-    audit.watch(job.project, read.add)
+    audit.follow_from_environment()
     yield
-    with contextlib.suppress(FileNotFoundError):
-        lines = Path(record).read_text(encoding="utf-8").splitlines()
-        Path(record).unlink()
-        read.update(lines)
+    outcome.read = sorted(set(record.read_text(encoding="utf-8").split("\n")) - {""})
 
 
 def run_tests(job: Job, plugins: list[str], outcome: Outcome) -> None:
@@ -182,9 +207,11 @@ def run_tests(job: Job, plugins: list[str], outcome: Outcome) -> None:
 
     printed = io.StringIO()
     modules = [sys.modules[name] for name in plugins]
-    arguments = [*ARGUMENTS, f"--basetemp={job.project}.temporary", *job.tests]
+    style = "rewrite" if job.explain else "plain"
+    arguments = [*ARGUMENTS, f"--assert={style}", f"--basetemp={job.project}.temporary", *job.tests]
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = pytest.main(arguments, plugins=[*modules, Reporter(outcome)])
+        code = pytest.main(arguments, plugins=[*modules, Reporter(job, outcome)])
+    running(job).unlink(missing_ok=True)
     if code and not outcome.not_passed:
         outcome.error = printed.getvalue()[-3000:] or f"pytest ended with {code}"
 

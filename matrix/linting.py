@@ -20,7 +20,7 @@ Findings = dict[tuple[str, str], list[str]]
 
 COMMANDS = {
     "ruff check": ["check", "--no-cache", "--quiet", "--output-format=concise", "."],
-    "ruff format": ["format", "--no-cache", "--quiet", "--check", "."],
+    "ruff format": ["format", "--no-cache", "--quiet", "--check", "--output-format=concise", "."],
 }
 
 
@@ -36,10 +36,10 @@ def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
         if run.returncode not in (0, 1):
             raise RuntimeError(run.stderr)
         for line in run.stdout.splitlines():
-            file, _, rest = line.removeprefix("Would reformat: ").partition(":")
+            file, _, rest = line.partition(":")
             folder, _, variant_name = file.replace("\\", "/").partition("/")
             path, identity = placed[folder, variant_name]
-            findings[path, identity].append(f"{name}: {path}:{rest}".rstrip(":"))
+            findings[path, identity].append(f"{name}: {path}:{rest}")
     return dict(findings)
 
 

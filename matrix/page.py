@@ -74,7 +74,7 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
     if fold:
         lines += [
             f"| Combinations shown by running their tests | {figures['shown_by_running']:,} |",
-            f"| Combinations with `{fold.prompt}`, shown section by section to be the same code, and started |"
+            f"| Combinations with `{fold.prompt}`, shown section by section to be the same code |"
             f" {figures['shown_by_section']:,} |",
         ]
     lines += [

@@ -11,9 +11,10 @@ WIDTH = 30
 
 @dataclass
 class Progress:
-    """A bar on a terminal, and elsewhere a line for every tenth."""
+    """A bar where `terminal` says so, and elsewhere a line for every tenth."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    terminal: bool = False
     stage: str = ""
     total: int = 0
     done: int = 0
@@ -34,20 +35,20 @@ class Progress:
             self.show()
 
     def end(self) -> None:
-        if self.stage and self.stream.isatty():
+        if self.stage and self.terminal:
             self.stream.write("\n")
             self.stream.flush()
         self.stage = ""
 
     def show(self) -> None:
         share = self.done / self.total if self.total else 1
-        grain = 1000 if self.stream.isatty() else 10
+        grain = 1000 if self.terminal else 10
         if int(share * grain) == self.shown:
             return
         self.shown = int(share * grain)
         filled = "#" * int(share * WIDTH)
-        text = f"{self.stage} [{filled:<{WIDTH}}] {self.done:,} of {self.total:,}{self.time_left(share)}"
-        self.stream.write(f"\r{text:<100}" if self.stream.isatty() else f"{text}\n")
+        text = f"{self.stage} [{filled:<{WIDTH}}] {share:.0%}{self.time_left(share)}"
+        self.stream.write(f"\r{text:<100}" if self.terminal else f"{text}\n")
         self.stream.flush()
 
     def time_left(self, share: float) -> str:

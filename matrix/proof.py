@@ -14,13 +14,13 @@ from statistics import median
 from typing import NamedTuple
 
 from . import linting, typechecking
-from .closures import Closures, MissingModuleError, ProjectClosures
+from .closures import Closures, ProjectClosures
 from .folding import Folding
 from .forkserver import Job, Outcome
 from .progress import Progress
 from .rendering import render
 from .template import EACH, Combination, Declaration
-from .trees import Store, Tree
+from .trees import Store, Tree, folders
 from .workers import Task, run_all, workers
 
 CHUNK = 16
@@ -49,6 +49,9 @@ class Proof:
     folded: int = 0
     in_full: list[str] = field(default_factory=list)
     cpu: float = 0
+    # The projects, and the folder of their contents.
+    trees: dict[Combination, Tree] = field(default_factory=dict)
+    contents: Path = Path()
 
     def green(self) -> list[Combination]:
         return [combination for combination in self.combinations if not self.problems.get(combination)]
@@ -59,6 +62,9 @@ class Proof:
         if not problems:
             return ""
         texts = [text for text, _ in dict.fromkeys(problems)]
+        first = next(other for other in self.combinations if self.problems.get(other) == problems)
+        if first != combination:
+            return f"The same as [{self.declaration.name(first)}]: {texts[0].splitlines()[0]}"
         command = self.declaration.reproduce(combination, problems[0].command)
         return "\n".join([*texts, self.difference(combination), f"To see it: {command}"])
 
@@ -91,36 +97,44 @@ class Proof:
         return min(counts), int(median(counts)), max(counts)
 
 
-def render_chunk(template: Path, store: Path, chunk: list[dict[str, object]]) -> list[Tree]:
-    """Render some projects in a process of their own."""
+def render_chunk(template: Path, store: Path, chunk: list[dict[str, object]]) -> list[Tree | str]:
+    """Render some projects in a process of their own; return why there is none where there is none."""
     memory = Path("/dev/shm")
     if os.access(memory, os.W_OK):
         # Most of the time would go into files that live for a moment.
         tempfile.tempdir = str(memory)
     kept = Store(store)
-    return [kept.add(render(template, answers)) for answers in chunk]
+    trees: list[Tree | str] = []
+    for answers in chunk:
+        try:
+            trees.append(kept.add(render(template, answers)))
+        except RuntimeError as error:
+            trees.append(str(error))
+    return trees
 
 
 def render_all(
     declaration: Declaration, combinations: Collection[Combination], store: Store, done: Callable[[int], None]
-) -> dict[Combination, Tree]:
-    """Render every combination, on all processors."""
+) -> dict[Combination, Tree | str]:
+    """Render every combination, on all processors; return why there is no project where there is none."""
     every = list(combinations)
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
-    trees: dict[Combination, Tree] = {}
+    trees: dict[Combination, Tree | str] = {}
     known: dict[str, str] = {}
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        futures: dict[Future[list[Tree]], list[Combination]] = {}
+        futures: dict[Future[list[Tree | str]], list[Combination]] = {}
         for chunk in chunks:
             answers = [declaration.answers_for(combination) for combination in chunk]
             futures[pool.submit(render_chunk, declaration.template, store.folder, answers)] = chunk
         for future in as_completed(futures):
             for combination, tree in zip(futures[future], future.result(), strict=True):
-                # Equal texts once: there are a quarter of a million of them.
-                trees[combination] = {
-                    known.setdefault(path, path): known.setdefault(identity, identity)
-                    for path, identity in tree.items()
-                }
+                trees[combination] = tree
+                if not isinstance(tree, str):
+                    # Equal texts once: there are a quarter of a million of them.
+                    trees[combination] = {
+                        known.setdefault(path, path): known.setdefault(identity, identity)
+                        for path, identity in tree.items()
+                    }
             done(len(futures[future]))
     return {combination: trees[combination] for combination in every}
 
@@ -172,6 +186,7 @@ class Run:
         self.chosen = set(self.combinations)
         self.proof = Proof(self.declaration, self.combinations)
         (self.folder / "contents").mkdir()
+        self.proof.trees, self.proof.contents = self.trees, self.folder / "contents"
         self.store = Store(self.folder / "contents")
         self.closures = Closures(self.store, self.declaration.sources)
 
@@ -182,9 +197,25 @@ class Run:
                     self.proof.problems[combination].append(Problem(text, command))
 
     def render(self) -> None:
+        """Render every combination and its twin, and go on with those whose modules can be loaded."""
         needed = dict.fromkeys([*self.combinations, *(self.twin(one) for one in self.combinations)])
         self.progress.begin("Render", len(needed))
-        self.trees = render_all(self.declaration, needed, self.store, self.progress.step)
+        problems: dict[Combination, list[str]] = {}
+        for one, tree in render_all(self.declaration, needed, self.store, self.progress.step).items():
+            if isinstance(tree, str):
+                problems[one] = [tree]
+                continue
+            project = self.closures.of_project(tree)
+            if found := project.problems():
+                problems[one] = found
+            else:
+                self.trees[one] = tree
+                if self.is_twin(one):
+                    self.projects[one] = project
+        for combination in self.combinations:
+            for text in problems.get(combination, problems.get(self.twin(combination), [])):
+                self.blame([combination], text, "uv run pytest")
+        self.combinations = [one for one in self.combinations if {one, self.twin(one)} <= self.trees.keys()]
         self.proof.files = len({item for one in self.combinations for item in self.trees[one].items()})
 
     def twin(self, combination: Combination) -> Combination:
@@ -199,9 +230,9 @@ class Run:
         for combination in self.combinations:
             wanted, found = self.declaration.files(combination), set(self.trees[combination])
             for path in sorted(wanted - found):
-                self.blame([combination], f"{path} is missing", "git status")
+                self.blame([combination], f"{path} is missing", "ls -R")
             for path in sorted(found - wanted):
-                self.blame([combination], f"{path} belongs to nothing that was chosen", "git status")
+                self.blame([combination], f"{path} belongs to nothing that was chosen", "ls -R")
 
     def compare_folds(self) -> None:
         if self.declaration.fold is None:
@@ -216,20 +247,10 @@ class Run:
 
     def find_closures(self) -> None:
         """Find which projects share the surroundings of a test file."""
-        for combination in self.combinations:
-            twin = self.twin(combination)
-            if twin in self.projects:
-                continue
-            project = self.projects[twin] = self.closures.of_project(self.trees[twin])
+        for twin, project in self.projects.items():
             for file in self.test_files(twin):
-                if self.declaration.closures.get(file) == EACH:
-                    continue
-                try:
-                    key = project.key(project.of_test(file))
-                except MissingModuleError as problem:
-                    self.blame([twin], str(problem), f"uv run pytest {file}")
-                else:
-                    self.sharing[file, key].append(twin)
+                if self.declaration.closures.get(file) != EACH:
+                    self.sharing[file, project.key(project.of_test(file))].append(twin)
         for file, _ in self.sharing:
             self.proof.closures[file] = self.proof.closures.get(file, 0) + 1
         for combination in self.projects:
@@ -286,11 +307,11 @@ class Run:
 
     def run_tests(self, count: int) -> None:
         planned = list(self.plan())
-        self.progress.begin("Test", len(planned))
+        self.progress.begin("Test", sum(weight(job) for _, job, _ in planned))
         plugins = self.declaration.plugins
         with workers(self.folder / "workers", self.store, count, plugins) as team:
             tasks: list[Task] = [(self.trees[tree], job) for tree, job, _ in planned]
-            outcomes = run_all(team, tasks, self.progress.step)
+            outcomes = run_all(team, tasks, lambda job: self.progress.step(weight(job)))
         passed: dict[Combination, int] = defaultdict(int)
         for (tree, job, sharing), outcome in zip(planned, outcomes, strict=True):
             self.judge(tree, job, sharing, outcome)
@@ -299,7 +320,7 @@ class Run:
             self.proof.runs += 1
             self.proof.cpu += outcome.cpu
             self.proof.tests_run += sum(outcome.passed.values())
-        for combination in self.combinations:
+        for combination in self.proof.combinations:
             self.proof.tests[combination] = passed[combination]
             if self.dedup and not self.is_twin(combination):
                 self.proof.tests[combination] += passed[self.twin(combination)]
@@ -313,26 +334,33 @@ class Run:
                 tests += self.test_files(combination)
             if tests:
                 self.proof.in_full.append(self.declaration.name(combination))
-                yield combination, self.job(tests, seconds=600), [combination]
+                yield combination, self.job(tests, probe=self.declaration.probe, seconds=600), [combination]
         if self.dedup:
             for (file, _), sharing in self.sharing.items():
                 yield sharing[0], self.job([file], watched=True), sharing
-            for combination in dict.fromkeys([*self.projects, *self.combinations]):
-                tests = self.each(combination) if self.is_twin(combination) else []
-                yield combination, self.job(tests, probe=self.declaration.probe), [combination]
+            for twin in self.projects:
+                yield twin, self.job(self.each(twin), probe=self.declaration.probe), [twin]
         else:
             for combination in self.combinations:
                 tests = self.test_files(combination)
                 yield combination, self.job(tests, probe=self.declaration.probe, seconds=600), [combination]
 
     def job(self, tests: list[str], *, probe: str = "", watched: bool = False, seconds: float = 120) -> Job:
-        return Job("", [self.declaration.sources], tests, probe, self.declaration.package, watched, seconds)
+        return Job(
+            project="",
+            path=[self.declaration.sources],
+            tests=tests,
+            probe=probe,
+            package=self.declaration.package,
+            watched=watched,
+            seconds=seconds,
+        )
 
     def judge(self, tree: Combination, job: Job, sharing: list[Combination], outcome: Outcome) -> None:
         """Blame the combinations of a job that has not shown what it should."""
-        blamed = [
-            one for one in self.combinations if one in sharing or (self.dedup and self.twin(one) in sharing)
-        ]
+        fold = self.declaration.fold
+        folded = [one | {fold.prompt} for one in sharing] if fold and self.dedup else []
+        blamed = list(dict.fromkeys([*sharing, *folded]))
         command = f"uv run pytest {' '.join(job.tests)}".strip()
         if outcome.error:
             self.blame(blamed, outcome.error, command)
@@ -349,9 +377,13 @@ class Run:
     def outside(self, read: list[str], closure: frozenset[str]) -> list[str]:
         """Return what a run has read that decides its result, and is not in its closure."""
         found = []
+        optional = self.optional_paths - closure - folders(closure)
         for line in read:
             if line.startswith(("writes ", "starts ")):
                 found.append(line)
+            elif line.startswith("asks for "):
+                if line.removeprefix("asks for ") in optional:
+                    found.append(line)
             elif line.endswith("/"):
                 found.append(f"lists {line}")
             elif line in self.known_paths and line not in closure:
@@ -362,6 +394,17 @@ class Run:
     def known_paths(self) -> set[str]:
         """Every path of any project: one that this project lacks decides too."""
         return {path for tree in self.trees.values() for path in tree}
+
+    @cached_property
+    def optional_paths(self) -> set[str]:
+        """Every file and folder that some project has and another has not."""
+        held = [{*tree, *folders(tree)} for tree in self.trees.values()]
+        return held[0].union(*held) - held[0].intersection(*held)
+
+
+def weight(job: Job) -> int:
+    """Return about how long a job takes, so that the time left can be told."""
+    return 1 + 5 * len(job.tests)
 
 
 def is_test(path: str) -> bool:

@@ -5,8 +5,10 @@ process parses a template once and runs the hooks in itself. What decides the re
 reading of the answers, the order of the steps, the walk through the folders, the copying.
 """
 
+import ast
 import contextlib
 import functools
+import io
 import json
 import os
 import shutil
@@ -17,9 +19,9 @@ from types import CodeType
 from typing import Any
 
 from cookiecutter import generate, hooks, prompt, utils
-from cookiecutter.exceptions import FailedHookException
+from cookiecutter.exceptions import CookiecutterException, FailedHookException
 from cookiecutter.main import cookiecutter
-from jinja2 import FileSystemLoader
+from jinja2 import FileSystemLoader, TemplateError
 
 Files = dict[str, bytes]
 
@@ -28,7 +30,7 @@ def render(template: Path, answers: Mapping[str, Any]) -> Files:
     """Return the files of the project that `answers` give, by their paths with forward slashes.
 
     Raises:
-        RuntimeError: Cookiecutter or a hook of the template has refused the answers.
+        RuntimeError: Cookiecutter, the template or a hook of it has failed.
     """
     speed_up()
     folder = tempfile.mkdtemp(prefix="rendered-")
@@ -43,8 +45,8 @@ def render(template: Path, answers: Mapping[str, Any]) -> Files:
             config_file=str(config),
         )
         return read_files(Path(project))
-    except FailedHookException as error:
-        raise RuntimeError(f"The template refused {dict(answers)}: {error}") from error
+    except (CookiecutterException, TemplateError) as error:
+        raise RuntimeError(f"The template makes no project: {error}") from error
     finally:
         shutil.rmtree(folder)
 
@@ -88,18 +90,23 @@ def speed_up() -> None:
     generate.FileSystemLoader = shared_loader
     generate.is_binary = functools.cache(generate.is_binary)
     hooks.run_script = run_script
+    # A hook that reads code reads the same code in most projects.
+    setattr(ast, "parse", functools.cache(ast.parse))  # noqa: B010 - mypy knows its overloads
 
 
 def run_script(path: str, cwd: Path | str = ".") -> None:
     """Run a rendered hook as `python hook.py` does, in this process."""
     code = compile_script(Path(path))
     Path(path).unlink()
+    said = io.StringIO()
     try:
-        with contextlib.chdir(cwd):
+        with contextlib.chdir(cwd), contextlib.redirect_stderr(said):
             exec(code, {"__name__": "__main__", "__file__": path})
     except SystemExit as end:
         if end.code not in (0, None):
-            raise FailedHookException(f"Hook script failed ({end.code})") from end
+            raise FailedHookException(said.getvalue().strip() or f"the hook ended with {end.code}") from end
+    except Exception as error:
+        raise FailedHookException(f"the hook raised {type(error).__name__}: {error}") from error
 
 
 def compile_script(path: Path) -> CodeType:

@@ -1,6 +1,7 @@
 """What the engine is told of a template: its prompts, by cookiecutter.json, and what it promises of each project."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,6 +59,12 @@ class Declaration:
         """The yes/no prompts, which are what is combined."""
         return tuple(name for name, default in self.prompts.items() if isinstance(default, bool))
 
+    @property
+    def folder(self) -> str:
+        """The name of the project's folder, where the answers decide it."""
+        name = next(path.name for path in self.template.iterdir() if "{{" in path.name)
+        return re.sub(r"{{\s*cookiecutter\.(\w+)\s*}}", lambda found: str(self.answers[found[1]]), name)
+
     def combinations(self) -> Iterator[Combination]:
         """Return every combination; one differs from the next in one prompt (Gray code)."""
         for number in range(2 ** len(self.patterns)):
@@ -106,5 +113,5 @@ class Declaration:
         """Return the command line that makes the project with the real Cookiecutter and does `then` in it."""
         answers = (f"{name}={'yes' if name in combination else 'no'}" for name in self.patterns)
         others = (f"{name}={value}" for name, value in self.answers.items())
-        slug = self.answers.get("project_slug")
-        return f"cookiecutter . --no-input --output-dir .. {' '.join([*others, *answers])} && cd ../{slug} && {then}"
+        given = " ".join([*others, *answers])
+        return f"cookiecutter . --no-input --output-dir .. {given} && cd ../{self.folder} && {then}"

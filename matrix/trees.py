@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -62,17 +62,32 @@ class Workspace:
 
     folder: Path
     store: Store
-    tree: Tree = field(default_factory=dict)
 
     def lay_out(self, tree: Tree) -> None:
-        for path in self.tree.keys() - tree.keys():
-            (self.folder / path).unlink()
-        for folder in folders(self.tree) - folders(tree):
-            shutil.rmtree(self.folder / folder, ignore_errors=True)
+        """Make the folder hold this project and no more, whatever a run has left, changed or deleted in it."""
+        seconds = self.clear(tree)
         for path, identity in tree.items():
-            if self.tree.get(path) != identity and not path.endswith("/"):
+            if not path.endswith("/") and seconds.get(path) != self.store.second(identity):
                 self.write(self.folder / path, identity)
-        self.tree = tree
+
+    def clear(self, tree: Tree) -> dict[str, float]:
+        """Delete what has no place in the project, and return when each file that stays was changed."""
+        seconds = {}
+        wanted = {"", *folders(tree)}
+        for place, names, files in os.walk(self.folder):
+            folder = place[len(str(self.folder)) + 1 :].replace(os.sep, "/")
+            if folder not in wanted:
+                shutil.rmtree(place)
+                names.clear()
+                continue
+            names[:] = [name for name in names if name != "__pycache__"]
+            for name in files:
+                path = f"{folder}/{name}" if folder else name
+                if path in tree:
+                    seconds[path] = Path(place, name).stat().st_mtime
+                else:
+                    Path(place, name).unlink()
+        return seconds
 
     def write(self, target: Path, identity: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,10 +96,10 @@ class Workspace:
         os.utime(target, (second, second))
 
 
-def folders(tree: Tree) -> set[str]:
-    """Return every folder that holds a file of the project, at any depth."""
+def folders(paths: Iterable[str]) -> set[str]:
+    """Return every folder that holds one of these files, at any depth."""
     found: set[str] = set()
-    for path in tree:
+    for path in paths:
         parent = path.rpartition("/")[0]
         while parent and parent not in found:
             found.add(parent)

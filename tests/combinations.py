@@ -1,6 +1,7 @@
 """The prompts, the linear design over them, and what each pattern owns: stated here, not read from the hooks."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from matrix.template import EACH, Declaration, Fold
@@ -137,7 +138,7 @@ DECLARATION = Declaration(
     template=TEMPLATE,
     package=PACKAGE_NAME,
     answers={"project_slug": SLUG, "package_name": PACKAGE_NAME},
-    files=lambda chosen: expected_files(chosen, PACKAGE_NAME),
+    files=partial(expected_files, package_name=PACKAGE_NAME),
     probe=f"{TEMPLATE / 'tests' / 'probe.py'}:listing",
     listing=expected_listing,
     closures=CLOSURES,

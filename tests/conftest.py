@@ -1,25 +1,37 @@
+import json
+import os
+import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cookiecutter import hooks
 from pytest_cookies.plugin import Cookies
 
-from matrix import page
-from matrix.progress import Progress
-from matrix.proof import Proof, prove
+from matrix import page, rendering
+from matrix.proof import Proof, render_all
 from matrix.template import Combination
+from matrix.trees import Store, Tree
 
 from .combinations import DECLARATION, LINEAR, PROMPTS, TEMPLATE, answers
 from .project import Project
+from .proving import Proving, proving
 from .user import User
 
 Bake = Callable[..., Project]
 Projects = Callable[[str], Project]
+Render = Callable[..., rendering.Files]
+Trees = tuple[Store, dict[Combination, Tree]]
+
+needs_forks = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="the suites run in forks, which Windows does not have"
+)
+PROVING = pytest.StashKey[Proving]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,7 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the combinations of the shard only."""
+    """Keep the combinations of the shard only, and ask last for what is made in the background."""
+    items.sort(key=is_asked_last)
     if shard := config.getoption("--shard"):
         part = DECLARATION.shard(shard)
         other = [item for item in items if combination_of(item) not in {None, *part}]
@@ -43,26 +56,46 @@ def combination_of(item: pytest.Item) -> Combination | None:
     return call.params.get("combination") if call else None
 
 
-@pytest.fixture(scope="session")
-def proof(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Proof:
-    """Prove every combination that a selected test asks for, in one go."""
+def is_asked_last(item: pytest.Item) -> bool:
+    return bool({"proof", "trees"} & set(getattr(item, "fixturenames", ())))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Begin to prove every combination that a selected test asks for, all in one go, beside the other tests."""
     chosen = [one for item in request.session.items if (one := combination_of(item)) is not None]
+    if not chosen or not hasattr(os, "fork"):
+        yield
+        return
     dedup = not request.config.getoption("--no-dedup")
-    start = time.monotonic()
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        found = prove(
-            DECLARATION, chosen, tmp_path_factory.mktemp("matrix"), progress=Progress(sys.stderr), dedup=dedup
-        )
-        figures = page.summary(found, seconds=time.monotonic() - start, dedup=dedup)
+    folder = tmp_path_factory.mktemp("matrix")
+    with proving(chosen, folder, dedup=dedup, terminal=sys.stderr.isatty()) as begun:
+        request.config.stash[PROVING] = begun
+        yield
+
+
+@pytest.fixture(scope="session")
+def proof(request: pytest.FixtureRequest) -> Proof:
+    """Wait for the proof, print what it has shown, and write the page if it is of everything."""
+    config = request.config
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        found, seconds = config.stash[PROVING].wait(sys.stderr)
+        figures = page.summary(found, seconds=seconds, dedup=not config.getoption("--no-dedup"))
         print(page.one_line(figures))
-    if (
-        figures["combinations"]["proven"]
-        == figures["combinations"]["green"]
-        == 2 ** len(DECLARATION.patterns)
-    ):
+    if len(found.green()) == 2 ** len(DECLARATION.patterns):
         page.write(TEMPLATE / "docs", found, figures)
     return found
+
+
+@pytest.fixture(scope="session")
+def trees(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trees:
+    """Render every combination, unless they are proven in this session: then those that are."""
+    if PROVING in request.config.stash:
+        found: Proof = request.getfixturevalue("proof")
+        return Store(found.contents), found.trees
+    store = Store(tmp_path_factory.mktemp("contents"))
+    rendered = render_all(DECLARATION, list(DECLARATION.combinations()), store, lambda _: None)
+    return store, {one: tree for one, tree in rendered.items() if not isinstance(tree, str)}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -78,29 +111,49 @@ def bake_with(cookies: Cookies, answers: dict[str, Any]) -> Project:
     """Bake with the real Cookiecutter; a name that is no prompt is a mistake of the test."""
     unknown = answers.keys() - PROMPTS.keys()
     assert not unknown, f"no such prompts: {unknown}"
+    assert hooks.run_script.__module__ == "cookiecutter.hooks", "Cookiecutter is no longer itself here"
     result = cookies.bake(extra_context=answers)
     assert result.exception is None, result.exception
     return Project(Path(result.project_path), result.context["package_name"])
 
 
-@pytest.fixture
-def bake(cookies: Cookies) -> Bake:
-    """Bake a project with the given answers; the others have their defaults."""
+@pytest.fixture(scope="session")
+def bake_once(cookies_session: Cookies) -> Bake:
+    """Bake a project with the given answers, the others their defaults, once; no test may change it."""
+    known: dict[str, Project] = {}
 
     def baked(**answers: Any) -> Project:
-        return bake_with(cookies, answers)
+        key = json.dumps({**PROMPTS, **answers}, sort_keys=True)
+        if key not in known:
+            known[key] = bake_with(cookies_session, answers)
+        return known[key]
+
+    return baked
+
+
+@pytest.fixture
+def bake(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Bake a project that the test may change: a copy, where others have the same answers."""
+
+    def baked(**answers: Any) -> Project:
+        project = bake_once(**answers)
+        folder = tmp_path_factory.mktemp("baked") / project.path.name
+        shutil.copytree(project.path, folder)
+        return Project(folder, project.package_name)
 
     return baked
 
 
 @pytest.fixture(scope="session")
-def bake_once(cookies_session: Cookies) -> Bake:
-    """Bake a project that several tests look at; none of them may change it."""
+def render() -> Iterator[Render]:
+    """Render a combination as the matrix does: in another process, since Cookiecutter is changed there."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
 
-    def baked(**answers: Any) -> Project:
-        return bake_with(cookies_session, answers)
+        def rendered(combination: Combination, **answers: str) -> rendering.Files:
+            given = {**DECLARATION.answers_for(combination), **answers}
+            return pool.submit(rendering.render, TEMPLATE, given).result()
 
-    return baked
+        yield rendered
 
 
 @pytest.fixture(scope="session")
@@ -118,11 +171,9 @@ def published(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def projects(bake_once: Bake) -> Projects:
-    """Bake each project of the linear design once, with a package name of its own; none of them may be changed."""
+    """Bake each project of the linear design once; no test may change them."""
 
-    @cache
     def project(name: str) -> Project:
-        slug = f"linear-{name.replace('_', '-')}"
-        return bake_once(project_slug=slug, package_name=slug.replace("-", "_"), **answers(LINEAR[name]))
+        return bake_once(**answers(LINEAR[name]))
 
     return project

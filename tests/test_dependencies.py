@@ -32,15 +32,20 @@ def canonical(name: str) -> str:
 
 def imported(files: Iterable[Path]) -> set[str]:
     """Return the distributions that provide what the files import."""
-    roots = set()
-    for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                roots |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                roots.add(str(node.module).split(".")[0])
+    roots = set().union(*(imported_roots(path.read_text(encoding="utf-8")) for path in files))
     foreign = roots - sys.stdlib_module_names
     return {canonical(distribution_of(root)) for root in foreign}
+
+
+@cache
+def imported_roots(source: str) -> frozenset[str]:
+    roots = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            roots.add(str(node.module).split(".")[0])
+    return frozenset(roots)
 
 
 def distribution_of(root: str) -> str:

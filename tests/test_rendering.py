@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from pytest_cookies.plugin import Cookies
 
 from .combinations import LINEAR, answers
-from .conftest import Bake, Projects
+from .conftest import Bake, Projects, bake_with
 from .project import Project
 
 LONG_NAME = "a_very_long_package_name_that_still_has_to_fit_in_every_import_64"
@@ -17,10 +18,10 @@ def project(request: pytest.FixtureRequest, projects: Projects) -> Project:
 
 
 @pytest.mark.parametrize("name", ["none", "all", "all-but-self_contained"])
-def test_two_renders_are_identical(name: str, bake: Bake) -> None:
-    first = bake(**answers(LINEAR[name])).files()
-    second = bake(**answers(LINEAR[name])).files()
-    assert first == second
+def test_two_renders_are_identical(name: str, projects: Projects, cookies: Cookies) -> None:
+    second = bake_with(cookies, answers(LINEAR[name]))
+    assert projects(name).path != second.path
+    assert projects(name).files() == second.files()
 
 
 def test_every_file_is_clean(project: Project) -> None:

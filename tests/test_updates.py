@@ -6,12 +6,13 @@ had it been generated so in the first place, and then been edited in the same wa
 
 import ast
 import json
+import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ async def NAME(
 '''
 PROCESS_DATA = "from .tools.process_data import process_data\n"
 UNMERGED = "<<<<<<< "
+# The layout, the pattern beside whose lines a user has edited, and one of the others.
+QUICK = ("self_contained", "retry", "caching")
 
 Content = dict[str, bytes]
 
@@ -141,11 +144,14 @@ def update(user: User) -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def rounds(
-    created: Project, update: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Round]:
-    @cache
-    def round_of(pattern: str) -> Round:
-        folder = tmp_path_factory.mktemp(pattern)
+    request: pytest.FixtureRequest,
+    created: Project,
+    update: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], Round]]:
+    """Make every round that a selected test asks for, side by side."""
+
+    def make(pattern: str, folder: Path) -> Round:
         switched = copy(created, folder / "switched")
         grow(switched, pattern)
         before = content(switched)
@@ -154,10 +160,18 @@ def rounds(
         update(restored, **{pattern: PROMPTS[pattern]})
         return Round(pattern, before, switched, restored)
 
-    return round_of
+    calls = filter(None, (getattr(item, "callspec", None) for item in request.session.items))
+    asked = dict.fromkeys(call.params["there_and_back"] for call in calls if "there_and_back" in call.params)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = {pattern: pool.submit(make, pattern, tmp_path_factory.mktemp(pattern)) for pattern in asked}
+        yield lambda pattern: made[pattern].result()
 
 
-@pytest.fixture(params=PATTERNS)
+@pytest.fixture(
+    params=[
+        pytest.param(pattern, marks=[] if pattern in QUICK else pytest.mark.matrix) for pattern in PATTERNS
+    ]
+)
 def there_and_back(request: pytest.FixtureRequest, rounds: Callable[[str], Round]) -> Round:
     return rounds(request.param)
 
@@ -198,10 +212,14 @@ def test_a_switched_project_is_valid_python(there_and_back: Round) -> None:
         compile(path.read_text(encoding="utf-8"), path, "exec")
 
 
-def test_a_switched_project_is_clean_and_passes_its_own_tests(rounds: Callable[[str], Round]) -> None:
-    project = rounds("self_contained").switched
-    assert project.lint() == ""
-    assert_passed(project.run_tests("--ignore=tests/production"))
+def test_a_switched_project_is_clean(there_and_back: Round) -> None:
+    assert there_and_back.switched.lint() == ""
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("there_and_back", ["self_contained"], indirect=True)
+def test_a_switched_project_passes_its_own_tests(there_and_back: Round) -> None:
+    assert_passed(there_and_back.switched.run_tests("--ignore=tests/production"))
 
 
 def test_the_command_in_a_projects_readme_switches_the_pattern_that_it_names(

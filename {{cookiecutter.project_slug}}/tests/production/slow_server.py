@@ -1,5 +1,6 @@
 """The server, with a tool that takes its time, and with output where none should be."""
 
+import os
 import sys
 from functools import cache
 from typing import Any
@@ -17,6 +18,7 @@ from {{ cookiecutter.package_name }} import (
 async def wait(seconds: float) -> str:
     """Take `seconds`."""
     sys.stdout.write("stray output of a tool\n")
+    os.write(1, b"stray output of a library\n")
     sys.stderr.write("waiting\n")
     await anyio.sleep(seconds)
     return "done"

@@ -64,6 +64,7 @@ def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the_proce
     assert rest == ""
     assert "stray output at import" in log
     assert "stray output of a tool" in log
+    assert "stray output of a library" in log
 
 
 async def test_http_answers_in_both_eras_refuses_foreign_hosts_and_origins_and_ends_on_sigint(

@@ -1,0 +1,552 @@
+"""Faults that people make, each a change of one place in the template: `mutations.py` asks whether the proof finds them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .combinations import ALL, NONE, PATTERNS, Combination
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, the text that stands once in its file, the text in its place, and where that should be found.
+
+    Where no combinations are given: in the one of the file's pattern only, or in the one without any. `tests` names
+    tests of the template's own, for what the proof of the combinations does not look at.
+    """
+
+    what: str
+    old: str
+    new: str
+    combinations: Sequence[Combination] = ()
+    processes: bool = False
+    tests: str = ""
+
+    def proven_in(self, where: str) -> list[Combination]:
+        stem = where.rpartition("/")[2].partition(".")[0]
+        return [*self.combinations] or [frozenset({stem}) if stem in PATTERNS else NONE]
+
+
+def only(*patterns: str) -> Combination:
+    return frozenset(patterns)
+
+
+# By file: of the generated package, of the project, or of the template.
+FAULTS: dict[str, list[Fault]] = {
+    "patterns/lazy_initialization.py": [
+        Fault(
+            "a page holds one row more than asked for",
+            "for row in rows[:limit]]",
+            "for row in rows[: limit + 1]]",
+        ),
+        Fault(
+            "`_` in a query matches any character",
+            '.replace("%", "!%").replace("_", "!_")',
+            '.replace("%", "!%")',
+        ),
+        Fault("a cursor may hold a number that the database cannot", " and int(number) <= LARGEST_ID", ""),
+    ],
+    "tools/lazy_initialization.py": [
+        Fault(
+            "the tool begins at the first page whatever the cursor",
+            "users.search(query, limit, cursor)",
+            "users.search(query, limit)",
+        ),
+    ],
+    "patterns/connection_pooling.py": [
+        Fault(
+            "the number of connections is not bounded",
+            "max_connections=settings.pool_max_connections",
+            "max_connections=None",
+        ),
+        Fault(
+            "a call waits for a connection without end",
+            '{"pool": settings.pool_wait_seconds}',
+            '{"pool": None}',
+        ),
+    ],
+    "tools/connection_pooling.py": [
+        Fault(
+            "an annotation says that a GET changes something", '"readOnlyHint": True', '"readOnlyHint": False'
+        ),
+    ],
+    "patterns/retry.py": [
+        Fault(
+            "500, which is no passing fault, is retried", "{429, 502, 503, 504}", "{429, 500, 502, 503, 504}"
+        ),
+        Fault(
+            "one attempt less than was set",
+            "stop_after_attempt(self._settings.retry_attempts)",
+            "stop_after_attempt(self._settings.retry_attempts - 1)",
+        ),
+        Fault(
+            "the next attempt comes before `Retry-After` allows it",
+            "return max(self._jitter(state)",
+            "return min(self._jitter(state)",
+        ),
+        Fault(
+            "a retry is allowed when the budget is used up",
+            'return not (await self._bucket.limit("retries")).limited',
+            'return (await self._bucket.limit("retries")).limited',
+        ),
+        Fault(
+            "a POST is sent twice",
+            "return passing and request.method in IDEMPOTENT_METHODS",
+            "return passing",
+        ),
+        Fault(
+            "an attempt under way is not bounded by the deadline",
+            "with anyio.move_on_after(deadline):",
+            "with anyio.move_on_after(None):",
+        ),
+    ],
+    "tools/retry.py": [
+        Fault(
+            "the tool tries only once",
+            "return await retries.run(partial(api.get, endpoint))",
+            "return await partial(api.get, endpoint)()",
+        ),
+    ],
+    "patterns/caching.py": [
+        Fault(
+            "an empty answer counts as a miss",
+            "if value is not MISSING:",
+            "if value and value is not MISSING:",
+        ),
+        Fault(
+            "a caller can change what the next one gets", "return deepcopy(value), True", "return value, True"
+        ),
+        Fault(
+            "one caller gets what was fetched for another",
+            "json.dumps([token_identity(), *parts])",
+            "json.dumps(parts)",
+        ),
+        Fault("loads go on when the server has closed", "await opened.close()", "pass"),
+    ],
+    "tools/caching.py": [
+        Fault(
+            "every resource has the same key",
+            'cache_key("resources", resource_id), load',
+            'cache_key("resources"), load',
+        ),
+    ],
+    "patterns/structured_errors.py": [
+        Fault("a failure is not marked as one", "            is_error=True,\n", ""),
+        Fault(
+            "a subclass has its most general ancestor's code",
+            "for kind in type(error).__mro__ if",
+            "for kind in reversed(type(error).__mro__) if",
+        ),
+        Fault(
+            "the text of an unknown exception reaches the client",
+            'message=f"An unexpected error occurred;',
+            'message=f"An unexpected error occurred ({cause});',
+        ),
+    ],
+    "tools/structured_errors.py": [
+        Fault(
+            "an array is refused", "if not isinstance(value, dict | list):", "if not isinstance(value, dict):"
+        ),
+    ],
+    "patterns/environment_config.py": [
+        Fault(
+            "settings are shown by field, not by variable",
+            "values[field.upper()] = value",
+            "values[field] = value",
+        ),
+    ],
+    "tools/environment_config.py": [
+        Fault(
+            "the resource says that it is plain text",
+            'mime_type="application/json"',
+            'mime_type="text/plain"',
+        ),
+    ],
+    "environment_config.toml": [
+        Fault(
+            "the production profile sets a deadline that is refused",
+            "tool_deadline_seconds = 30",
+            "tool_deadline_seconds = 90",
+        ),
+    ],
+    "settings.py": [
+        Fault(
+            "the `.env` file outweighs the environment",
+            "            env_settings,\n"
+            '            DotEnvSettingsSource(settings_cls, env_file=_env_file(), env_file_encoding="utf-8"),\n',
+            '            DotEnvSettingsSource(settings_cls, env_file=_env_file(), env_file_encoding="utf-8"),\n'
+            "            env_settings,\n",
+            [only("environment_config")],
+        ),
+        Fault(
+            "a secret that is not valid is printed",
+            "        hide_input_in_errors=True,\n",
+            "",
+            [NONE, only("environment_config")],
+        ),
+        Fault(
+            "an empty variable is an error",
+            "        env_ignore_empty=True,\n",
+            "",
+            [NONE, only("environment_config")],
+        ),
+    ],
+    "patterns/health_check.py": [
+        Fault(
+            "a draining process says that it is ready",
+            'HTTP_OK if report.status == "ready" else',
+            'HTTP_OK if report.status != "unready" else',
+        ),
+        Fault("memory is shown in another unit than its name says", "rss / 2**20", "rss / 2**10"),
+    ],
+    "tools/health_check.py": [
+        Fault(
+            "a coroutine is described, not its result",
+            "describe_health(await readiness.report())",
+            "describe_health(readiness.report())",
+        ),
+    ],
+    "patterns/parallel_processing.py": [
+        Fault(
+            "as many tasks as there are items",
+            "for _ in range(min(workers, len(items))):",
+            "for _ in range(len(items)):",
+        ),
+        Fault(
+            "results in the order in which they were ready",
+            "return [outcomes[index] for index in range(len(items))]",
+            "return list(outcomes.values())",
+        ),
+        Fault(
+            "an unexpected failure is not logged",
+            '                batch_log.exception("Item %d of a batch failed", index)\n',
+            "",
+        ),
+    ],
+    "tools/parallel_processing.py": [
+        Fault("the schema does not bound the batch", "min_length=1, max_length=100", "min_length=1"),
+    ],
+    "patterns/state_management.py": [
+        Fault(
+            "a write does not ask for the version that it was made from",
+            "        if self._entries.get(key, ABSENT).version != new.version - 1:\n            return False\n",
+            "",
+        ),
+        Fault(
+            "an update in the database does neither",
+            '" WHERE key = :key AND version = :version - 1",',
+            '" WHERE key = :key",',
+        ),
+        Fault(
+            "the store holds one key more than it may",
+            "len(self._entries) >= self._max_keys",
+            "len(self._entries) > self._max_keys",
+        ),
+        Fault("two workers count each for itself", "if self.workers > 1 and", "if self.workers > 2 and"),
+    ],
+    "tools/state_management.py": [
+        Fault("the tool adds 1 whatever it is asked to", "else 0) + by", "else 0) + min(by, 1)"),
+    ],
+    "patterns/rate_limiting.py": [
+        Fault(
+            "one agent uses up everybody's share",
+            "self._limiter.limit(caller_name())",
+            "self._limiter.limit(caller_name()[:0])",
+        ),
+        Fault(
+            "each worker grants the whole burst",
+            "burst=math.ceil(settings.rate_limit_burst / settings.workers)",
+            "burst=settings.rate_limit_burst",
+        ),
+        Fault(
+            "memory grows with every caller",
+            'MemoryStore(options={"MAX_SIZE": settings.rate_limit_max_callers})',
+            "MemoryStore()",
+        ),
+    ],
+    "patterns/structured_logging.py": [
+        Fault(
+            "the values of arguments are logged",
+            "[name[:60] for name in list(context.message.arguments or {})[:20]]",
+            "[str(value)[:60] for value in list((context.message.arguments or {}).values())[:20]]",
+        ),
+        Fault(
+            "a password in a URL is logged", '    text = URL_PASSWORD.sub(rf"\\1{REDACTED}\\2", text)\n', ""
+        ),
+        Fault(
+            "a failed call is logged as a good one",
+            'outcome = "error" if getattr(result, "is_error", False) else "ok"',
+            'outcome = "ok"',
+        ),
+    ],
+    "server.py": [
+        Fault(
+            "a refusal of the rate limit is no structured error",
+            "{% if cookiecutter.structured_errors %}\n        StructuredErrors(CODES),\n{% endif %}\n{% if cookiecutter.rate_limiting %}\n        RateLimiting(),\n{% endif %}\n",
+            "{% if cookiecutter.rate_limiting %}\n        RateLimiting(),\n{% endif %}\n{% if cookiecutter.structured_errors %}\n        StructuredErrors(CODES),\n{% endif %}\n",
+            [only("structured_errors", "rate_limiting")],
+        ),
+        Fault(
+            "details of unknown exceptions reach the client",
+            "mask_error_details=True",
+            "mask_error_details=False",
+        ),
+        Fault(
+            "a tool is imported and not added",
+            "{% if cookiecutter.parallel_processing %}\n        batch_process,\n{% endif %}\n",
+            "",
+            [only("parallel_processing")],
+        ),
+        Fault(
+            "a failure is mapped to another's code",
+            "UpstreamNotFound: ErrorCode.NOT_FOUND",
+            "UpstreamNotFound: ErrorCode.API_ERROR",
+            [only("structured_errors", "connection_pooling")],
+        ),
+        Fault(
+            "a failure has no code where one of two patterns is off",
+            "{% if uses_database %}\n    DatabaseUnavailable: ErrorCode.API_ERROR,",
+            "{% if cookiecutter.lazy_initialization %}\n    DatabaseUnavailable: ErrorCode.API_ERROR,",
+            [only("structured_errors", "state_management")],
+        ),
+    ],
+    "__main__.py": [
+        Fault(
+            "a bad setting shows with the first call, not at the start",
+            "    check_settings()\n",
+            "",
+            processes=True,
+        ),
+    ],
+    "upstream.py": [
+        Fault(
+            "a path may leave the base URL's",
+            "        or not path.startswith(base.path)\n",
+            "",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "an identifier with a slash is another path",
+            "quote(resource_id, safe='')",
+            "quote(resource_id)",
+            [only("caching")],
+        ),
+        Fault(
+            "a redirect's answer keeps its connection",
+            "async with aclosing(await client.send(request, stream=True)) as response:",
+            "async with nullcontext(await client.send(request, stream=True)) as response:",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "an answer over the limit is not refused",
+            "if len(body) > self._max_bytes:",
+            "if len(body) > self._max_bytes + 1:",
+            [only("connection_pooling")],
+        ),
+    ],
+    "example_api.py": [
+        Fault(
+            "an unknown user of the example is a crash",
+            'case ["users", key] if key in USERS:',
+            'case ["users", key]:',
+            [only("connection_pooling")],
+        ),
+    ],
+    "database.py": [
+        Fault("the engine stays open", "await engine.dispose()", "pass", [only("lazy_initialization")]),
+        Fault(
+            "what was written is rolled back",
+            "self._engine.begin()",
+            "self._engine.connect()",
+            [only("state_management")],
+        ),
+        Fault(
+            "a client is told not to try again",
+            'DatabaseUnavailable("The database does not answer.", retryable=True)',
+            'DatabaseUnavailable("The database does not answer.")',
+            [only("lazy_initialization")],
+        ),
+    ],
+    "runtime/deadlines.py": [
+        Fault(
+            "the answer of a tool in a thread counts after its deadline",
+            "if scope.cancelled_caught or anyio.current_time() >= scope.deadline:",
+            "if scope.cancelled_caught:",
+        ),
+    ],
+    "runtime/arguments.py": [
+        Fault(
+            "the answer grows with the input", "for problem in report[:MAX_PROBLEMS]", "for problem in report"
+        ),
+    ],
+    "runtime/drain.py": [
+        Fault("a drain waits for calls that were answered long ago", "self._calls.discard(task)", "pass"),
+    ],
+    "runtime/readiness.py": [
+        Fault(
+            "checks run with every probe",
+            "now - self._cached[0] >= self._cache_seconds",
+            "now - self._cached[0] >= 0",
+        ),
+        Fault(
+            "probes at one time run the checks each for itself",
+            "async with self._lock:",
+            "async with anyio.Lock():",
+        ),
+        Fault(
+            "what is closed is still asked",
+            "                del self._checks[name]\n",
+            "                pass\n",
+        ),
+    ],
+    "runtime/lifespan.py": [
+        Fault(
+            "the server does not say when it is ready",
+            "    with readiness.serving():\n        yield {}",
+            "    yield {}",
+        ),
+    ],
+    "runtime/caller.py": [
+        Fault(
+            "two users of one client share what is kept for them",
+            'return f"{token.client_id}/{user}" if user else token.client_id',
+            "return token.client_id if user else token.client_id",
+            [only("caching")],
+        ),
+    ],
+    "runtime/errors.py": [
+        Fault(
+            "no failure may be tried again",
+            "self.retryable = retryable",
+            "self.retryable = False and retryable",
+            [only("structured_errors")],
+        ),
+    ],
+    "runtime/serving.py": [
+        Fault(
+            "the server listens to every machine",
+            'http_host: str = "127.0.0.1"',
+            'http_host: str = "0.0.0.0"',
+            processes=True,
+        ),
+    ],
+    "runtime/http.py": [
+        Fault(
+            "a web page may call the server",
+            "host_origin_protection=True",
+            "host_origin_protection=False",
+            processes=True,
+        ),
+    ],
+    "runtime/logs.py": [
+        Fault(
+            "the log stands among the protocol",
+            "logging.StreamHandler(sys.stderr)",
+            "logging.StreamHandler(sys.stdout.buffer)",
+            processes=True,
+        ),
+    ],
+    "runtime/command.py": [
+        Fault(
+            "the exit code does not tell of a bad setting",
+            "EXIT_BAD_SETTINGS = 2",
+            "EXIT_BAD_SETTINGS = 0",
+            processes=True,
+        ),
+    ],
+    "runtime/stdio.py": [
+        Fault("what a library prints stands among the protocol", "    os.dup2(2, 1)\n", "", processes=True),
+    ],
+    "pyproject.toml": [
+        Fault(
+            "a package is missing where one of two patterns is off",
+            "{% if cookiecutter.retry or cookiecutter.rate_limiting %}",
+            "{% if cookiecutter.retry %}",
+            tests="tests/test_dependencies.py -k only-rate_limiting",
+        ),
+        Fault(
+            "the development group lacks what the tests import",
+            'dev = [\n    "httpx2>=2.11,<3",\n',
+            "dev = [\n",
+            tests="tests/test_dependencies.py -k none",
+        ),
+        Fault("assertions in tests are a lint fault", '    "S", # assert\n', ""),
+        Fault("the formatter would change every file", "line-length = 100", "line-length = 88"),
+    ],
+    "hooks/post_gen_project.py": [
+        Fault(
+            "tests of what was not chosen stay", 'name = path.stem.removeprefix("test_")', "name = path.stem"
+        ),
+        Fault(
+            "the folder of the patterns stays without one",
+            'patterns.glob("*.py")] == ["__init__.py"]',
+            'patterns.glob("*.py")] == []',
+        ),
+        Fault(
+            "the database is deleted under the pattern that uses it",
+            '"database": ("lazy_initialization", "state_management")',
+            '"database": ("lazy_initialization",)',
+            [only("state_management")],
+        ),
+        Fault(
+            "the same for the API client",
+            '"upstream": ("connection_pooling", "retry", "caching")',
+            '"upstream": ("connection_pooling", "retry")',
+            [only("caching")],
+        ),
+        Fault(
+            "a module goes when one of its owners does",
+            "if path.is_file() and all(",
+            "if path.is_file() and any(",
+            [only("retry", "connection_pooling")],
+        ),
+        Fault(
+            "the first import of each module is lost in the one file",
+            "for module in modules.values() for name in module.imports}",
+            "for module in modules.values() for name in module.imports[1:]}",
+            [only("self_contained", "retry")],
+        ),
+        Fault(
+            "the last import is taken for the first line of the body",
+            "source.splitlines(keepends=True)[end:]",
+            "source.splitlines(keepends=True)[end - 1 :]",
+            [only("self_contained", "retry")],
+        ),
+        Fault(
+            "the one file imports from the parent of the package",
+            '"." * max(level - 1, 0)',
+            '"." * level',
+            [only("self_contained", "caching")],
+        ),
+        Fault(
+            "names are not sorted as the linter sorts them",
+            "kind = 0 if len(name) > 1 and name.isupper() else 1 if name[:1].isupper() else 2",
+            "kind = 0",
+            [ALL],
+        ),
+        Fault(
+            "a pattern is not put into the one file",
+            '    "rate_limiting",\n    "structured_logging",\n)\n# Modules',
+            '    "structured_logging",\n)\n# Modules',
+            [only("self_contained", "rate_limiting")],
+        ),
+    ],
+    "hooks/pre_gen_project.py": [
+        Fault(
+            "who leaves a pattern out is refused",
+            "if not isinstance(answers[pattern], bool):",
+            "if not answers[pattern]:",
+        ),
+        Fault(
+            "a folder that Windows cannot have",
+            "elif module in WINDOWS_RESERVED:",
+            "elif name in DEPENDENCIES:",
+            tests="tests/test_refusals.py -k con",
+        ),
+        Fault(
+            "only the beginning of an e-mail address is checked",
+            'if re.fullmatch(r"[A-Za-z0-9.!#',
+            'if re.match(r"[A-Za-z0-9.!#',
+            tests="tests/test_refusals.py -k email",
+        ),
+    ],
+}

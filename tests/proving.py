@@ -1,0 +1,60 @@
+"""Proves the template in a process of its own, beside the other tests."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TextIO
+
+from matrix.progress import Progress
+from matrix.proof import Proof, prove
+from matrix.template import Combination
+
+from .combinations import DECLARATION
+
+SHOWN_EVERY = 0.2
+
+
+@dataclass(frozen=True)
+class Proving:
+    """A proof that is being made."""
+
+    future: "Future[tuple[Proof, float]]"
+    shown: Path
+
+    def wait(self, stream: TextIO) -> tuple[Proof, float]:
+        """Show on `stream` how far it is until it is there; return it, and the seconds that it took."""
+        with self.shown.open(encoding="utf-8", newline="") as progress:
+            while not self.future.done():
+                stream.write(progress.read())
+                stream.flush()
+                time.sleep(SHOWN_EVERY)
+            stream.write(progress.read())
+        return self.future.result()
+
+
+@contextmanager
+def proving(
+    combinations: list[Combination], folder: Path, *, dedup: bool, terminal: bool
+) -> Iterator[Proving]:
+    """Begin to prove `combinations`, in an empty folder."""
+    shown = folder / "progress"
+    shown.touch()
+    # A process of its own, since Cookiecutter is changed in it, and tests change their environment.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        future = pool.submit(prove_here, combinations, folder, shown, dedup, terminal)
+        yield Proving(future, shown)
+        pool.shutdown(cancel_futures=True)
+
+
+def prove_here(
+    combinations: list[Combination], folder: Path, shown: Path, dedup: bool, terminal: bool
+) -> tuple[Proof, float]:
+    start = time.monotonic()
+    with shown.open("a", encoding="utf-8", newline="") as stream:
+        progress = Progress(stream, terminal=terminal)
+        proof = prove(DECLARATION, combinations, folder, progress=progress, dedup=dedup)
+    return proof, time.monotonic() - start

@@ -1,0 +1,248 @@
+"""A template of three yes/no prompts that has nothing in common with this one: the engine's own tests prove it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from matrix.template import EACH, Combination, Declaration, Fold
+
+PROJECT = "{{cookiecutter.folder}}"
+COOKIECUTTER = """\
+{
+    "folder": "small-project",
+    "greeting": true,
+    "colour": true,
+    "one_file": false,
+    "_jinja2_env_vars": {"trim_blocks": true, "lstrip_blocks": true}
+}
+"""
+PRE_HOOK = '''\
+"""Refuse what cannot be made."""
+
+import json
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+CHOSEN = sorted(name for name, answer in ANSWERS.items() if answer is True)
+'''
+POST_HOOK = '''\
+"""Delete what was not chosen, and put the parts into one file if asked to."""
+
+import json
+import shutil
+from pathlib import Path
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+CHOSEN = sorted(name for name, answer in ANSWERS.items() if answer is True)
+
+
+def edit(path, old, new):
+    text = Path(path).read_text()
+    assert text.count(old) == 1, (path, old)
+    Path(path).write_text(text.replace(old, new))
+
+
+def append(path, text):
+    Path(path).write_text(Path(path).read_text() + text)
+
+
+parts = Path("src/small/parts")
+for name in ("colour", "greeting"):
+    if name not in CHOSEN:
+        (parts / f"{name}.py").unlink()
+        Path(f"tests/test_{name}.py").unlink()
+modules = sorted(parts.glob("[a-z]*.py"))
+if "one_file" in CHOSEN:
+    text = '"""Every part in one file."""\\n' + ("\\nfrom .words import word\\n" if modules else "")
+    for module in modules:
+        docstring, _, body = module.read_text().split("\\n\\n", 2)
+        text += f"\\n# {module.stem}\\n#\\n# {docstring.strip(chr(34))}\\n\\n\\n" + body.lstrip("\\n") + "\\n"
+    Path("src/small/parts.py").write_text(text.rstrip("\\n") + "\\n")
+    for file in [*Path("src").rglob("*.py"), *Path("tests").rglob("*.py")]:
+        text = file.read_text().replace("parts.colour import", "parts import")
+        file.write_text(text.replace("parts.greeting import", "parts import"))
+if "one_file" in CHOSEN or not modules:
+    shutil.rmtree(parts)
+'''
+PROBE = '''\
+"""What the small project offers."""
+
+import importlib
+
+
+def listing(package):
+    return [offer.__name__ for offer in importlib.import_module(f"{package}.main").OFFERS]
+'''
+FILES = {
+    "pyproject.toml": """\
+[project]
+name = "small"
+version = "1"
+
+[tool.pytest]
+addopts = ["--import-mode=importlib"]
+
+[tool.mypy]
+strict = true
+
+[tool.ruff.lint]
+select = ["E", "F"]
+""",
+    "README.md": "# A small project{{ ' that paints' if cookiecutter.colour else '' }}\n",
+    "src/small/__init__.py": "",
+    "src/small/words.txt": "hello\n{{ 'red\n' if cookiecutter.colour else '' }}",
+    "src/small/words.py": '''\
+"""Words, from the file beside this module."""
+
+from pathlib import Path
+
+WORDS = Path(__file__).with_name("words.txt")
+
+
+def word(number: int) -> str:
+    return WORDS.read_text(encoding="utf-8").splitlines()[number]
+''',
+    "src/small/parts/__init__.py": "",
+    "src/small/parts/colour.py": '''\
+"""Paints a text."""
+
+from ..words import word
+
+INDEX = 1
+
+
+def paint(text: str) -> str:
+    return f"{word(INDEX)} {text}"
+''',
+    "src/small/parts/greeting.py": '''\
+"""Greets by name."""
+
+from ..words import word
+
+
+def greet(name: str) -> str:
+    return f"{word(0)}, {name}"
+''',
+    "src/small/main.py": '''\
+"""What is offered."""
+
+{% if cookiecutter.colour %}
+from .parts.colour import paint
+{% endif %}
+{% if cookiecutter.greeting %}
+from .parts.greeting import greet
+{% endif %}
+from .words import word
+
+OFFERS = [word{{ ", paint" if cookiecutter.colour else "" }}{{ ", greet" if cookiecutter.greeting else "" }}]
+''',
+    "tests/__init__.py": "",
+    "tests/test_colour.py": """\
+from small.parts.colour import paint
+
+
+def test_a_text_is_painted() -> None:
+    assert paint("door") == "red door"
+""",
+    "tests/test_greeting.py": """\
+from small.parts.greeting import greet
+
+
+def test_a_guest_is_greeted() -> None:
+    assert greet("Ada") == "hello, Ada"
+
+
+def test_a_stranger_is_greeted() -> None:
+    assert greet("") == "hello, "
+""",
+    "tests/test_main.py": """\
+from small.main import OFFERS
+
+
+def test_something_is_offered() -> None:
+    assert OFFERS
+""",
+    "tests/test_words.py": """\
+from small.words import word
+
+
+def test_the_first_word_is_hello() -> None:
+    assert word(0) == "hello"
+""",
+    "tests/processes/__init__.py": "",
+    "tests/processes/test_start.py": """\
+import subprocess
+import sys
+
+
+def test_it_starts() -> None:
+    subprocess.run([sys.executable, "-c", "import small.main"], check=True)
+""",
+}
+ALWAYS = {path for path in FILES if Path(path).stem.removeprefix("test_") not in ("colour", "greeting")} - {
+    "src/small/parts/__init__.py"
+}
+
+
+def files(chosen: Combination) -> set[str]:
+    """Return the files that a project should have."""
+    parts = chosen - {"one_file"}
+    found = ALWAYS | {f"tests/test_{name}.py" for name in parts}
+    if "one_file" in chosen:
+        return found | {"src/small/parts.py"}
+    return found | {f"src/small/parts/{name}.py" for name in (["__init__", *parts] if parts else [])}
+
+
+def listing(chosen: Combination) -> list[str]:
+    """Return what a project should offer."""
+    offers = {"colour": "paint", "greeting": "greet"}
+    return ["word", *(offer for name, offer in offers.items() if name in chosen)]
+
+
+@dataclass(frozen=True)
+class SmallTemplate:
+    """The template, written into a folder, where faults can be planted in it."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for path, text in FILES.items():
+            self.add(path, text)
+        self.put("cookiecutter.json", COOKIECUTTER)
+        self.put("hooks/pre_gen_project.py", PRE_HOOK)
+        self.put("hooks/post_gen_project.py", POST_HOOK)
+        self.put("probe.py", PROBE)
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(
+            template=self.folder,
+            package="small",
+            answers={"folder": "small-project"},
+            files=files,
+            probe=f"{self.folder / 'probe.py'}:listing",
+            listing=listing,
+            # words.txt has one line more where there is a colour.
+            closures={
+                "tests/test_colour.py": 1,
+                "tests/test_greeting.py": 2,
+                "tests/test_words.py": 2,
+                "tests/test_main.py": EACH,
+            },
+            processes="tests/processes",
+            fold=Fold("one_file", "src/small/parts", "src/small/parts.py"),
+        )
+
+    def add(self, path: str, text: str) -> None:
+        """Write a file of the project."""
+        self.put(f"{PROJECT}/{path}", text)
+
+    def put(self, path: str, text: str) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
+
+    def plant(self, statement: str, where: Iterable[Combination], hook: str = "post") -> None:
+        """Let a hook execute a statement, at its end, in some combinations only."""
+        path = self.folder / "hooks" / f"{hook}_gen_project.py"
+        line = f"if CHOSEN in {[sorted(combination) for combination in where]}:\n    {statement}\n"
+        path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8", newline="\n")
