@@ -44,7 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep the combinations of the shard only, and ask last for what is made in the background."""
     items.sort(key=is_asked_last)
     if shard := config.getoption("--shard"):
-        part = DECLARATION.shard(shard)
+        try:
+            part = DECLARATION.shard(shard)
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from error
         other = [item for item in items if combination_of(item) not in {None, *part}]
         config.hook.pytest_deselected(items=other)
         items[:] = [item for item in items if item not in set(other)]
