@@ -10,7 +10,7 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -119,9 +119,7 @@ class ProjectClosures:
     @cached_property
     def test_configuration(self) -> str:
         """The part of pyproject.toml that pytest reads."""
-        identity = self.tree.get("pyproject.toml")
-        tools = tomllib.loads(self.shared.store.text(identity)).get("tool", {}) if identity else {}
-        return repr(tools.get("pytest"))
+        return repr(configuration(self.shared.store, self.tree, "pytest"))
 
     @cached_property
     def data(self) -> dict[str, str]:
@@ -212,4 +210,10 @@ def configuration(store: Store, tree: Tree, tool: str) -> Any:
     """Return the section of a tool in pyproject.toml."""
     if "pyproject.toml" not in tree:
         return None
-    return tomllib.loads(store.text(tree["pyproject.toml"])).get("tool", {}).get(tool)
+    return tool_tables(store.text(tree["pyproject.toml"])).get(tool)
+
+
+@cache
+def tool_tables(pyproject: str) -> dict[str, Any]:
+    tables: dict[str, Any] = tomllib.loads(pyproject).get("tool", {})
+    return tables

@@ -147,6 +147,7 @@ def origins_of(path: str, node: ast.Import | ast.ImportFrom, root: str) -> list[
 
 
 def defined(statements: list[ast.stmt]) -> set[str]:
+    """Return the names that statements define, not those that they import."""
     names = set()
     for node in statements:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .closures import configuration
-from .trees import Store, Tree, variant
+from .trees import Store, Tree, variant, write_file
 
 # What ruff says, by path and content.
 Findings = dict[tuple[str, str], list[str]]
@@ -54,7 +54,7 @@ def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple
         if project not in folders:
             folders[project] = hashlib.sha1(repr(configuration(store, tree, "ruff")).encode()).hexdigest()
             if project:
-                write(place / folders[project] / "pyproject.toml", store.read(project))
+                write_file(place / folders[project] / "pyproject.toml", store.read(project))
         folder = folders[project]
         for path, identity in tree.items():
             if path.endswith(".py") and (folder, path, identity) not in seen:
@@ -62,10 +62,5 @@ def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple
                 name = variant(path, counts[folder, path])
                 counts[folder, path] += 1
                 placed[folder, name] = (path, identity)
-                write(place / folder / name, store.read(identity))
+                write_file(place / folder / name, store.read(identity))
     return placed
-
-
-def write(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)

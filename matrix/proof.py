@@ -292,8 +292,9 @@ class Run:
         return [*self.projects, *(one for one in self.linear() if not self.is_twin(one))]
 
     def blame_types(self, typed: typechecking.Findings) -> None:
+        checked = set(self.typed())
         for combination in self.combinations:
-            shown = combination if combination in self.typed() else self.twin(combination)
+            shown = combination if combination in checked else self.twin(combination)
             project = self.closures.of_project(self.trees[shown])
             for path in self.trees[shown]:
                 if path.endswith(".py"):

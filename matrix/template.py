@@ -89,9 +89,9 @@ class Declaration:
     def linear_design(self) -> dict[str, Combination]:
         """Return none, all, only each and all but each: every triple of settings in 2k + 2 combinations."""
         every = frozenset(self.patterns)
-        design = [frozenset[str](), every, *(frozenset({name}) for name in self.patterns)]
-        design += [every - {name} for name in self.patterns]
-        return {self.name(combination): combination for combination in design}
+        design = {"none": frozenset[str](), "all": every}
+        design |= {f"only-{name}": frozenset({name}) for name in self.patterns}
+        return design | {f"all-but-{name}": every - {name} for name in self.patterns}
 
     def name(self, combination: Combination) -> str:
         """Return a short name: what is chosen, or what is not if that is less."""

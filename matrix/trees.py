@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 # A project: the identity of each file's content, by its path with forward slashes.
@@ -22,6 +21,7 @@ class Store:
 
     folder: Path
     _known: dict[str, bytes] = field(default_factory=dict)
+    _seconds: dict[str, int] = field(default_factory=dict)
 
     def add(self, files: Mapping[str, bytes]) -> Tree:
         """Keep the files of a project; several processes may do so at once."""
@@ -46,10 +46,6 @@ class Store:
 
     def text(self, identity: str) -> str:
         return self.read(identity).decode()
-
-    @cached_property
-    def _seconds(self) -> dict[str, int]:
-        return {}
 
     def second(self, identity: str) -> int:
         """Return the second of change that no other content has."""
@@ -90,10 +86,15 @@ class Workspace:
         return seconds
 
     def write(self, target: Path, identity: str) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(self.store.read(identity))
+        write_file(target, self.store.read(identity))
         second = self.store.second(identity)
         os.utime(target, (second, second))
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Write a file, and the folders above it where there are none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
 
 
 def folders(paths: Iterable[str]) -> set[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .closures import Closures, Import, ProjectClosures, configuration
-from .trees import Tree, variant
+from .trees import Tree, variant, write_file
 
 # What mypy says, by path and identity of the closure.
 Findings = dict[tuple[str, str], list[str]]
@@ -47,14 +47,11 @@ class Union:
             name = variant(path, numbers[path])
             self.names[name] = (path, keys[path])
             source = self.closures.store.text(tree[path])
-            target = self.place / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(redirect(source, path, project, numbers), encoding="utf-8", newline="\n")
+            write_file(self.place / name, redirect(source, path, project, numbers).encode())
         for path in tree.keys() - keys.keys():
             target = self.place / path
             if not path.endswith("/") and not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self.closures.store.read(tree[path]))
+                write_file(target, self.closures.store.read(tree[path]))
 
     def check(self) -> Findings:
         roots = sorted({name.partition("/")[0] for name in self.names})

@@ -23,12 +23,11 @@ class Worker:
     server: "subprocess.Popen[str]"
     workspace: Workspace
 
-    def run(self, tree: Tree | None, job: Job) -> Outcome:
-        """Lay out the tree, unless the job says where its project lies, and do the job."""
-        if tree is not None:
-            self.workspace.lay_out(tree)
-            root = str(self.workspace.folder)
-            job = replace(job, project=root, path=[f"{root}/{folder}" for folder in job.path])
+    def run(self, tree: Tree, job: Job) -> Outcome:
+        """Lay out the tree, and do the job in it."""
+        self.workspace.lay_out(tree)
+        root = str(self.workspace.folder)
+        job = replace(job, project=root, path=[f"{root}/{folder}" for folder in job.path])
         outcome = self.ask(job)
         if outcome.not_passed:
             explained = self.ask(replace(job, explain=True))
@@ -43,10 +42,10 @@ class Worker:
         line = self.server.stdout.readline()
         if not line:
             return Outcome(error="The fork server has ended.")
-        return Outcome(**{"modules": [], **json.loads(line)})
+        return Outcome(**json.loads(line))
 
 
-Task = tuple[Tree | None, Job]
+Task = tuple[Tree, Job]
 
 
 @contextmanager

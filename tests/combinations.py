@@ -4,7 +4,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from matrix.template import EACH, Declaration, Fold
+from matrix.template import EACH, Combination, Declaration, Fold
 
 TEMPLATE = Path(__file__).parents[1]
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
@@ -15,20 +15,9 @@ PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, boo
 API_PATTERNS = ("connection_pooling", "retry", "caching")
 DATABASE_PATTERNS = ("lazy_initialization", "state_management")
 
-Combination = frozenset[str]
-
 NONE: Combination = frozenset()
 ALL: Combination = frozenset(PATTERNS)
 
-
-def linear_design() -> dict[str, Combination]:
-    """None, all, only each and all but each: every triple of settings in 2k + 2 projects."""
-    design = {"none": NONE, "all": ALL}
-    design |= {f"only-{name}": frozenset({name}) for name in PATTERNS}
-    return design | {f"all-but-{name}": ALL - {name} for name in PATTERNS}
-
-
-LINEAR = linear_design()
 
 # In the order in which the server lists them.
 TOOLS = {
@@ -145,6 +134,7 @@ DECLARATION = Declaration(
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
     plugins=["anyio.pytest_plugin"],
 )
+LINEAR = DECLARATION.linear_design()
 
 
 def quoted(text: str) -> str:

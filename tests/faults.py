@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .combinations import ALL, NONE, PATTERNS, Combination
+from matrix.template import Combination
+
+from .combinations import ALL, NONE, PATTERNS
 
 
 @dataclass(frozen=True)

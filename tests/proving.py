@@ -47,7 +47,6 @@ def proving(
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         future = pool.submit(prove_here, combinations, folder, shown, dedup, terminal)
         yield Proving(future, shown)
-        pool.shutdown(cancel_futures=True)
 
 
 def prove_here(

@@ -51,6 +51,11 @@ def silent() -> Progress:
     return Progress(io.StringIO())
 
 
+def prove_every(declaration: Declaration, folder: Path) -> Proof:
+    every = list(declaration.combinations())
+    return prove(declaration, every, folder, progress=silent(), processes=False)
+
+
 def folded_too(*combinations: Combination) -> set[Combination]:
     """Return the combinations, each with its folded twin."""
     return {one for combination in combinations for one in (combination, combination | ONE_FILE)}
@@ -347,8 +352,7 @@ def broken(new_folder: NewFolder) -> Proof:
     small = SmallTemplate(new_folder("broken"))
     for where, statement, _ in FAULTS.values():
         small.plant(statement, where)
-    every = list(small.declaration.combinations())
-    return prove(small.declaration, every, new_folder("run"), progress=silent(), processes=False)
+    return prove_every(small.declaration, new_folder("run"))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -392,8 +396,7 @@ def unusable(new_folder: NewFolder) -> Proof:
     small = SmallTemplate(new_folder("unusable"))
     for name, (where, statement, _) in UNUSABLE.items():
         small.plant(statement, where, "pre" if name == "a hook refuses" else "post")
-    every = list(small.declaration.combinations())
-    return prove(small.declaration, every, new_folder("run"), progress=silent(), processes=False)
+    return prove_every(small.declaration, new_folder("run"))
 
 
 @pytest.mark.parametrize("fault", UNUSABLE)

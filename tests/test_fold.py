@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from matrix.folding import defined
+
 from .combinations import ALL, LINEAR, PACKAGE, PATTERNS, SKELETON
 from .conftest import Projects
 from .project import Project
@@ -20,18 +22,6 @@ def body(source: str) -> str:
     """Return what follows the imports of a module."""
     imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return "".join(source.splitlines(keepends=True)[imports[-1].end_lineno :]).strip("\n")
-
-
-def top_level_names(source: str) -> set[str]:
-    """Return what a module defines: by statement, not by import."""
-    names = set()
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
 
 
 def imported_names(source: str) -> dict[str, str]:
@@ -82,7 +72,7 @@ def test_no_two_patterns_define_or_import_different_things_under_one_name() -> N
     owners: dict[str, str] = {}
     for pattern, path in SOURCES.items():
         source = path.read_text(encoding="utf-8")
-        for name in top_level_names(source):
+        for name in defined(ast.parse(source).body):
             assert owners.setdefault(name, pattern) == pattern, name
         for name, origin in imported_names(source).items():
             assert owners.setdefault(name, origin) == origin, name

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from matrix.proof import prove, render_all
+from matrix.template import Combination
 
 from .combinations import (
     ALL,
@@ -17,7 +18,6 @@ from .combinations import (
     LINEAR,
     PACKAGE_NAME,
     PROMPTS,
-    Combination,
     answers,
 )
 from .conftest import Bake, Projects, Render, Trees, needs_forks

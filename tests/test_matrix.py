@@ -3,21 +3,15 @@
 Run one with `-k '[retry+caching]'`, a part with `--shard 3/8`, every suite in every project with `--no-dedup`.
 """
 
-import os
-
 import pytest
 
 from matrix.proof import Proof
 from matrix.template import Combination
 
 from .combinations import DECLARATION, PATTERNS, expected_files
+from .conftest import needs_forks
 
-pytestmark = [
-    pytest.mark.matrix,
-    pytest.mark.skipif(
-        not hasattr(os, "fork"), reason="the suites run in forks, which Windows does not have"
-    ),
-]
+pytestmark = [pytest.mark.matrix, needs_forks]
 EVERY = list(DECLARATION.combinations())
 
 

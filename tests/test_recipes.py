@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .combinations import PATTERNS, PROMPTS, TEMPLATE, Combination, expected_files
+from matrix.template import Combination
+
+from .combinations import PATTERNS, PROMPTS, TEMPLATE, expected_files
 from .conftest import Render
 from .project import Project, assert_passed
 
