@@ -1,8 +1,8 @@
-"""A process that has imported what the projects need, and runs each job in a fork of itself.
+"""A process that has imported what the projects need, and runs jobs in forks of itself.
 
 Importing FastMCP and pytest takes longer than most tests; a fork has both, and shares nothing else with the next.
 Reads jobs as lines of JSON from stdin, and answers each with a line on stdout. With every job that loads a module
-from outside the project, later forks are born with it.
+from outside the project, later forks are born with it. A job that allows it is done by a fork that has done others.
 """
 
 import contextlib
@@ -18,10 +18,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from . import audit
 
+# How many jobs one fork does, where it may do several: nothing that it leaves is collected.
+JOBS_OF_A_FORK = 8
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=60", "--tb=short", "--color=no")
 
 
@@ -30,7 +32,8 @@ class Job:
     """What to do in the project that lies in `project`, whose modules are imported from `path`.
 
     `tests` are files for pytest; none, and it does not run. `probe` is a function to call, as `file:name`.
-    With `explain` a failed assertion shows the values in it, which costs time for every test file.
+    With `explain` a failed assertion shows the values in it, which costs time for every test file. A `shared` job may
+    run where others of its kind have run: its project's modules are new, those of libraries are warm.
     """
 
     project: str
@@ -40,6 +43,7 @@ class Job:
     package: str = ""
     watched: bool = False
     explain: bool = False
+    shared: bool = False
     seconds: float = 300
 
 
@@ -90,11 +94,22 @@ def serve(plugins: list[str]) -> None:
     own = (Path(__file__).resolve().parents[1], Path.cwd().resolve())
     sys.path[:] = [path for path in sys.path if Path(path).resolve() not in own]
     prepare(["pytest", *plugins])
+    fork = None
     for line in jobs:
-        outcome = run_in_fork(Job(**json.loads(line)), plugins)
+        job = Job(**json.loads(line))
+        if fork and not (job.shared and fork.can_go_on()):
+            fork.end()
+            fork = None
+        fork = fork or Fork(plugins)
+        outcome = fork.do(job)
+        if not job.shared or outcome["error"] or outcome["not_passed"]:
+            fork.end()
+            fork = None
         prepare(outcome.pop("modules"))
         answers.write(json.dumps(outcome) + "\n")
         answers.flush()
+    if fork:
+        fork.end()
 
 
 def prepare(modules: list[str]) -> None:
@@ -108,32 +123,57 @@ def prepare(modules: list[str]) -> None:
         gc.freeze()
 
 
-def run_in_fork(job: Job, plugins: list[str]) -> dict[str, Any]:
-    reader, writer = os.pipe()
-    before = os.times()
-    process = os.fork()
-    if process == 0:
-        os.close(reader)
-        os.setsid()
-        try:
-            outcome = run(job, plugins)
-            with os.fdopen(writer, "w", encoding="utf-8") as stream:
-                json.dump(asdict(outcome), stream, default=repr)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    deadline = time.monotonic() + job.seconds
-    text = read_until(reader, deadline)
-    ending = f"was still running after {job.seconds:g} s" if time.monotonic() >= deadline else "ended the run"
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    after = os.times()
-    answer: dict[str, Any] = asdict(Outcome(error=f"{last_test(job)} {ending}"))
-    with contextlib.suppress(ValueError):
-        answer = json.loads(text)
-    answer["cpu"] = sum(after[2:4]) - sum(before[2:4])  # of the children: in user code, in the system
-    return answer
+class Fork:
+    """A copy of this process, in which jobs are done one after the other."""
+
+    def __init__(self, plugins: list[str]) -> None:
+        theirs, mine = os.pipe()
+        self._answers, answers = os.pipe()
+        self._done = 0
+        self._process = os.fork()
+        if self._process == 0:
+            os.close(mine)
+            os.close(self._answers)
+            os.setsid()
+            try:
+                with (
+                    os.fdopen(theirs, encoding="utf-8") as jobs,
+                    os.fdopen(answers, "w", encoding="utf-8") as out,
+                ):
+                    work(jobs, out, plugins)
+            finally:
+                os._exit(0)
+        os.close(theirs)
+        os.close(answers)
+        self._jobs = os.fdopen(mine, "w", encoding="utf-8")
+
+    def can_go_on(self) -> bool:
+        return self._done < JOBS_OF_A_FORK
+
+    def do(self, job: Job) -> dict[str, Any]:
+        """Have a job done, and return its outcome, whatever becomes of the fork."""
+        self._done += 1
+        deadline = time.monotonic() + job.seconds
+        with contextlib.suppress(BrokenPipeError):
+            self._jobs.write(json.dumps(asdict(job)) + "\n")
+            self._jobs.flush()
+        line = read_line(self._answers, deadline)
+        with contextlib.suppress(ValueError):
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        ending = (
+            f"was still running after {job.seconds:g} s" if time.monotonic() >= deadline else "ended the run"
+        )
+        return asdict(Outcome(error=f"{last_test(job)} {ending}"))
+
+    def end(self) -> None:
+        """End the fork, and every process that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process, signal.SIGKILL)
+        os.waitpid(self._process, 0)
+        os.close(self._answers)
+        with contextlib.suppress(BrokenPipeError):
+            self._jobs.close()
 
 
 def last_test(job: Job) -> str:
@@ -148,28 +188,51 @@ def running(job: Job) -> Path:
     return Path(f"{job.project}.running")
 
 
-def read_until(reader: int, deadline: float) -> str:
-    """Read to the end, or to the deadline."""
+def read_line(reader: int, deadline: float) -> str:
+    """Read to the end of a line, or to the deadline."""
     import select  # noqa: PLC0415 - not on Windows for pipes, where there is no fork either
 
     chunks = []
     while (left := deadline - time.monotonic()) > 0:
         if select.select([reader], [], [], left)[0]:
             chunk = os.read(reader, 1 << 20)
-            if not chunk:
-                break
             chunks.append(chunk)
-    os.close(reader)
+            if not chunk or chunk.endswith(b"\n"):
+                break
     return b"".join(chunks).decode()
 
 
+def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
+    """Do jobs in this process, which is good for nothing else after the first."""
+    # A pause of the collector is long where so much is loaded, and the process is short.
+    gc.disable()
+    path, environment = list(sys.path), dict(os.environ)
+    for line in jobs:
+        job = Job(**json.loads(line))
+        before = sum(os.times()[:4])
+        sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environment)
+        forget(job.project)
+        gc.freeze()  # pytest collects in the end: no more than is of this job
+        outcome = run(job, plugins)
+        outcome.cpu = sum(os.times()[:4]) - before
+        answers.write(json.dumps(asdict(outcome), default=repr) + "\n")
+        answers.flush()
+
+
+def forget(project: str) -> None:
+    """Forget the modules of the project that was here before."""
+    for name in [name for name in sys.modules if not is_outside(name, project)]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
 def run(job: Job, plugins: list[str]) -> Outcome:
-    """Do a job in this process, which can do no other after it."""
+    """Do a job in this process."""
     outcome = Outcome()
     running(job).unlink(missing_ok=True)
     known = set(sys.modules)
-    # A pause of the collector is long where so much is loaded, and the process is short.
-    gc.disable()
     os.chdir(job.project)
     sys.path = [*job.path, *sys.path, audit.FOLLOW]
     os.environ["PYTHONPATH"] = os.pathsep.join([*job.path, audit.FOLLOW])
@@ -181,7 +244,8 @@ def run(job: Job, plugins: list[str]) -> Outcome:
                 outcome.listing = call_probe(job.probe, job.package)
         except BaseException as error:  # it is the answer
             outcome.error = f"{type(error).__name__}: {error}"
-    outcome.modules = sorted(name for name in set(sys.modules) - known if is_outside(name, job.project))
+    loaded = set(sys.modules) - known
+    outcome.modules = sorted(name for name in loaded if has_file(name) and is_outside(name, job.project))
     return outcome
 
 
@@ -220,9 +284,14 @@ def call_probe(probe: str, package: str) -> Any:
     return runpy.run_path(file)[name](package)
 
 
+def has_file(module: str) -> bool:
+    return getattr(sys.modules[module], "__file__", None) is not None
+
+
 def is_outside(module: str, project: str) -> bool:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return file is not None and not file.startswith(project)
+    loaded = sys.modules[module]
+    places = [getattr(loaded, "__file__", None), *getattr(loaded, "__path__", [])]
+    return not any(str(place).startswith(f"{project}{os.sep}") for place in places)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from .forkserver import Job, Outcome
 from .progress import Progress
 from .rendering import render
 from .template import EACH, Combination, Declaration
-from .trees import Store, Tree, folders
+from .trees import Store, Tree, folders, memory
 from .workers import Task, run_all, workers
 
 CHUNK = 16
@@ -99,10 +99,7 @@ class Proof:
 
 def render_chunk(template: Path, store: Path, chunk: list[dict[str, object]]) -> list[Tree | str]:
     """Render some projects in a process of their own; return why there is none where there is none."""
-    memory = Path("/dev/shm")
-    if os.access(memory, os.W_OK):
-        # Most of the time would go into files that live for a moment.
-        tempfile.tempdir = str(memory)
+    tempfile.tempdir = memory()
     kept = Store(store)
     trees: list[Tree | str] = []
     for answers in chunk:
@@ -310,7 +307,10 @@ class Run:
         planned = list(self.plan())
         self.progress.begin("Test", sum(weight(job) for _, job, _ in planned))
         plugins = self.declaration.plugins
-        with workers(self.folder / "workers", self.store, count, plugins) as team:
+        with (
+            tempfile.TemporaryDirectory(dir=memory()) as folder,
+            workers(Path(folder), self.store, count, plugins) as team,
+        ):
             tasks: list[Task] = [(self.trees[tree], job) for tree, job, _ in planned]
             outcomes = run_all(team, tasks, lambda job: self.progress.step(weight(job)))
         passed: dict[Combination, int] = defaultdict(int)
@@ -340,13 +340,21 @@ class Run:
             for (file, _), sharing in self.sharing.items():
                 yield sharing[0], self.job([file], watched=True), sharing
             for twin in self.projects:
-                yield twin, self.job(self.each(twin), probe=self.declaration.probe), [twin]
+                yield twin, self.job(self.each(twin), probe=self.declaration.probe, shared=True), [twin]
         else:
             for combination in self.combinations:
                 tests = self.test_files(combination)
                 yield combination, self.job(tests, probe=self.declaration.probe, seconds=600), [combination]
 
-    def job(self, tests: list[str], *, probe: str = "", watched: bool = False, seconds: float = 120) -> Job:
+    def job(
+        self,
+        tests: list[str],
+        *,
+        probe: str = "",
+        watched: bool = False,
+        shared: bool = False,
+        seconds: float = 120,
+    ) -> Job:
         return Job(
             project="",
             path=[self.declaration.sources],
@@ -354,6 +362,7 @@ class Run:
             probe=probe,
             package=self.declaration.package,
             watched=watched,
+            shared=shared,
             seconds=seconds,
         )
 

@@ -91,6 +91,12 @@ class Workspace:
         os.utime(target, (second, second))
 
 
+def memory() -> str | None:
+    """Return a folder in memory, if the system has one, for files that live for a moment."""
+    folder = "/dev/shm"
+    return folder if os.access(folder, os.W_OK) else None
+
+
 def write_file(target: Path, content: bytes) -> None:
     """Write a file, and the folders above it where there are none."""
     target.parent.mkdir(parents=True, exist_ok=True)

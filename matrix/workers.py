@@ -29,8 +29,12 @@ class Worker:
         root = str(self.workspace.folder)
         job = replace(job, project=root, path=[f"{root}/{folder}" for folder in job.path])
         outcome = self.ask(job)
+        if job.shared and (outcome.error or outcome.not_passed):
+            # Those before it may have left something: what counts is how it ends alone.
+            job = replace(job, shared=False)
+            outcome = self.ask(job)
         if outcome.not_passed:
-            explained = self.ask(replace(job, explain=True))
+            explained = self.ask(replace(job, explain=True, shared=False))
             outcome.not_passed |= explained.not_passed
         return outcome
 
@@ -62,8 +66,9 @@ def workers(folder: Path, store: Store, count: int, plugins: Sequence[str]) -> I
             filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
         ),
     }
-    # Bytecode elsewhere would be read without a trace in the project.
+    # Bytecode elsewhere would be read without a trace in the project; without any, every run compiles all anew.
     environment.pop("PYTHONPYCACHEPREFIX", None)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", f"{__package__}.forkserver", *plugins]
     with ExitStack() as stack:
         started = []

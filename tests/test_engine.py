@@ -631,6 +631,49 @@ def test_what_a_run_leaves_changes_or_deletes_is_gone_before_the_next(new_folder
     assert (workspace.folder / "kept.txt").read_text(encoding="utf-8") == "1"
 
 
+# Leaves what a project can leave in its process: a module, a path, a variable, a change to a library.
+LEAVING = """
+import os
+import string
+import sys
+from pathlib import Path
+
+import own
+
+
+def test_it() -> None:
+    assert own.VALUE == Path("src/own.py").read_text()[-2:-1]
+    assert ("left" in sys.path, "LEFT" in os.environ) == (False, False)
+    sys.path.append("left")
+    os.environ["LEFT"] = "1"
+    assert len(string.__dict__.setdefault("runs", [])) == {runs}
+    string.__dict__["runs"].append(1)
+"""
+
+
+def leaving(value: str, *, runs: int) -> dict[str, str]:
+    """Return a project that passes in a process where so many have run before."""
+    return {"tests/test_it.py": LEAVING.format(runs=runs), "src/own.py": f"VALUE = '{value}'"}
+
+
+def test_several_projects_run_in_one_process_and_none_sees_the_one_before(run: Run) -> None:
+    assert run(leaving("1", runs=0), "tests/test_it.py").not_passed == {}
+    for number in range(3):
+        project = leaving(str(number), runs=number)
+        assert run(project, "tests/test_it.py", shared=True).not_passed == {}
+    assert run(leaving("4", runs=0), "tests/test_it.py").not_passed == {}
+
+
+def test_what_fails_after_others_is_asked_again_in_a_process_of_its_own(run: Run) -> None:
+    for value in "12":
+        outcome = run(leaving(value, runs=0), "tests/test_it.py", shared=True)
+        assert (outcome.error, outcome.not_passed) == ("", {})
+    always = run(one_test("assert False"), "tests/test_it.py", shared=True)
+    assert list(always.not_passed) == ["tests/test_it.py::test_it"]
+    ended = run(one_test("os._exit(0)"), "tests/test_it.py", shared=True)
+    assert ended.error == "tests/test_it.py::test_it ended the run"
+
+
 def test_a_project_does_not_find_the_modules_of_the_repository_that_proves_it(run: Run) -> None:
     tests = one_test(
         "for name in ('hooks', 'benchmarks', 'tests.combinations'):", "    assert not there(name)"
