@@ -7,7 +7,7 @@ The answers enter as JSON inside a raw string, so none of them can become code.
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +78,11 @@ def prune(project: Path, answers: dict[str, Any]) -> None:
 def use_httpx(project: Path) -> None:
     """Import httpx where the package imports httpx2 under that name."""
     for path in project.rglob("*.py"):
-        write(path, re.sub(r"^import httpx2 as httpx$", "import httpx", read(path), flags=re.MULTILINE))
+        edit(path, import_httpx)
+
+
+def import_httpx(source: str) -> str:
+    return re.sub(r"^import httpx2 as httpx$", "import httpx", source, flags=re.MULTILINE)
 
 
 def fold(project: Path, package_name: str) -> None:
@@ -89,7 +93,7 @@ def fold(project: Path, package_name: str) -> None:
     write(package / "utils.py", fold_modules({name: read(patterns / f"{name}.py") for name in chosen}))
     delete_folder(patterns)
     for path in (*package.rglob("*.py"), *(project / "tests").rglob("*.py")):
-        write(path, import_from_utils(read(path), package_name))
+        edit(path, lambda source: import_from_utils(source, package_name))
 
 
 def fold_modules(sources: dict[str, str]) -> str:
@@ -201,6 +205,14 @@ def delete_folder(folder: Path) -> None:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    """Write what `change` makes of a file, if it is another text."""
+    before = read(path)
+    after = change(before)
+    if after != before:
+        write(path, after)
 
 
 def read(path: Path) -> str:
