@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.conformance, pytest.mark.matrix]
 HERE = TEMPLATE / "tests" / "conformance"
 PACKAGES = Path("node_modules", "@modelcontextprotocol")
 NODE_MAJOR = 22
+TOOL_ERROR = 5  # the exit code of MCP Inspector after a call that failed
 NEEDED = f"needs npm, and Node.js {NODE_MAJOR} or newer where npm has none for it: https://nodejs.org"
 PATIENCE_SECONDS = 60
 
@@ -46,6 +47,12 @@ CALLS: dict[str, dict[str, Any]] = {
     "batch_process": {"items": ["tea for two", "two for tea"]},
     "increment_counter": {"name": "cups"},
 }
+# A call that must fail, with this text.
+FAILURE = {"api_request": {"endpoint": "users/0"}}
+FAILED = "NOT_FOUND: The API knows nothing under this path."
+CLIENTS = [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto")]
+ERAS = ["legacy", "modern"]
+TRANSPORTS = ["http", "stdio"]
 VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
 Results = dict[str, list[dict[str, Any]]]
@@ -245,45 +252,75 @@ def target(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Target(url, command, variables)
 
 
-@pytest.mark.parametrize("transport", ["http", "stdio"])
-@pytest.mark.parametrize(("generation", "mode"), [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto")])
-def test_the_sdk_for_typescript_lists_and_calls_every_tool(
-    generation: str, mode: str, transport: str, tools: Tools, target: Target
-) -> None:
+def call_with_sdk(
+    client: tuple[str, str], calls: dict[str, dict[str, Any]], tools: Tools, target: Target, transport: str
+) -> Any:
+    """Let a client of the SDK for TypeScript list the tools and make the calls; return what it has seen."""
     program, *arguments = target.command
     server = {"command": program, "args": arguments, "env": {**environment(tools.home), **target.variables}}
     where = target.url if transport == "http" else json.dumps(server)
-    ended = tools.run(Path("clients.mjs"), generation, mode, where, json.dumps(CALLS))
+    ended = tools.run(Path("clients.mjs"), *client, where, json.dumps(calls))
     assert ended.returncode == 0, ended.stderr
-    said = json.loads(ended.stdout)
-    assert said["version"] == VERSIONS[mode]
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("client", CLIENTS, ids="-".join)
+def test_the_sdk_for_typescript_lists_and_calls_every_tool(
+    client: tuple[str, str], transport: str, tools: Tools, target: Target
+) -> None:
+    said = call_with_sdk(client, CALLS, tools, target, transport)
+    assert said["version"] == VERSIONS[client[1]]
     assert said["tools"] == list(CALLS)
     for tool in CALLS:
         assert succeeded(said["results"][tool]), said["results"][tool]
 
 
-@pytest.mark.parametrize("transport", ["http", "stdio"])
-@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("client", CLIENTS, ids="-".join)
+def test_a_coded_error_reaches_a_client_in_typescript(
+    client: tuple[str, str], tools: Tools, target: Target
+) -> None:
+    result = call_with_sdk(client, FAILURE, tools, target, "http")["results"]["api_request"]
+    assert result["isError"]
+    assert result["content"] == [{"type": "text", "text": FAILED}]
+    assert result["_meta"]["error"]["code"] == "NOT_FOUND"
+
+
+def inspect(tools: Tools, target: Target, transport: str, era: str, *request: str) -> Any:
+    """Let MCP Inspector make one request; return its answer."""
+    variables = [word for pair in target.variables.items() for word in ("-e", "=".join(pair))]
+    server = [target.url] if transport == "http" else [*target.command, *variables]
+    program = PACKAGES / "inspector" / "clients" / "launcher" / "build" / "index.js"
+    options = ["--protocol-era", era, "--format", "json", "--quiet", "--method", *request]
+    ended = tools.run(program, "--cli", *server, *options)
+    assert ended.returncode in {0, TOOL_ERROR}, ended.stderr
+    return json.loads(ended.stdout)["result"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("era", ERAS)
 def test_mcp_inspector_lists_and_calls_every_tool(
     era: str, transport: str, tools: Tools, target: Target
 ) -> None:
-    variables = [word for pair in target.variables.items() for word in ("-e", "=".join(pair))]
-    server = [target.url] if transport == "http" else [*target.command, *variables]
-    inspector = PACKAGES / "inspector" / "clients" / "launcher" / "build" / "index.js"
-    options = ["--protocol-era", era, "--format", "json", "--quiet"]
-
-    def inspect(*request: str) -> Any:
-        ended = tools.run(inspector, "--cli", *server, *options, "--method", *request)
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)["result"]
-
     def call(tool: str) -> Any:
-        return inspect("tools/call", "--tool-name", tool, "--tool-args-json", json.dumps(CALLS[tool]))
+        arguments = json.dumps(CALLS[tool])
+        request = ["tools/call", "--tool-name", tool, "--tool-args-json", arguments]
+        return inspect(tools, target, transport, era, *request)
 
-    assert [tool["name"] for tool in inspect("tools/list", "--strict")["tools"]] == list(CALLS)
+    listed = inspect(tools, target, transport, era, "tools/list", "--strict")
+    assert [tool["name"] for tool in listed["tools"]] == list(CALLS)
     with ThreadPoolExecutor(2) as pool:
         for tool, result in zip(CALLS, pool.map(call, CALLS), strict=True):
             assert succeeded(result), (tool, result)
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_coded_error_reaches_mcp_inspector(era: str, tools: Tools, target: Target) -> None:
+    arguments = json.dumps(FAILURE["api_request"])
+    request = ["tools/call", "--tool-name", "api_request", "--tool-args-json", arguments]
+    result = inspect(tools, target, "http", era, *request)
+    assert result["isError"]
+    assert result["content"] == [{"type": "text", "text": FAILED}]
 
 
 def succeeded(result: dict[str, Any]) -> bool:
