@@ -2,8 +2,8 @@
 
 An error returned as an ordinary result looks like success to the client, to caches and to traces,
 and the text of an unknown exception tells strangers about hosts, paths and secrets. Here tools
-raise, and one middleware answers: `isError` with a sentence and, in `_meta`, an error of one form;
-unknown exceptions are masked under an id that the log repeats.
+raise, and one middleware answers: `isError` with a sentence and, in `_meta`, an error of one
+form; unknown exceptions are masked under an id that the log repeats.
 """
 
 import logging
