@@ -30,7 +30,7 @@ HERE = TEMPLATE / "tests" / "conformance"
 PACKAGES = Path("node_modules", "@modelcontextprotocol")
 NODE_MAJOR = 22
 TOOL_ERROR = 5  # the exit code of MCP Inspector after a call that failed
-NEEDED = f"needs npm, and Node.js {NODE_MAJOR} or newer where npm has none for it: https://nodejs.org"
+NEEDED = f"needs npm and Node.js {NODE_MAJOR} or newer (on Linux npm brings its own): https://nodejs.org"
 PATIENCE_SECONDS = 60
 
 EXPECTED: dict[str, dict[str, str]] = tomllib.loads(
@@ -55,7 +55,6 @@ ERAS = ["legacy", "modern"]
 TRANSPORTS = ["http", "stdio"]
 VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 
-Results = dict[str, list[dict[str, Any]]]
 Failing = Callable[[str, Project | None], dict[str, str]]
 
 
