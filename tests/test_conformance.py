@@ -240,6 +240,17 @@ def test_the_page_says_what_was_run_and_found(tools: Tools) -> None:
         assert f"{name} {version}" in page
 
 
+def test_every_package_is_locked_with_a_checksum_and_comes_from_the_registry_of_npm() -> None:
+    packages = json.loads((HERE / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    own = packages.pop("")
+    for name, package in packages.items():
+        assert package["resolved"].startswith("https://registry.npmjs.org/"), name
+        assert package["integrity"].startswith("sha512-"), name
+    named = json.loads((HERE / "package.json").read_text(encoding="utf-8"))
+    for kind in ("dependencies", "optionalDependencies"):
+        assert own[kind] == named[kind]
+
+
 @pytest.fixture(scope="module")
 def target(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """Start a generated server over HTTP as its user does, and say how to start it over stdio."""
