@@ -27,7 +27,9 @@ from .faults import FAULTS, Fault
 
 WORKERS = 2
 PAGE = TEMPLATE / "docs" / "mutations.md"
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".tools", ".*_cache", "__pycache__", "uv.lock")
+NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".venv", ".tools", ".*cache", "node_modules", "__pycache__", "uv.lock"
+)
 SURVIVED = "nothing: it has survived"
 HEADER = """\
 # Planted faults

@@ -84,3 +84,10 @@ def test_a_public_address_is_refused_while_nobody_is_asked_for_a_token(
     parse_flags("server")
     with pytest.raises(InvalidSettings, match="ALLOW_UNAUTHENTICATED=true"):
         serve_http(FastMCP("test"), "nowhere:app")
+
+
+def test_several_workers_cannot_keep_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_SESSIONS", "true")
+    monkeypatch.setenv("WORKERS", "2")
+    with pytest.raises(InvalidSettings, match=r"HTTP_SESSIONS: .*WORKERS=1"):
+        serve_http(FastMCP("test"), "nowhere:app")

@@ -89,12 +89,13 @@ def server(*, mask: bool = True) -> FastMCP[Any]:
 
 
 async def failure(tool: str, arguments: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Call a tool that fails, and return the error's body."""
+    """Call a tool that fails, and return the error."""
     async with Client(server(), **options) as client:
         result = await client.call_tool(tool, arguments, raise_on_error=False)
     assert result.is_error
-    assert set(result.structured_content) == {"error"}
-    error: dict[str, Any] = result.structured_content["error"]
+    # Clients with the SDK for TypeScript, version 1, would hold it against the output schema.
+    assert result.structured_content is None
+    error: dict[str, Any] = result.meta["error"]
     assert set(error) == {"code", "message", "retryable", "details"}
     assert [block.text for block in result.content] == [f"{error['code']}: {error['message']}"]
     return error
@@ -159,7 +160,7 @@ async def test_an_unknown_exception_shows_an_id_and_only_the_log_knows_more(
         result = await client.call_tool("fail", {"kind": kind}, raise_on_error=False)
     assert result.is_error
     assert SECRET not in str(result)
-    error = result.structured_content["error"]
+    error = result.meta["error"]
     assert error["code"] == "UNKNOWN"
     assert error["retryable"] is False
     error_id = error["details"]["error_id"]
@@ -176,7 +177,7 @@ async def test_every_unknown_exception_has_its_own_id() -> None:
         results = await asyncio.gather(
             *(client.call_tool("fail", {"kind": "unknown"}, raise_on_error=False) for _ in range(5))
         )
-    ids = {result.structured_content["error"]["details"]["error_id"] for result in results}
+    ids = {result.meta["error"]["details"]["error_id"] for result in results}
     assert len(ids) == 5
 
 

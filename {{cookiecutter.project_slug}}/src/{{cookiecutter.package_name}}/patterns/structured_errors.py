@@ -2,8 +2,8 @@
 
 An error returned as an ordinary result looks like success to the client, to caches and to traces,
 and the text of an unknown exception tells strangers about hosts, paths and secrets. Here tools
-raise, and one middleware answers: `isError` with a body of one form, unknown exceptions masked
-under an id that the log repeats.
+raise, and one middleware answers: `isError` with a sentence and, in `_meta`, an error of one
+form; unknown exceptions are masked under an id that the log repeats.
 """
 
 import logging
@@ -33,7 +33,7 @@ class ErrorCode(StrEnum):
 
 
 class ErrorInfo(BaseModel):
-    """The `error` member of every failed call's structured content."""
+    """The `error` member of every failed call's `_meta`."""
 
     code: ErrorCode
     message: str
@@ -66,7 +66,8 @@ class StructuredErrors(Middleware):
             info = self.describe(error)
         return ToolResult(
             content=f"{info.code}: {info.message}",
-            structured_content={"error": info.model_dump(mode="json")},
+            # No structured content: widely used clients hold it against the tool's output schema.
+            meta={"error": info.model_dump(mode="json")},
             is_error=True,
         )
 

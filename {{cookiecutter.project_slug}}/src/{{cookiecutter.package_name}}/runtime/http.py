@@ -1,8 +1,8 @@
 """Serve streamable HTTP, in both protocol eras, with one process or several.
 
 FastMCP's own runner skips teardown on SIGTERM and checks neither Host nor Origin, and its
-stateful default loses handshake-era sessions behind a second worker. So: stateless, guarded, and
-drained by each worker.
+stateful default loses handshake-era sessions behind a second worker. So: stateless, unless one
+worker is told to keep sessions; guarded; and drained by each worker.
 """
 
 import ipaddress
@@ -33,7 +33,7 @@ def create_app(mcp: FastMCP[Any]) -> ASGIApp:
     end_with_supervisor()
     app = mcp.http_app(
         path=PATH,
-        stateless_http=True,
+        stateless_http=not settings.http_sessions,
         json_response=False,  # True would lose progress
         host_origin_protection=True,
         allowed_hosts=list(settings.allowed_hosts),
@@ -46,9 +46,14 @@ def serve_http(mcp: FastMCP[Any], app: str) -> None:
     """Serve until a signal. `app` is the import string of the function that makes a worker's app.
 
     Raises:
-        InvalidSettings: the address is public and nobody is asked for a token.
+        InvalidSettings: the address is public and nobody is asked for a token, or several workers
+            are to keep sessions.
     """
     settings = ServingSettings()
+    if settings.http_sessions and settings.workers > 1:
+        raise InvalidSettings(
+            "HTTP_SESSIONS: one worker does not know the sessions of another; set WORKERS=1"
+        )
     if mcp.auth is None and not settings.allow_unauthenticated and is_public(settings.http_host):
         raise InvalidSettings(
             f"HTTP_HOST: {settings.http_host} is reachable from other machines and the server asks"

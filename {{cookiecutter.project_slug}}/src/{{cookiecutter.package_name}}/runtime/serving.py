@@ -15,5 +15,6 @@ class ServingSettings(Settings):
     allowed_hosts: CommaSeparated = ()
     allowed_origins: CommaSeparated = ()
     allow_unauthenticated: bool = False
+    http_sessions: bool = False
     shutdown_grace_seconds: float = Field(20, ge=0, le=600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

