@@ -31,6 +31,8 @@ from {{ cookiecutter.package_name }}.settings import (
 PROJECT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 ERAS = ["auto", "legacy"]
+# Of JSON this may be 25,000 tokens, and clients cut or refuse more than that.
+MAX_RESULT_BYTES = 50_000
 HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"}
 
 # What stands around a call, the outermost first.
@@ -169,8 +171,8 @@ async def test_every_tool_is_described_for_a_model_and_for_a_person() -> None:
 async def test_every_input_schema_is_one_that_all_clients_understand() -> None:
     for tool in await listed_tools():
         for schema in schemas(tool.parameters):
-            assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}
-            assert not isinstance(schema.get("type"), list)
+            assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}, tool.name
+            assert not isinstance(schema.get("type"), list), tool.name
 
 
 async def test_every_input_is_bounded() -> None:
@@ -178,7 +180,7 @@ async def test_every_input_is_bounded() -> None:
     for tool in await listed_tools():
         for schema in schemas(tool.parameters):
             kind = schema.get("type")
-            assert kind not in bounds or bounds[kind] in schema
+            assert kind not in bounds or bounds[kind] in schema, tool.name
 
 
 async def test_every_tool_and_resource_answers_in_both_eras() -> None:
@@ -188,6 +190,7 @@ async def test_every_tool_and_resource_answers_in_both_eras() -> None:
                 for tool, arguments in CALLS.items():
                     result = await client.call_tool(tool, arguments)
                     assert result.structured_content, (era, tool)
+                    assert len(result.content[0].text.encode()) <= MAX_RESULT_BYTES, tool
                 for uri in RESOURCES:
                     (content,) = await client.read_resource(uri)
                     assert content.mime_type == "application/json", (era, uri)
