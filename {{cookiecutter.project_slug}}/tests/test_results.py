@@ -1,4 +1,4 @@
-"""A long result ends early: it stays JSON of its own form, under the limit, and says what is missing."""
+"""A long result ends early: it keeps its form, is under the limit, and says what is missing."""
 
 from typing import Any
 

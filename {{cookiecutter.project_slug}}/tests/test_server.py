@@ -1,6 +1,7 @@
 {% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
 """The server as a whole: what it offers, and that every tool answers in both protocol eras."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -189,8 +190,10 @@ async def test_every_tool_and_resource_answers_in_both_eras() -> None:
             async with http.client(mode=era) as client:
                 for tool, arguments in CALLS.items():
                     result = await client.call_tool(tool, arguments)
+                    text = result.content[0].text
                     assert result.structured_content, (era, tool)
-                    assert len(result.content[0].text.encode()) <= MAX_RESULT_BYTES, tool
+                    assert result.structured_content == json.loads(text), (era, tool)
+                    assert len(text.encode()) <= MAX_RESULT_BYTES, (era, tool)
                 for uri in RESOURCES:
                     (content,) = await client.read_resource(uri)
                     assert content.mime_type == "application/json", (era, uri)

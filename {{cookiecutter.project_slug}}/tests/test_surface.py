@@ -35,8 +35,8 @@ To agree to it, run this, and commit the files:
     uv run pytest tests/test_surface.py --update-surface
 """
 ADVICE = {
-    Kind.BREAKING: "What is breaking fails clients that were right: take it back, or release it as such.",
-    Kind.BEHAVIOURAL: "Nothing of it breaks a client.",
+    Kind.BREAKING: "What is breaking fails clients of today: undo it, or release it as such.",
+    Kind.BEHAVIOURAL: "No change breaks a client.",
     Kind.WORDING: "Only words have changed, which models read.",
 }
 

@@ -56,7 +56,7 @@ def fit(items: Sequence[Model], max_bytes: int, advice: str) -> Page[Model]:
 
 
 def cut(data: JsonValue, max_bytes: int) -> tuple[JsonValue, str]:
-    """Return as much of `data` as a result of `max_bytes` has room for, and a hint if that is not all."""
+    """Return as much of `data` as a result of `max_bytes` has room for, and a hint if it is cut."""
     shortened = shorten(data, max_bytes - RESERVED)
     if shortened is data:
         return data, ""
