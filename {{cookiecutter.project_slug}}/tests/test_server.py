@@ -32,7 +32,7 @@ from {{ cookiecutter.package_name }}.settings import (
 PROJECT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 ERAS = ["auto", "legacy"]
-# Of JSON this may be 25,000 tokens, and clients cut or refuse more than that.
+# What is longer, clients refuse, cut, or put aside.
 MAX_RESULT_BYTES = 50_000
 HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"}
 

@@ -1,8 +1,9 @@
 """Results that every client can take: a long one ends early, and says so.
 
-A client cuts what is too long, in the middle of its JSON, or refuses it: Claude Code does so at
-25,000 tokens. Here a result is cut where one item ends and the next begins, or inside of a text,
-so that it stays what its schema promises; and a hint tells the model how to get the rest.
+A client refuses what is too long, puts it aside in a file, or cuts it in the middle of its JSON:
+Claude Code takes 50,000 characters, and 25,000 tokens. Here a result is cut where one item ends and
+the next begins, or inside a text, so that it stays what its schema promises; and a hint tells the
+model how to get the rest.
 """
 
 from bisect import bisect_right
@@ -25,7 +26,7 @@ LEAST_BYTES = 32  # that a field of an object gets; of those that cannot, only t
 
 
 class ResultSettings(Settings):
-    # 25,000 tokens of two bytes each, which is the densest text there is: most has three or four.
+    # Some 17,000 tokens of records. Bare numbers and ids have up to three times as many: set less.
     result_max_bytes: int = Field(50_000, ge=2_000)
 
 
