@@ -33,6 +33,10 @@ SHARED = {
     "upstream": ("connection_pooling", "retry", "caching"),
     "example_api": ("connection_pooling", "retry", "caching"),
     "database": ("lazy_initialization", "state_management"),
+    "results": (
+        *("lazy_initialization", "connection_pooling", "retry", "caching"),
+        "parallel_processing",
+    ),
 }
 LINE_LENGTH = 100
 

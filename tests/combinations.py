@@ -14,6 +14,8 @@ PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"
 PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool)]
 API_PATTERNS = ("connection_pooling", "retry", "caching")
 DATABASE_PATTERNS = ("lazy_initialization", "state_management")
+# Those whose tools can have long results.
+RESULT_PATTERNS = ("lazy_initialization", *API_PATTERNS, "parallel_processing")
 
 NONE: Combination = frozenset()
 ALL: Combination = frozenset(PATTERNS)
@@ -58,7 +60,9 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
-    *(f"tests/test_{name}.py" for name in ("readiness", "server", "settings")),
+    *(f"tests/test_{name}.py" for name in ("readiness", "server", "settings", "surface", "changes")),
+    "tests/changes.py",
+    "tests/surface/process_data.json",
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
     *(f"tests/production/test_{name}.py" for name in ("imports", "signals", "transports")),
 }
@@ -71,7 +75,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     for name in patterns:
         files.add(f"tests/test_{name}.py")
         if name in TOOLS or name in RESOURCES:
-            files.add(f"{PACKAGE}/tools/{name}.py")
+            files |= {f"{PACKAGE}/tools/{name}.py", f"tests/surface/{name}.json"}
         if "self_contained" not in chosen:
             files |= {f"{PACKAGE}/patterns/__init__.py", f"{PACKAGE}/patterns/{name}.py"}
     if "self_contained" in chosen:
@@ -83,6 +87,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files |= {"tests/upstream.py", "tests/test_upstream.py"}
     if chosen & set(DATABASE_PATTERNS):
         files |= {f"{PACKAGE}/database.py", "tests/test_database.py"}
+    if chosen & set(RESULT_PATTERNS):
+        files |= {f"{PACKAGE}/results.py", "tests/test_results.py"}
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
 
 
@@ -108,6 +114,7 @@ SETTINGS = 3
 CLOSURES = {
     "tests/test_architecture.py": EACH,
     "tests/test_server.py": EACH,
+    "tests/test_surface.py": EACH,
     "tests/test_caching.py": 2 * 2,
     "tests/test_environment_config.py": 2,
     "tests/test_retry.py": SETTINGS * 2,
@@ -115,7 +122,8 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "deadlines", "drain", "lifespan", "readiness", "settings", "database"),
+            *("arguments", "changes", "deadlines", "drain", "lifespan", "readiness", "results", "settings"),
+            "database",
             *("lazy_initialization", "connection_pooling", "structured_errors", "health_check"),
             *("parallel_processing", "state_management", "rate_limiting", "structured_logging"),
         )

@@ -53,6 +53,11 @@ FAULTS: dict[str, list[Fault]] = {
             "users.search(query, limit, cursor)",
             "users.search(query, limit)",
         ),
+        Fault(
+            "users that a shorter page had no room for are on no page",
+            "if len(page.items) < len(found):",
+            "if not page.items:",
+        ),
     ],
     "patterns/connection_pooling.py": [
         Fault(
@@ -104,8 +109,8 @@ FAULTS: dict[str, list[Fault]] = {
     "tools/retry.py": [
         Fault(
             "the tool tries only once",
-            "return await retries.run(partial(api.get, endpoint))",
-            "return await partial(api.get, endpoint)()",
+            "answer = await retries.run(partial(api.get, endpoint))",
+            "answer = await partial(api.get, endpoint)()",
         ),
     ],
     "patterns/caching.py": [
@@ -226,6 +231,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "tools/parallel_processing.py": [
         Fault("the schema does not bound the batch", "min_length=1, max_length=100", "min_length=1"),
+        Fault("results are missing without a word", "        hint=page.hint,\n", ""),
     ],
     "patterns/state_management.py": [
         Fault(
@@ -247,6 +253,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "tools/state_management.py": [
         Fault("the tool adds 1 whatever it is asked to", "else 0) + by", "else 0) + min(by, 1)"),
+        Fault("a call that was right is refused since an update", "le=1_000_000", "le=1_000"),
     ],
     "patterns/rate_limiting.py": [
         Fault(
@@ -366,6 +373,52 @@ FAULTS: dict[str, list[Fault]] = {
             'DatabaseUnavailable("The database does not answer.", retryable=True)',
             'DatabaseUnavailable("The database does not answer.")',
             [only("lazy_initialization")],
+        ),
+    ],
+    "results.py": [
+        Fault(
+            "a result may be one byte too long",
+            "if size > room:",
+            "if size > room + 1:",
+            [only("parallel_processing")],
+        ),
+        Fault(
+            "characters are counted, not bytes",
+            "return len(to_json(value))",
+            "return len(to_json(value).decode())",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "what does not fit alone is on no page",
+            "if items and not kept:",
+            "if not items and not kept:",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "data is cut without a word",
+            "if shortened is data:\n        return data",
+            "if shortened:\n        return shortened",
+            [only("connection_pooling")],
+        ),
+    ],
+    "tests/changes.py": [
+        Fault(
+            "a lower maximum is called harmless",
+            "(after > before) == (keyword in LOWER_BOUNDS)",
+            "(after > before) == (keyword in UPPER_BOUNDS)",
+        ),
+        Fault(
+            "a new parameter that must be given is called harmless",
+            "side is INPUT and name in needed_after",
+            "side is RESULT and name in needed_after",
+        ),
+    ],
+    "tests/test_surface.py": [
+        Fault(
+            "a run of the tests agrees to whatever there is",
+            'if request.config.getoption("--update-surface"):',
+            "if request.config:",
+            tests="tests/test_surface.py",
         ),
     ],
     "runtime/deadlines.py": [
@@ -494,6 +547,12 @@ FAULTS: dict[str, list[Fault]] = {
             '"upstream": ("connection_pooling", "retry", "caching")',
             '"upstream": ("connection_pooling", "retry")',
             [only("caching")],
+        ),
+        Fault(
+            "the module for long results goes although there may be some",
+            '        "parallel_processing",\n    ),',
+            "    ),",
+            [only("parallel_processing")],
         ),
         Fault(
             "a module goes when one of its owners does",

@@ -11,6 +11,14 @@ from {{ cookiecutter.package_name }}.settings import (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-surface",
+        action="store_true",
+        help="agree to the tools and resources as they are now: write tests/surface",
+    )
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

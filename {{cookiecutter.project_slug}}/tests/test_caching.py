@@ -1,6 +1,7 @@
 """The cache: one load for all who wait, nothing kept for ever, and nobody else's answers."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -205,6 +206,7 @@ async def test_twenty_concurrent_calls_of_the_tool_make_one_request(
         assert result.structured_content == {
             "id": "a/b",
             "data": {"from_cache": "a field of the API"},
+            "hint": "",
         }
     assert not results[0].meta["from_cache"]
     assert results[-1].meta["from_cache"]
@@ -216,7 +218,7 @@ async def test_two_resources_never_share_an_answer(monkeypatch: pytest.MonkeyPat
         async with Client(FastMCP("test", tools=[cached_fetch])) as client:
             for resource_id, data in (("1", "one"), ("2", "two"), ("1", "one")):
                 result = await client.call_tool("cached_fetch", {"resource_id": resource_id})
-                assert result.structured_content == {"id": resource_id, "data": data}
+                assert result.structured_content == {"id": resource_id, "data": data, "hint": ""}
 
 
 async def test_two_callers_never_share_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +233,7 @@ async def test_two_callers_never_share_an_answer(monkeypatch: pytest.MonkeyPatch
                 assert result.structured_content == {
                     "id": "1",
                     "data": f"{user.title()}'s",
+                    "hint": "",
                 }
     assert len(upstream.requests) == 2
 
@@ -248,7 +251,7 @@ async def test_a_failure_of_the_api_is_told_and_the_next_call_tries_again(
             ]
     assert failed.is_error
     assert failed.content[0].text == "The API answered 503."
-    assert succeeded.structured_content == {"id": "1", "data": {"ok": True}}
+    assert succeeded.structured_content == {"id": "1", "data": {"ok": True}, "hint": ""}
 
 
 async def test_a_cancelled_call_of_the_tool_leaves_the_request_to_the_others(
@@ -258,12 +261,14 @@ async def test_a_cancelled_call_of_the_tool_leaves_the_request_to_the_others(
         monkeypatch.setenv("API_BASE_URL", upstream.url)
         upstream.default = answer(body="data", pause_seconds=0.02)
         async with upstream_api() as api, cache() as opened:
-            first, second = (asyncio.create_task(cached_fetch("1", api, opened)) for _ in range(2))
+            first, second = (
+                asyncio.create_task(cached_fetch("1", api, opened, 2000)) for _ in range(2)
+            )
             await upstream.requested.wait()
             first.cancel()
             result = await second
     assert first.cancelled()
-    assert result.structured_content == {"id": "1", "data": "data"}
+    assert result.structured_content == {"id": "1", "data": "data", "hint": ""}
     assert len(upstream.requests) == 1
 
 
@@ -271,3 +276,19 @@ async def _until_all_wait() -> None:
     """Let every task run as far as it can."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+async def test_a_long_answer_is_shortened_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
+    users = [{"id": number, "name": "茶" * 50} for number in range(100)]
+    async with local_upstream(answer(body={"users": users, "next": "?page=2"})) as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        async with Client(FastMCP("test", tools=[cached_fetch])) as client:
+            result = await client.call_tool("cached_fetch", {"resource_id": "\x00" * 200})
+    text = result.content[0].text
+    assert json.loads(text) == result.structured_content
+    assert 1000 < len(text.encode()) <= 2000
+    data = result.structured_content["data"]
+    assert data["users"] == users[: len(data["users"])]
+    assert data["next"] == "?page=2"
+    assert "Ask for less." in result.structured_content["hint"]

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,39 @@ async def test_each_user_is_on_exactly_one_page(file: Path) -> None:
             names += [user.name for user in page]
     assert sizes == [2, 2, 2, 2, 1]
     assert names == [*EXAMPLE_NAMES]
+
+
+@pytest.mark.parametrize("text", ["long " * 100, "长" * 200, '"' * 300])
+async def test_long_rows_make_shorter_pages_and_each_user_is_still_on_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
+    sizes: list[int] = []
+    names: list[str] = []
+    page: dict[str, Any] = {"next_cursor": ""}
+    async with Client(server()) as client:
+        await client.call_tool("database_operation")  # which creates the table
+        async with open_database(f"sqlite:///{file}") as database:
+            await database.execute(
+                "INSERT INTO users VALUES (:id, :name, 'e')",
+                *({"id": number, "name": f"{number} {text}"} for number in range(100, 108)),
+                {"id": 108, "name": f"108 {text * 10}"},
+            )
+        while not sizes or page["next_cursor"]:
+            arguments = {"query": text[0], "limit": 100, "cursor": page["next_cursor"]}
+            result = await client.call_tool("database_operation", arguments)
+            page = result.structured_content
+            text_content = result.content[0].text
+            assert len(text_content.encode()) <= 2000
+            assert json.loads(text_content) == page
+            assert ("Pass next_cursor" in page["hint"]) == bool(page["next_cursor"])
+            sizes.append(len(page["users"]))
+            names += [user["name"].split()[0] for user in page["users"]]
+    assert names[-9:] == [str(number) for number in range(100, 109)]
+    assert len(names) == len(set(names))
+    assert sizes[-1] == 1
+    assert "cut short" in page["hint"]
+    assert page["users"][0]["name"].endswith("…")
 
 
 async def test_the_last_page_is_the_last_even_if_it_is_full(file: Path) -> None:

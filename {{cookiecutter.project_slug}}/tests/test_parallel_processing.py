@@ -1,6 +1,7 @@
 """Side by side but bounded; in order; a failure stays with its item."""
 
 import asyncio
+import json
 from typing import Any
 
 import anyio
@@ -164,7 +165,35 @@ async def test_the_tool_reports_a_blank_item_and_counts_the_others() -> None:
             {"index": 1, "ok": False, "words": 0, "error": "The item is blank."},
             {"index": 2, "ok": True, "words": 1, "error": ""},
         ],
+        "hint": "",
     }
+
+
+async def test_results_that_do_not_fit_are_left_out_with_a_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(text: str) -> int:
+        raise ToolFailure(f"Grüße, 茶: {text}")
+
+    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
+    monkeypatch.setattr(tools, "count_words", refuse)
+    result = await call_batch(["tea"] * 100)
+    text = result.content[0].text
+    batch = json.loads(text)
+    assert batch == result.structured_content
+    assert 1500 < len(text.encode()) <= 2000
+    assert [item["index"] for item in batch["items"]] == [*range(len(batch["items"]))]
+    assert (batch["succeeded"], batch["failed"]) == (0, 100)
+    assert batch["hint"].startswith(f"Only {len(batch['items'])} of 100 fit into a result.")
+
+    (item,) = (await call_batch(["tea" * 1000])).structured_content["items"]
+    assert item["error"].endswith("…")
+
+
+async def test_a_batch_of_a_hundred_is_answered_in_full() -> None:
+    result = await call_batch(["word " * 2000] * 100)
+    assert len(result.structured_content["items"]) == 100
+    assert not result.structured_content["hint"]
 
 
 async def test_the_client_sees_the_progress() -> None:

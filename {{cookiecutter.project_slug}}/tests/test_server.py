@@ -1,6 +1,7 @@
 {% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
 """The server as a whole: what it offers, and that every tool answers in both protocol eras."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from {{ cookiecutter.package_name }}.settings import (
 PROJECT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 ERAS = ["auto", "legacy"]
+# What is longer, clients refuse, cut, or put aside.
+MAX_RESULT_BYTES = 50_000
 HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"}
 
 # What stands around a call, the outermost first.
@@ -169,8 +172,8 @@ async def test_every_tool_is_described_for_a_model_and_for_a_person() -> None:
 async def test_every_input_schema_is_one_that_all_clients_understand() -> None:
     for tool in await listed_tools():
         for schema in schemas(tool.parameters):
-            assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}
-            assert not isinstance(schema.get("type"), list)
+            assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}, tool.name
+            assert not isinstance(schema.get("type"), list), tool.name
 
 
 async def test_every_input_is_bounded() -> None:
@@ -178,7 +181,7 @@ async def test_every_input_is_bounded() -> None:
     for tool in await listed_tools():
         for schema in schemas(tool.parameters):
             kind = schema.get("type")
-            assert kind not in bounds or bounds[kind] in schema
+            assert kind not in bounds or bounds[kind] in schema, tool.name
 
 
 async def test_every_tool_and_resource_answers_in_both_eras() -> None:
@@ -187,7 +190,10 @@ async def test_every_tool_and_resource_answers_in_both_eras() -> None:
             async with http.client(mode=era) as client:
                 for tool, arguments in CALLS.items():
                     result = await client.call_tool(tool, arguments)
+                    text = result.content[0].text
                     assert result.structured_content, (era, tool)
+                    assert result.structured_content == json.loads(text), (era, tool)
+                    assert len(text.encode()) <= MAX_RESULT_BYTES, (era, tool)
                 for uri in RESOURCES:
                     (content,) = await client.read_resource(uri)
                     assert content.mime_type == "application/json", (era, uri)

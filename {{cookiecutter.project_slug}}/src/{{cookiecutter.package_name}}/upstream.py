@@ -28,6 +28,7 @@ from .patterns.connection_pooling import (
     connection_pool,
 )
 {% endif %}
+from .results import cut
 from .runtime.errors import ToolFailure
 from .runtime.readiness import readiness
 from .settings import Settings
@@ -82,6 +83,12 @@ class ApiAnswer(BaseModel):
 
     status: int
     data: JsonValue
+    hint: str = Field("", description="What is missing of data that is too long.")
+
+    def within(self, max_bytes: int) -> "ApiAnswer":
+        """Return the answer with as much of its data as a result of `max_bytes` has room for."""
+        data, hint = cut(self.data, max_bytes)
+        return self.model_copy(update={"data": data, "hint": hint})
 
 
 class UpstreamApi:

@@ -76,15 +76,16 @@ class UserDirectory:
             limit=limit + 1,
         )
         users = [User.model_validate(row) for row in rows[:limit]]
-        return users, _encode(users[-1].id) if len(rows) > limit else ""
+        return users, cursor_after(users[-1]) if len(rows) > limit else ""
 
 
 def _escape_pattern(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def _encode(user_id: int) -> str:
-    return base64.urlsafe_b64encode(f"after:{user_id}".encode()).decode()
+def cursor_after(user: User) -> str:
+    """Return the cursor of the page that begins after `user`."""
+    return base64.urlsafe_b64encode(f"after:{user.id}".encode()).decode()
 
 
 def _decode(cursor: str) -> int:

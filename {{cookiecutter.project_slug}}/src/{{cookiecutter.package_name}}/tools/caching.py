@@ -9,12 +9,14 @@ from ..patterns.caching import (
     Cache,
     cache_key,
 )
+from ..results import ResultMaxBytes, cut, json_size
 from ..upstream import Api
 
 
 class Resource(BaseModel):
     id: str
     data: JsonValue
+    hint: str = Field("", description="What is missing of data that is too long.")
 
 
 @tool(
@@ -34,11 +36,13 @@ async def cached_fetch(
     ],
     api: Api,
     cache: Cache,
+    max_bytes: ResultMaxBytes,
 ) -> ToolResult:
     async def load() -> Any:
         return (await api.get_resource("resources", resource_id)).data
 
     data, from_cache = await cache.get_or_load(cache_key("resources", resource_id), load)
-    resource = Resource(id=resource_id, data=data)
+    shortened, hint = cut(data, max_bytes - json_size(resource_id))
+    resource = Resource(id=resource_id, data=shortened, hint=hint)
     # In the metadata: a program may want to know, a model should not reason about it.
     return ToolResult(structured_content=resource, meta={"from_cache": from_cache})

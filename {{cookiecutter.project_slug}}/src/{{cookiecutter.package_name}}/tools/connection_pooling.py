@@ -5,6 +5,7 @@ from typing import Annotated
 from fastmcp.tools import tool
 from pydantic import Field
 
+from ..results import ResultMaxBytes
 from ..upstream import Api, ApiAnswer
 
 
@@ -23,5 +24,6 @@ async def api_request(
         str, Field(description="Path below the API's base URL, such as users/1.", max_length=500)
     ],
     api: Api,
+    max_bytes: ResultMaxBytes,
 ) -> ApiAnswer:
-    return await api.get(endpoint)
+    return (await api.get(endpoint)).within(max_bytes)

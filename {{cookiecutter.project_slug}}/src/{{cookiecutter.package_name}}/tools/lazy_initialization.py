@@ -8,12 +8,15 @@ from pydantic import BaseModel, Field
 from ..patterns.lazy_initialization import (
     User,
     Users,
+    cursor_after,
 )
+from ..results import ResultMaxBytes, fit
 
 
 class UserPage(BaseModel):
     users: list[User]
     next_cursor: str = Field(description="The next page's `cursor`; empty on the last page.")
+    hint: str = Field("", description="Why the page has fewer users, or shorter ones.")
 
 
 @tool(
@@ -28,6 +31,7 @@ class UserPage(BaseModel):
 )
 async def database_operation(
     users: Users,
+    max_bytes: ResultMaxBytes,
     query: Annotated[
         str, Field(description="Text that the name contains; empty for all users.", max_length=200)
     ] = "",
@@ -37,4 +41,7 @@ async def database_operation(
     ] = "",
 ) -> UserPage:
     found, next_cursor = await users.search(query, limit, cursor)
-    return UserPage(users=found, next_cursor=next_cursor)
+    page = fit(found, max_bytes, "Pass next_cursor for the others.")
+    if len(page.items) < len(found):
+        next_cursor = cursor_after(page.items[-1])
+    return UserPage(users=page.items, next_cursor=next_cursor, hint=page.hint)

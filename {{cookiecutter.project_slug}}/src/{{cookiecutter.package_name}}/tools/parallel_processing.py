@@ -10,6 +10,7 @@ from ..patterns.parallel_processing import (
     ParallelWorkers,
     process_in_parallel,
 )
+from ..results import ResultMaxBytes, fit
 from ..runtime.errors import ToolFailure
 
 Text = Annotated[str, Field(max_length=10_000)]
@@ -26,6 +27,7 @@ class BatchResult(BaseModel):
     succeeded: int
     failed: int
     items: list[BatchItem]
+    hint: str = Field("", description="Which results are missing, if not all fit.")
 
 
 async def count_words(text: str) -> int:
@@ -50,6 +52,7 @@ async def batch_process(
         list[Text], Field(description="The texts to process.", min_length=1, max_length=100)
     ],
     workers: ParallelWorkers,
+    max_bytes: ResultMaxBytes,
     ctx: Context,
 ) -> BatchResult:
     outcomes = await process_in_parallel(
@@ -63,4 +66,10 @@ async def batch_process(
         for index, outcome in enumerate(outcomes)
     ]
     succeeded = sum(item.ok for item in results)
-    return BatchResult(succeeded=succeeded, failed=len(results) - succeeded, items=results)
+    page = fit(results, max_bytes, "Call again with the items whose results are missing.")
+    return BatchResult(
+        succeeded=succeeded,
+        failed=len(results) - succeeded,
+        items=page.items,
+        hint=page.hint,
+    )

@@ -9,6 +9,7 @@ from pydantic import Field
 from ..patterns.retry import (
     Retries,
 )
+from ..results import ResultMaxBytes
 from ..upstream import Api, ApiAnswer
 
 
@@ -28,5 +29,7 @@ async def resilient_api_call(
     ],
     api: Api,
     retries: Retries,
+    max_bytes: ResultMaxBytes,
 ) -> ApiAnswer:
-    return await retries.run(partial(api.get, endpoint))
+    answer = await retries.run(partial(api.get, endpoint))
+    return answer.within(max_bytes)

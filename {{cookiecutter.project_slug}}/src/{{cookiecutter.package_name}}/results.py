@@ -1,0 +1,137 @@
+"""Results that every client can take: a long one ends early, and says so.
+
+A client refuses what is too long, puts it aside in a file, or cuts it in the middle of its JSON:
+Claude Code takes 50,000 characters, and 25,000 tokens. Here a result is cut where one item ends and
+the next begins, or inside a text, so that it stays what its schema promises; and a hint tells the
+model how to get the rest.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Annotated, Generic, NamedTuple, TypeVar
+
+from fastmcp.dependencies import Shared
+from pydantic import BaseModel, Field, JsonValue
+from pydantic_core import to_json
+
+from .settings import Settings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+RESERVED = 500  # for a cursor, a hint and the like around the items
+CUT = "…"
+CUT_HINT = f"A text that ends in {CUT} is cut short."
+MAX_DEPTH = 16
+LEAST_BYTES = 32  # that a field of an object gets; of those that cannot, only the first stay
+
+
+class ResultSettings(Settings):
+    # Some 17,000 tokens of records. Bare numbers and ids have up to three times as many: set less.
+    result_max_bytes: int = Field(50_000, ge=2_000)
+
+
+class Page(NamedTuple, Generic[Model]):
+    """The items that fit into a result, and what to tell its reader of the others."""
+
+    items: list[Model]
+    hint: str
+
+
+def fit(items: Sequence[Model], max_bytes: int, advice: str) -> Page[Model]:
+    """Return as many of the items, from the first on, as a result of `max_bytes` has room for.
+
+    If not even the first fits, it is cut short. The hint is empty if nothing is missing; `advice`
+    says in it how to get the rest.
+    """
+    room = max_bytes - RESERVED
+    kept = list(items[: _count_that_fit(items, room)])
+    hints = []
+    if items and not kept:
+        shortened = shorten(items[0].model_dump(mode="json"), room - len("[]"))
+        kept.append(type(items[0]).model_validate(shortened))
+        hints.append(CUT_HINT)
+    if len(kept) < len(items):
+        number = f"{len(kept)} of {len(items)}"
+        hints.append(f"Only {number} fit into a result. {advice}")
+    return Page(kept, " ".join(hints))
+
+
+def cut(data: JsonValue, max_bytes: int) -> tuple[JsonValue, str]:
+    """Return as much of `data` as a result of `max_bytes` has room for, and a hint if it is cut."""
+    shortened = shorten(data, max_bytes - RESERVED)
+    if shortened is data:
+        return data, ""
+    size = json_size(data)
+    return shortened, f"The data has {size} bytes: lists end early. {CUT_HINT} Ask for less."
+
+
+def json_size(value: BaseModel | JsonValue) -> int:
+    """Return the bytes of a value's JSON, as it stands in a result."""
+    return len(to_json(value))
+
+
+def shorten(value: JsonValue, max_bytes: int) -> JsonValue:
+    """Return `value` if its JSON has at most `max_bytes`, else the beginning of it.
+
+    A list keeps its first items and a text its first characters; of an object, the short fields
+    are kept whole. What cannot be cut becomes null.
+    """
+    return _shorten(value, max_bytes, MAX_DEPTH)
+
+
+def _shorten(value: JsonValue, room: int, depth: int) -> JsonValue:
+    if json_size(value) <= room:
+        return value
+    if isinstance(value, str):
+        return _shorten_text(value, room)
+    if isinstance(value, list) and depth:
+        return _shorten_list(value, room, depth)
+    if isinstance(value, dict) and depth:
+        return _shorten_object(value, room, depth)
+    return None
+
+
+def _shorten_text(text: str, room: int) -> str:
+    candidates = range(min(len(text), room))
+    length = bisect_right(candidates, room, key=lambda end: json_size(text[:end] + CUT)) - 1
+    return text[: max(length, 0)] + CUT
+
+
+def _shorten_list(items: list[JsonValue], room: int, depth: int) -> list[JsonValue]:
+    kept = items[: _count_that_fit(items, room)]
+    if not kept:
+        kept = [_shorten(item, room - len("[]"), depth - 1) for item in items[:1]]
+    return kept[: _count_that_fit(kept, room)]
+
+
+def _shorten_object(fields: dict[str, JsonValue], room: int, depth: int) -> dict[str, JsonValue]:
+    """Share the room out evenly; what a short field leaves of its part, the longer ones get."""
+    names = list(fields)[: max(room, 0) // LEAST_BYTES]
+    sizes = {name: json_size(fields[name]) for name in names}
+    kept: dict[str, JsonValue] = {}
+    left = room - len("{}")
+    for number, name in enumerate(sorted(names, key=sizes.__getitem__)):
+        around = json_size(name) + len(":,")
+        part = _shorten(fields[name], left // (len(names) - number) - around, depth - 1)
+        used = json_size(part) + around
+        if used <= left:
+            kept[name] = part
+            left -= used
+    return {name: kept[name] for name in names if name in kept}
+
+
+def _count_that_fit(items: Sequence[BaseModel | JsonValue], room: int) -> int:
+    size = len("[")
+    for count, item in enumerate(items):
+        size += json_size(item) + len(",")  # the last one stands for the bracket
+        if size > room:
+            return count
+    return len(items)
+
+
+def result_max_bytes() -> int:
+    return ResultSettings().result_max_bytes
+
+
+# For a tool's parameter: how long its result may be.
+ResultMaxBytes = Annotated[int, Shared(result_max_bytes)]

@@ -1,0 +1,101 @@
+"""A long result ends early: it keeps its form, is under the limit, and says what is missing."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from {{ cookiecutter.package_name }}.results import (
+    RESERVED,
+    ResultSettings,
+    cut,
+    fit,
+    shorten,
+)
+
+
+class Line(BaseModel):
+    number: int
+    text: str
+
+
+def lines(count: int, text: str) -> list[Line]:
+    return [Line(number=number, text=text) for number in range(count)]
+
+
+def test_what_fits_is_kept_whole_and_without_a_hint() -> None:
+    every = lines(3, "tea")
+    size = len(to_json(every))
+    assert fit(every, RESERVED + size, "Ask.") == (every, "")
+    assert fit([], RESERVED, "Ask.") == ([], "")
+
+
+@pytest.mark.parametrize("text", ["tea", "Grüße", "茶" * 40, "😀", '"\\\n'])
+def test_one_byte_too_many_ends_the_list_before_the_item_that_has_it(text: str) -> None:
+    every = lines(3, text)
+    items, hint = fit(every, RESERVED + len(to_json(every)) - 1, "Ask for the others.")
+    assert items == every[:2]
+    assert hint == "Only 2 of 3 fit into a result. Ask for the others."
+
+
+def test_an_item_that_does_not_fit_alone_is_cut_short_and_the_others_are_for_later() -> None:
+    items, hint = fit([*lines(1, "茶" * 1000), *lines(1, "tea")], RESERVED + 200, "Ask.")
+    (item,) = items
+    assert item.number == 0
+    assert item.text == "茶" * (len(item.text) - 1) + "…"
+    assert 190 < len(to_json(items)) <= 200
+    assert hint == "A text that ends in … is cut short. Only 1 of 2 fit into a result. Ask."
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "tea " * 100,
+        "😀" * 100,
+        "\x00" * 100,
+        [*range(100)],
+        ["tea " * 100, "milk"],
+        {"users": [{"name": "Ada"}] * 50, "next": "/users?page=2"},
+        {str(number): number for number in range(100)},
+        {"a" * 500: 1},
+        [[["tea " * 100]]],
+        10**100,
+    ],
+    ids=lambda value: str(value)[:20],
+)
+@pytest.mark.parametrize("room", [8, 20, 50, 90])
+def test_any_value_gets_as_short_as_it_must_and_keeps_its_form(value: Any, room: int) -> None:
+    shortened = shorten(value, room)
+    text = to_json(shortened)
+    assert len(text) <= room
+    assert from_json(text) == shortened
+    assert type(shortened) in (type(value), type(None))
+    assert shorten(value, len(to_json(value))) == value
+
+
+def test_the_beginning_of_a_list_and_the_short_fields_of_an_object_are_kept() -> None:
+    assert shorten([*range(10, 99)], 12) == [10, 11, 12]
+    users: Any = {"users": [{"name": "Ada"}] * 50, "next": "/users?page=2"}
+    assert shorten(users, 90) == {"users": [{"name": "Ada"}] * 3, "next": "/users?page=2"}
+
+
+def test_deep_nesting_ends_in_null() -> None:
+    value: Any = "tea " * 100
+    for _ in range(200):
+        value = [value]
+    assert len(to_json(shorten(value, 200))) < 200
+
+
+def test_data_is_cut_with_a_hint_that_names_its_size() -> None:
+    assert cut([1, 2], 2000) == ([1, 2], "")
+    data, hint = cut(["tea"] * 1000, 2000)
+    assert data == ["tea"] * 249
+    assert hint.startswith("The data has 6001 bytes: lists end early.")
+    assert len(to_json({"data": data, "hint": hint})) <= 2000
+
+
+def test_the_limit_cannot_be_too_small_for_hints() -> None:
+    assert ResultSettings().result_max_bytes == 50_000
+    with pytest.raises(ValidationError):
+        ResultSettings(result_max_bytes=1999)
