@@ -293,7 +293,7 @@ def test_a_coded_error_reaches_a_client_in_typescript(
     result = call_with_sdk(client, FAILURE, tools, target, "http")["results"]["api_request"]
     assert result["isError"]
     assert result["content"] == [{"type": "text", "text": FAILED}]
-    assert result["_meta"]["error"]["code"] == "NOT_FOUND"
+    assert result["structuredContent"]["error"]["code"] == "NOT_FOUND"
 
 
 def inspect(tools: Tools, target: Target, transport: str, era: str, *request: str) -> Any:

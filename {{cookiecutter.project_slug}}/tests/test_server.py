@@ -233,7 +233,7 @@ async def test_a_failure_has_its_code() -> None:
         for name, arguments, code in FAILURES:
             result = await client.call_tool(name, arguments, raise_on_error=False)
             assert result.is_error
-            assert result.meta["error"]["code"] == code, (name, arguments)
+            assert result.structured_content["error"]["code"] == code, (name, arguments)
 {% endif %}
 
 

@@ -89,13 +89,12 @@ def server(*, mask: bool = True) -> FastMCP[Any]:
 
 
 async def failure(tool: str, arguments: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Call a tool that fails, and return the error."""
+    """Call a tool that fails, and return the error's body."""
     async with Client(server(), **options) as client:
         result = await client.call_tool(tool, arguments, raise_on_error=False)
     assert result.is_error
-    # Clients with the SDK for TypeScript, version 1, would hold it against the output schema.
-    assert result.structured_content is None
-    error: dict[str, Any] = result.meta["error"]
+    assert set(result.structured_content) == {"error"}
+    error: dict[str, Any] = result.structured_content["error"]
     assert set(error) == {"code", "message", "retryable", "details"}
     assert [block.text for block in result.content] == [f"{error['code']}: {error['message']}"]
     return error
@@ -109,6 +108,17 @@ async def test_a_failure_has_the_same_form_in_both_protocol_eras(mode: str) -> N
         "retryable": True,
         "details": {"status": 503},
     }
+
+
+async def test_an_output_schema_requires_an_answer_or_an_error_of_this_form() -> None:
+    async with Client(server()) as client:
+        schemas = [tool.output_schema for tool in await client.list_tools()]
+    for schema, answer in zip(schemas, (["result"], ["kind", "entries"]), strict=True):
+        assert "required" not in schema
+        assert schema["anyOf"] == [{"required": answer}, {"required": ["error"]}]
+        assert schema["properties"].keys() >= {"error", *answer}
+        error = schema["properties"]["error"]
+        assert set(error["required"]) == set(error["properties"]) == set(ErrorInfo.model_fields)
 
 
 async def test_a_success_is_left_as_it_is() -> None:
@@ -160,7 +170,7 @@ async def test_an_unknown_exception_shows_an_id_and_only_the_log_knows_more(
         result = await client.call_tool("fail", {"kind": kind}, raise_on_error=False)
     assert result.is_error
     assert SECRET not in str(result)
-    error = result.meta["error"]
+    error = result.structured_content["error"]
     assert error["code"] == "UNKNOWN"
     assert error["retryable"] is False
     error_id = error["details"]["error_id"]
@@ -177,7 +187,7 @@ async def test_every_unknown_exception_has_its_own_id() -> None:
         results = await asyncio.gather(
             *(client.call_tool("fail", {"kind": "unknown"}, raise_on_error=False) for _ in range(5))
         )
-    ids = {result.meta["error"]["details"]["error_id"] for result in results}
+    ids = {result.structured_content["error"]["details"]["error_id"] for result in results}
     assert len(ids) == 5
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastmcp import FastMCP
 
 from {{ cookiecutter.package_name }}.server import (
     mcp,
@@ -55,7 +56,9 @@ async def surface_by_module() -> dict[str, Surface]:
             field: fields[field] for field in FIELDS if fields.get(field, name) != name
         }
 
-    for tool in await mcp.list_tools():
+    # Without the middleware, which may say of all tools what is none of each.
+    bare = FastMCP("bare", tools=await mcp.list_tools(run_middleware=False))
+    for tool in await bare.list_tools():
         add(tool.name, tool, tool.to_mcp_tool())
     for resource in await mcp.list_resources():
         add(str(resource.uri), resource, resource.to_mcp_resource())

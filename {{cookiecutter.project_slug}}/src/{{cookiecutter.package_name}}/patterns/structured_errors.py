@@ -2,19 +2,20 @@
 
 An error returned as an ordinary result looks like success to the client, to caches and to traces,
 and the text of an unknown exception tells strangers about hosts, paths and secrets. Here tools
-raise, and one middleware answers: `isError` with a sentence and, in `_meta`, an error of one
-form; unknown exceptions are masked under an id that the log repeats.
+raise, and one middleware answers: `isError` with a body of one form, unknown exceptions masked
+under an id that the log repeats. The output schemas name that body beside the answer, since widely
+used clients hold failed calls against them too, and drop what does not fit.
 """
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from fastmcp.exceptions import FastMCPError, NotFoundError, ToolError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from fastmcp.tools import ToolResult
+from fastmcp.tools import Tool, ToolResult
 from pydantic import BaseModel, JsonValue
 from pydantic_core import to_jsonable_python
 
@@ -33,12 +34,24 @@ class ErrorCode(StrEnum):
 
 
 class ErrorInfo(BaseModel):
-    """The `error` member of every failed call's `_meta`."""
+    """The `error` member of every failed call's structured content."""
 
     code: ErrorCode
     message: str
     retryable: bool = False
     details: dict[str, JsonValue] = {}
+
+
+ERROR_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "code": {"type": "string", "enum": [*ErrorCode]},
+        "message": {"type": "string"},
+        "retryable": {"type": "boolean"},
+        "details": {"type": "object"},
+    },
+    "required": ["code", "message", "retryable", "details"],
+}
 
 
 class CodedError(ToolFailure):
@@ -57,6 +70,11 @@ class StructuredErrors(Middleware):
     def __init__(self, codes: Mapping[type[Exception], ErrorCode] | None = None) -> None:
         self._codes = dict(codes or {})
 
+    async def on_list_tools(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Sequence[Tool]]
+    ) -> Sequence[Tool]:
+        return [_may_fail(tool) for tool in await call_next(context)]
+
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
@@ -66,8 +84,7 @@ class StructuredErrors(Middleware):
             info = self.describe(error)
         return ToolResult(
             content=f"{info.code}: {info.message}",
-            # No structured content: widely used clients hold it against the tool's output schema.
-            meta={"error": info.model_dump(mode="json")},
+            structured_content={"error": info.model_dump(mode="json")},
             is_error=True,
         )
 
@@ -102,6 +119,20 @@ class StructuredErrors(Middleware):
             message=f"An unexpected error occurred; the server's log knows it as {error_id}.",
             details={"error_id": error_id},
         )
+
+
+def _may_fail(tool: Tool) -> Tool:
+    """Let the output schema allow an error where it required an answer."""
+    schema = tool.output_schema
+    if not schema or "anyOf" in schema:
+        return tool
+    answer = {"required": schema.get("required", [])}
+    either = {
+        **{name: value for name, value in schema.items() if name != "required"},
+        "properties": {"error": ERROR_SCHEMA, **schema.get("properties", {})},
+        "anyOf": [answer, {"required": ["error"]}],
+    }
+    return tool.model_copy(update={"output_schema": either})
 
 
 def _wraps_unknown(error: ToolError) -> bool:
