@@ -319,8 +319,10 @@ def test_mcp_inspector_lists_and_calls_every_tool(
 
     listed = inspect(tools, target, transport, era, "tools/list", "--strict")
     assert [tool["name"] for tool in listed["tools"]] == list(CALLS)
+    # Over stdio each call starts a server: there the SDK's clients, which keep one, call every tool.
+    called = list(CALLS) if transport == "http" else ["process_data"]
     with ThreadPoolExecutor(2) as pool:
-        for tool, result in zip(CALLS, pool.map(call, CALLS), strict=True):
+        for tool, result in zip(called, pool.map(call, called), strict=True):
             assert succeeded(result), (tool, result)
 
 
