@@ -40,6 +40,7 @@ RUNTIME = [
     "http",
     "lifespan",
     "logs",
+    "messages",
     "readiness",
     "serving",
     "stdio",
@@ -58,7 +59,7 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
-    *(f"tests/test_{name}.py" for name in ("readiness", "server", "settings")),
+    *(f"tests/test_{name}.py" for name in ("messages", "readiness", "server", "settings")),
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
     *(f"tests/production/test_{name}.py" for name in ("imports", "signals", "transports")),
 }
@@ -115,9 +116,10 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "deadlines", "drain", "lifespan", "readiness", "settings", "database"),
-            *("lazy_initialization", "connection_pooling", "structured_errors", "health_check"),
-            *("parallel_processing", "state_management", "rate_limiting", "structured_logging"),
+            *("arguments", "deadlines", "drain", "lifespan", "messages", "readiness", "settings"),
+            *("database", "lazy_initialization", "connection_pooling", "structured_errors"),
+            *("health_check", "parallel_processing", "state_management", "rate_limiting"),
+            *("structured_logging",),
         )
     },
 }

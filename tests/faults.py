@@ -380,6 +380,14 @@ FAULTS: dict[str, list[Fault]] = {
             "the answer grows with the input", "for problem in report[:MAX_PROBLEMS]", "for problem in report"
         ),
     ],
+    "runtime/messages.py": [
+        Fault(
+            "a request whose id is no id is taken for a notification",
+            "    if isinstance(value, int) and not isinstance(value, bool):",
+            "    if value is None or isinstance(value, int):",
+        ),
+        Fault("a body may be of any size", "    if size > MAX_BODY_BYTES:\n", "    if size < 0:\n"),
+    ],
     "runtime/drain.py": [
         Fault("a drain waits for calls that were answered long ago", "self._calls.discard(task)", "pass"),
     ],
