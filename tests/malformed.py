@@ -130,6 +130,7 @@ def wrong_bodies(era: str) -> Iterator[tuple[str, bytes]]:
         "null": b"null",
         "a number": b"5",
         "NaN": b"NaN",
+        "NaN in the arguments": good.replace(b'"a"', b"NaN"),
         "a text": b'"ping"',
         "an empty batch": b"[]",
         "a batch of one": b"[" + good + b"]",

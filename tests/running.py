@@ -26,6 +26,7 @@ META = {
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 MIB = 1024 * 1024
+UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000", "RATE_LIMIT_BURST": "1000000"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Reply:
 class Running:
     """A server process that serves HTTP at `host`:`port`, and what it has logged."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     log: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     host: str = "127.0.0.1"
@@ -67,7 +68,7 @@ class Running:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             with self.changed:
-                self.log.append(line)
+                self.log.append(line.decode("utf-8", "replace"))
                 self.changed.notify_all()
 
     def logged(self, text: str, times: int = 1) -> str:
@@ -89,7 +90,9 @@ class Running:
     def open_files(self) -> int:
         """Return how many files and sockets the process has open."""
         process = psutil.Process(self.process.pid)
-        return int(process.num_handles() if sys.platform == "win32" else process.num_fds())
+        if sys.platform == "win32":
+            return process.num_handles()
+        return process.num_fds()
 
     @property
     def address(self) -> str:
@@ -183,7 +186,7 @@ def environment(project: Project, home: Path, **variables: str) -> dict[str, str
     return {**kept, "HOME": str(home), "LOCALAPPDATA": str(home), "PYTHONPATH": source, **variables}
 
 
-def start(project: Project, home: Path, *flags: str, **variables: str) -> "subprocess.Popen[str]":
+def start(project: Project, home: Path, *flags: str, **variables: str) -> "subprocess.Popen[bytes]":
     """Start the server's command with pipes for all that it reads and writes."""
     return subprocess.Popen(
         [sys.executable, "-m", project.package_name, *flags],
@@ -192,7 +195,6 @@ def start(project: Project, home: Path, *flags: str, **variables: str) -> "subpr
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 
@@ -212,22 +214,31 @@ def running(project: Project, home: Path, *flags: str, **variables: str) -> Iter
             thread.join()
 
 
-@asynccontextmanager
-async def probed(server: Running, every_seconds: float = 0.05) -> AsyncIterator[list[float]]:
-    """Ask for `/livez` all the while; yield how long each answer has taken."""
-    answered: list[float] = []
+@dataclass
+class Observed:
+    """How long each probe has waited for its answer, in seconds, and how much memory there was at most."""
 
-    async def probe() -> None:
-        clock = asyncio.get_running_loop().time
+    waits: list[float] = field(default_factory=list)
+    memory: int = 0
+
+
+@asynccontextmanager
+async def observed(server: Running, every_seconds: float = 0.05) -> AsyncIterator[Observed]:
+    """Ask for `/livez` all the while, and look at the memory."""
+    so_far = Observed()
+    clock = asyncio.get_running_loop().time
+
+    async def observe() -> None:
         while True:
             start = clock()
             await server.get("/livez")  # a 404 will do: the event loop is free
-            answered.append(clock() - start)
+            so_far.waits.append(clock() - start)
+            so_far.memory = max(so_far.memory, server.memory)
             await asyncio.sleep(every_seconds)
 
-    task = asyncio.create_task(probe())
+    task = asyncio.create_task(observe())
     try:
-        yield answered
+        yield so_far
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

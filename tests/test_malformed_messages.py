@@ -19,6 +19,7 @@ from .running import (
     HANDSHAKE,
     MIB,
     PATIENCE_SECONDS,
+    UNLIMITED,
     Reply,
     Running,
     http_request,
@@ -29,7 +30,6 @@ from .running import (
 
 pytestmark = pytest.mark.sweep
 
-UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000", "RATE_LIMIT_BURST": "1000000"}
 HANDSHAKES: list[dict[str, Any]] = [
     {
         "jsonrpc": "2.0",
@@ -179,10 +179,10 @@ def talk(project: Project, home: Path, era: str, bad: list[bytes]) -> tuple[list
         process.stdin.close()
         assert process.wait(PATIENCE_SECONDS) == 0
         watchdog.cancel()
-        return given, log.result()
+        return given, log.result().decode()
 
 
-def write(process: "subprocess.Popen[str]", *messages: bytes) -> None:
+def write(process: "subprocess.Popen[bytes]", *messages: bytes) -> None:
     assert process.stdin is not None
-    process.stdin.buffer.write(b"".join(message + b"\n" for message in messages))
-    process.stdin.buffer.flush()
+    process.stdin.write(b"".join(message + b"\n" for message in messages))
+    process.stdin.flush()

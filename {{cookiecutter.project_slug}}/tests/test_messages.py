@@ -38,6 +38,7 @@ def test_a_message_passes(body: bytes) -> None:
     [
         (b"", -32700, None),
         (b"{", -32700, None),
+        (encoded(params={"a": float("nan")}), -32700, None),
         (b'"\xff"', -32700, None),
         (b'"\\ud800"', -32700, None),
         (b"[" * 100_000, -32700, None),

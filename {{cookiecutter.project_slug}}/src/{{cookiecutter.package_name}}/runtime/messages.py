@@ -109,7 +109,7 @@ def refuse(body: bytes) -> dict[str, Any] | None:
 
 def _message(body: bytes) -> dict[str, Any]:
     try:
-        message = from_json(body)
+        message = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Refused(PARSE_ERROR, "The body is not JSON.") from error
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
