@@ -27,6 +27,7 @@ class Request:
     server: "FaultServer"
     case: str
     attempt: int
+    reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def send(self, *chunks: bytes) -> bool:
@@ -36,7 +37,7 @@ class Request:
             await self.writer.drain()
         return True
 
-    async def answer(self, status: int = 200, body: bytes = b'{"ok": true}', **headers: str) -> bool:
+    async def answer(self, status: int = 200, *, body: bytes = b'{"ok": true}', **headers: str) -> bool:
         return await self.send(head(status, len(body), **headers), body)
 
     async def reset(self) -> bool:
@@ -63,17 +64,16 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def always(status: int = 200, body: bytes = b'{"ok": true}', **headers: str) -> Play:
-    return lambda request: request.answer(status, body, **headers)
+def always(status: int = 200, *, body: bytes = b'{"ok": true}', **headers: str) -> Play:
+    return lambda request: request.answer(status, body=body, **headers)
 
 
 def failing(times: int, status: int, **headers: str) -> Play:
     """Answer with `status` the first `times` times, and then well."""
+    refusal = head(status, 0, **headers)
 
     async def play(request: Request) -> bool:
-        if request.attempt <= times:
-            return await request.answer(status, **headers)
-        return await request.answer()
+        return await (request.send(refusal) if request.attempt <= times else request.answer())
 
     return play
 
@@ -99,8 +99,8 @@ def redirecting(location: str) -> Play:
 
 
 async def hang(request: Request) -> bool:
-    await asyncio.Event().wait()
-    return await request.send()
+    await request.reader.read()  # until the client hangs up
+    return False
 
 
 async def hang_in_the_body(request: Request) -> bool:
@@ -192,6 +192,10 @@ class FaultServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{BASE}"
 
+    @property
+    def open_connections(self) -> int:
+        return len(self._connections)
+
     def attempts(self) -> Counter[str]:
         return Counter(case for case, _ in self.requests)
 
@@ -214,9 +218,9 @@ class FaultServer:
         fault, _, case = path.rpartition("/")[2].partition("~")
         self.requests.append((case, received))
         if received.startswith("HEAD "):
-            return await Request(self, case, 0, writer).send(head(length=0))
+            return await Request(self, case, 0, reader, writer).send(head(length=0))
         attempt = self.attempts()[case]
-        return await self.plays[fault](Request(self, case, attempt, writer))
+        return await self.plays[fault](Request(self, case, attempt, reader, writer))
 
     async def _serve_other(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.others += 1

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .running import HANDSHAKE, META, MODERN, headers_of, http_request, tool_call
+from .running import HANDSHAKE, META, MODERN, headers_of, http_request, message, tool_call
 
 # One value of each kind; each place below says which of them are wrong there.
 KINDS: dict[str, Any] = {
@@ -80,8 +80,12 @@ def wrong_messages(era: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"text is {kind}", tool_call(era, "process_data", {"text": KINDS[kind]})
     yield from ((name, tool_call(era, "process_data", value)) for name, value in ARGUMENTS.items())
     for method, field in METHODS[era].items():
+        request = message(era, method)
         for kind in sorted(set(KINDS) - {"object"} if method == "tools/call" else KINDS):
-            yield f"{method} with {field} {kind}", request(era, method, {field: KINDS[kind]})
+            yield (
+                f"{method} with {field} {kind}",
+                {**request, "params": {**request["params"], field: KINDS[kind]}},
+            )
     for method in (
         "nope",
         "tools/nope",
@@ -92,7 +96,7 @@ def wrong_messages(era: str) -> Iterator[tuple[str, dict[str, Any]]]:
         "tools/call ",
         "x" * 3000,
     ):
-        yield f"method {method[:20]}", request(era, method, {})
+        yield f"method {method[:20]}", message(era, method)
     yield from wrong_metadata(good)
 
 
@@ -110,11 +114,6 @@ def wrong_metadata(good: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
                     f"{field} is {kind}",
                     {**good, "params": {**params, "_meta": {**META, field: KINDS[kind]}}},
                 )
-
-
-def request(era: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    meta = {"_meta": META} if era == MODERN else {}
-    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, **meta}}
 
 
 def wrong_bodies(era: str) -> Iterator[tuple[str, bytes]]:
@@ -213,8 +212,8 @@ def malformed(era: str, address: str) -> dict[str, bytes]:
     """Return whole HTTP requests by what is wrong with each."""
     good = tool_call(era, "process_data", {"text": "a"})
     requests = dict(wrong_requests(address))
-    for name, message in wrong_messages(era):
-        requests[name] = posted(address, json.dumps(message).encode(), mirrored(era, message))
+    for name, wrong in wrong_messages(era):
+        requests[name] = posted(address, json.dumps(wrong).encode(), mirrored(era, wrong))
     for name, body in wrong_bodies(era):
         requests[f"body: {name}"] = posted(address, body, headers_of(era, good))
     for name, headers in wrong_headers(era):
@@ -222,10 +221,10 @@ def malformed(era: str, address: str) -> dict[str, bytes]:
     return requests
 
 
-def mirrored(era: str, message: Mapping[str, Any]) -> dict[str, str]:
+def mirrored(era: str, wrong: Mapping[str, Any]) -> dict[str, str]:
     """Return the headers of a message, which repeat what is wrong in it where a header can."""
-    params = message.get("params")
-    repeatable = {"method": message.get("method"), "params": params if isinstance(params, dict) else {}}
+    params = wrong.get("params")
+    repeatable = {"method": wrong.get("method"), "params": params if isinstance(params, dict) else {}}
     headers = headers_of(era, repeatable)
     return {name: value for name, value in headers.items() if value.isascii() and value.isprintable()}
 

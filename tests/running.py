@@ -132,9 +132,17 @@ class Running:
         assert reply.result["structuredContent"]["words"] == len(text.split()), reply
 
 
+def message(era: str, method: str, **params: Any) -> dict[str, Any]:
+    """Return a request as a client of `era` sends it."""
+    if method == "initialize":
+        client = {"name": "sweep", "version": "1"}
+        params |= {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": client}
+    meta = {"_meta": META} if era == MODERN else {}
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, **meta}}
+
+
 def tool_call(era: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    params = {"name": tool, "arguments": arguments, **({"_meta": META} if era == MODERN else {})}
-    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    return message(era, "tools/call", name=tool, arguments=arguments)
 
 
 def headers_of(era: str, message: Mapping[str, Any]) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """Whatever the API does, a call of it ends in time, says why, and costs the server little."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +102,7 @@ def lasting(play: Play, outcome: Outcome, *, slow: bool = False) -> Fault:
 FAULTS = {
     "fine": final(always(), WELL),
     "slow": final(api.slow, WELL, slow=True),
-    "no content": final(always(204, b""), WELL),
+    "no content": final(always(204, body=b""), WELL),
     "a redirect within the API": final(redirecting("{base}faults/fine~{case}"), after(WELL, 2)),
     "hanging": lasting(api.hang, TIMED_OUT, slow=True),
     "hanging in the body": lasting(api.hang_in_the_body, TIMED_OUT, slow=True),
@@ -117,7 +116,7 @@ FAULTS = {
         for status in (400, 401, 403, 405, 409, 410, 418, 422, 451, 500, 501, 507)
     },
     "404": final(always(404), Outcome("The API knows nothing under this path.", "NOT_FOUND")),
-    "304": final(always(304, b""), answered(304)),
+    "304": final(always(304, body=b""), answered(304)),
     "429 once": passing(failing(1, 429), refused()),
     "429 for ever": lasting(always(429), refused()),
     "429, wait a second": passing(
