@@ -28,7 +28,7 @@ NO_ID = set(KINDS) - {"number", "empty", "control characters"}
 # Methods of either era whose parameters are checked, and a parameter of each.
 METHODS = {
     HANDSHAKE: {
-        "initialize": "protocolVersion",
+        "initialize": "clientInfo",
         "tools/call": "name",
         "resources/read": "uri",
         "prompts/get": "name",

@@ -170,6 +170,7 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
     with suppress(ConnectionError):  # reset after the answer, with some of the request unread
         while chunk := await reader.read(65536):
             received += chunk
+    assert received, "the connection has ended without an answer"
     head, _, body = bytes(received).partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
