@@ -119,7 +119,7 @@ CLOSURES = {
             *("arguments", "deadlines", "drain", "lifespan", "messages", "readiness", "settings"),
             *("database", "lazy_initialization", "connection_pooling", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),
-            *("structured_logging",),
+            "structured_logging",
         )
     },
 }

@@ -426,7 +426,6 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/drain.py": [
         Fault("a drain waits for calls that were answered long ago", "self._calls.discard(task)", "pass"),
-        Fault("a call that is cut is a crash in the log", "        self._cutting = True\n", ""),
     ],
     "runtime/readiness.py": [
         Fault(

@@ -104,48 +104,6 @@ async def test_what_still_runs_after_the_grace_period_is_cancelled(
     assert app.finished == ["cancelled"]
 
 
-START: Message = {"type": "http.response.start", "status": 200, "headers": []}
-EVENT: Message = {"type": "http.response.body", "body": b"data: 1", "more_body": True}
-END: Message = {"type": "http.response.body", "body": b""}
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ([], [("http.response.start", 503), ("http.response.body", None)]),
-        ([START, EVENT], [("http.response.body", None)]),
-        ([START, END], []),
-    ],
-    ids=["not yet begun", "a stream", "ended"],
-)
-async def test_a_call_that_is_cut_gets_a_whole_answer(
-    before: list[Message], after: list[tuple[str, int | None]], server_signals: list[int]
-) -> None:
-    sent: list[Message] = []
-
-    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await send({"type": "lifespan.startup.complete"})
-            return
-        for message in before:
-            await send(message)
-        await asyncio.Event().wait()
-
-    async def keep(message: Message) -> None:
-        sent.append(message)
-
-    drain = Drain(app, 0.01, Readiness())
-    await drain({"type": "lifespan"}, receive, send)
-    call = asyncio.create_task(drain({"type": "http", "method": "POST"}, receive, keep))
-    await asyncio.sleep(0)
-    signal.raise_signal(signal.SIGTERM)
-    await call
-    assert await heard_within_a_moment(server_signals)
-    added = sent[len(before) :]
-    assert [(message["type"], message.get("status")) for message in added] == after
-    assert not any(message.get("more_body") for message in added)
-
-
 async def test_an_idle_process_leaves_at_once(server_signals: list[int]) -> None:
     drain = Drain(App(), 10, Readiness())
     await drain({"type": "lifespan"}, receive, send)

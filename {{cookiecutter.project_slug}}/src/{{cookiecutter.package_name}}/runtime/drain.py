@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 from sse_starlette.sse import AppStatus
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .readiness import Readiness, readiness
@@ -43,7 +42,6 @@ class Drain:
         self._calls: set[asyncio.Task[Any]] = set()
         self._server_handlers: dict[int, Handler] = {}
         self._draining: asyncio.Task[None] | None = None
-        self._cutting = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -53,30 +51,11 @@ class Drain:
             assert task is not None  # noqa: S101 - ASGI servers run the app in a task
             self._calls.add(task)
             try:
-                await self._answer(scope, receive, send)
+                await self._app(scope, receive, send)
             finally:
                 self._calls.discard(task)
         else:
             await self._app(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a call on; one that is cut off by the end of the grace period is told so."""
-        last: Message = {"type": "nothing yet"}
-
-        async def watched(message: Message) -> None:
-            nonlocal last
-            last = message
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except asyncio.CancelledError:
-            if not self._cutting:
-                raise
-            if last["type"] == "nothing yet":
-                await PlainTextResponse("The server is shutting down", 503)(scope, receive, send)
-            elif last["type"] == "http.response.start" or last.get("more_body", False):
-                await send({"type": "http.response.body", "body": b""})  # an event stream ends
 
     def _taking_signals_after_startup(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
@@ -114,7 +93,6 @@ class Drain:
                     await asyncio.wait(self._calls)
         if self._calls:
             logger.warning("The grace period is over: %d calls cancelled", len(self._calls))
-        self._cutting = True
         for call in self._calls:
             call.cancel()
         await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave
