@@ -42,6 +42,7 @@ RUNTIME = [
     "http",
     "lifespan",
     "logs",
+    "messages",
     "readiness",
     "serving",
     "stdio",
@@ -60,7 +61,7 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
-    *(f"tests/test_{name}.py" for name in ("readiness", "server", "settings", "surface", "changes")),
+    *(f"tests/test_{name}.py" for name in ("changes", "messages", "readiness", "server", "settings", "surface")),
     "tests/changes.py",
     "tests/surface/process_data.json",
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
@@ -122,10 +123,10 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "changes", "deadlines", "drain", "lifespan", "readiness", "results", "settings"),
-            "database",
-            *("lazy_initialization", "connection_pooling", "structured_errors", "health_check"),
-            *("parallel_processing", "state_management", "rate_limiting", "structured_logging"),
+            *("arguments", "changes", "deadlines", "drain", "lifespan", "messages", "readiness", "results"),
+            *("settings", "database", "lazy_initialization", "connection_pooling", "structured_errors"),
+            *("health_check", "parallel_processing", "state_management", "rate_limiting"),
+            "structured_logging",
         )
     },
 }

@@ -351,6 +351,24 @@ FAULTS: dict[str, list[Fault]] = {
             "if len(body) > self._max_bytes + 1:",
             [only("connection_pooling")],
         ),
+        Fault(
+            "an answer that drips takes all the time there is",
+            "with anyio.fail_after(self._timeout):",
+            "with anyio.fail_after(None):",
+            tests="tests/test_upstream_faults.py -k only-connection_pooling",
+        ),
+        Fault(
+            "a bomb goes off before it is measured",
+            "unpack.decompress(chunk, room)",
+            "unpack.decompress(chunk)",
+            tests="tests/test_upstream_faults.py -k only-caching",
+        ),
+        Fault(
+            "what is no JSON is an answer",
+            "from_json(text, allow_inf_nan=False)",
+            "from_json(text)",
+            tests="tests/test_upstream_faults.py -k only-retry",
+        ),
     ],
     "example_api.py": [
         Fault(
@@ -361,6 +379,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "database.py": [
+        Fault(
+            "a full disk is an unknown error",
+            "Database(engine, text, (SQLAlchemyError, OSError))",
+            "Database(engine, text, (OSError,))",
+            tests="tests/test_surroundings.py -k full_disk",
+        ),
         Fault("the engine stays open", "await engine.dispose()", "pass", [only("lazy_initialization")]),
         Fault(
             "what was written is rolled back",
@@ -433,6 +457,26 @@ FAULTS: dict[str, list[Fault]] = {
             "the answer grows with the input", "for problem in report[:MAX_PROBLEMS]", "for problem in report"
         ),
     ],
+    "runtime/messages.py": [
+        Fault(
+            "a request whose id is no id is taken for a notification",
+            "    if isinstance(value, int) and not isinstance(value, bool):",
+            "    if value is None or isinstance(value, int):",
+        ),
+        Fault("a body may be of any size", "    if size > MAX_BODY_BYTES:\n", "    if size < 0:\n"),
+        Fault(
+            "names of any length are repeated to who sent them",
+            "len(value) <= limit and len(json.dumps(value)) <= limit",
+            "len(value) >= 0 <= limit",
+            tests="tests/test_malformed_messages.py -k two_hundred",
+        ),
+        Fault(
+            "what was sent is kept",
+            "    return bytes(body)\n",
+            "    KEPT.append(bytes(100_000) + body)\n    return bytes(body)\n\n\nKEPT: list[bytes] = []\n",
+            tests="tests/test_load.py -k abandoned",
+        ),
+    ],
     "runtime/drain.py": [
         Fault("a drain waits for calls that were answered long ago", "self._calls.discard(task)", "pass"),
     ],
@@ -485,6 +529,24 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/http.py": [
+        Fault(
+            "a call goes on when its client has gone",
+            "json_response=False,",
+            "json_response=True,",
+            tests="tests/test_load.py -k vanished",
+        ),
+        Fault(
+            "a session lives in one process",
+            "stateless_http=True,",
+            "stateless_http=False,",
+            tests="tests/test_load.py -k no_client",
+        ),
+        Fault(
+            "the SDK answers what is no message",
+            "        middleware=[Middleware(WellFormedMessages, path=PATH)],\n",
+            "",
+            tests="tests/test_malformed_messages.py -k two_hundred",
+        ),
         Fault(
             "a web page may call the server",
             "host_origin_protection=True",

@@ -33,6 +33,18 @@ def test_names_in_tests() -> None:
             assert cited in known, f"{page} cites {cited}"
 
 
+def test_every_row_of_what_happens_when_names_the_test_that_shows_it() -> None:
+    page = PAGES["what-happens-when"]
+    rows = [line for line in page.splitlines() if line.startswith("|") and set(line) - set("|-")]
+    faults = [row for row in rows if not row.startswith("| When")]
+    assert len(faults) > 40
+    for row in faults:
+        *_, shown_by, end = row.split("|")
+        assert end == ""
+        assert re.search(r"`test_\w+`", shown_by) or shown_by.strip().startswith("the sweep"), row
+    assert all(row.count("|") == 6 for row in rows), "a cell too many, or one too few"
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_pattern_has_a_page_with_every_section(pattern: str) -> None:
     headings = re.findall(r"^## (.+)$", PAGES[pattern], flags=re.MULTILINE)

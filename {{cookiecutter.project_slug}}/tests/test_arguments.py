@@ -1,7 +1,9 @@
 """Bad arguments are named, briefly, and nothing of the validator shows."""
 
+import json
 from typing import Annotated, Any
 
+import pytest
 from fastmcp import Client, FastMCP
 from fastmcp.tools import tool
 from pydantic import Field
@@ -51,3 +53,11 @@ async def test_the_input_and_the_validator_do_not_show() -> None:
     assert "canary" not in text
     assert "pydantic" not in text
     assert "http" not in text
+
+
+@pytest.mark.parametrize("key", ["\U0001f680", "\u540d", "\0", '"', "\\"], ids=ascii)
+async def test_keys_of_any_characters_are_answered_in_under_two_kibibytes(key: str) -> None:
+    arguments = {"item": 5, **{key * 50 + str(number): 1 for number in range(5)}}
+    text = await failure(arguments)
+    # An answer may hold the report three times: as text, as message and as fields.
+    assert len(json.dumps(text, ensure_ascii=False).encode()) * 3 < 2048

@@ -335,6 +335,7 @@ async def test_an_answer_as_large_as_the_limit_passes(
         ),
         pytest.param(answer(body=b"<html>Welcome</html>"), "JSON", id="HTML"),
         pytest.param(answer(body=b'{"name": "A'), "JSON", id="cut short"),
+        pytest.param(answer(body=b"NaN"), "JSON", id="not a number"),
         pytest.param(answer(body=b'"\xff"'), "JSON", id="not UTF-8"),
         pytest.param(answer(body=b'"\\ud800"'), "JSON", id="half a character"),
         pytest.param(answer(body=b"[" * 100_000), "JSON", id="deeply nested"),

@@ -112,7 +112,8 @@ class UpstreamApi:
         url = resolve(self._base, endpoint)
         try:
             status, body = await self._fetch(url)
-            return ApiAnswer(status=status, data=from_json(body.removeprefix(BOM_UTF8) or b"null"))
+            text = body.removeprefix(BOM_UTF8) or b"null"
+            return ApiAnswer(status=status, data=from_json(text, allow_inf_nan=False))
         except httpx.HTTPStatusError as error:
             raise _status_failure(error) from error
         except httpx.PoolTimeout as error:

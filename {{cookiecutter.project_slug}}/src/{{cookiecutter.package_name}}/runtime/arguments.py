@@ -5,6 +5,8 @@ documentation and repeats the input, so that 128 KB of unknown keys come back as
 needs the field and the reason.
 """
 
+import json
+import re
 from typing import Any
 
 from fastmcp.exceptions import ValidationError
@@ -16,6 +18,8 @@ from .errors import ToolFailure
 MAX_PROBLEMS = 5
 MAX_FIELD_LENGTH = 60
 MAX_REASON_LENGTH = 160
+# Of all problems together, as JSON: an answer holds them up to three times.
+MAX_REPORT_LENGTH = 500
 
 REASONS = {
     "missing": "is required",
@@ -47,10 +51,14 @@ class ReadableArguments(Middleware):
 def describe(error: PydanticValidationError) -> InvalidArguments:
     """Turn pydantic's report into one sentence and a list of `{field, reason}`."""
     report = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [
-        {"field": _field(problem["loc"]), "reason": _reason(problem["type"], problem["msg"])}
-        for problem in report[:MAX_PROBLEMS]
-    ]
+    problems: list[dict[str, str]] = []
+    for problem in report[:MAX_PROBLEMS]:
+        problems.append(
+            {"field": _field(problem["loc"]), "reason": _reason(problem["type"], problem["msg"])}
+        )
+        if len(json.dumps(problems)) > MAX_REPORT_LENGTH and len(problems) > 1:
+            problems.pop()
+            break
     text = "; ".join(f"{problem['field']} {problem['reason']}" for problem in problems)
     hidden = len(report) - len(problems)
     more = f"; and {hidden} more" if hidden else ""
@@ -58,7 +66,7 @@ def describe(error: PydanticValidationError) -> InvalidArguments:
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    path = ".".join(str(part) for part in location) or "arguments"
+    path = re.sub(r"[^\w.-]", "?", ".".join(str(part) for part in location) or "arguments")
     return path if len(path) <= MAX_FIELD_LENGTH else f"{path[:MAX_FIELD_LENGTH]}..."
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import uvicorn
 from fastmcp import FastMCP
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from ..settings import InvalidSettings
 from .drain import Drain
+from .messages import WellFormedMessages
 from .serving import ServingSettings
 
 PATH = "/mcp"
@@ -38,6 +40,7 @@ def create_app(mcp: FastMCP[Any]) -> ASGIApp:
         host_origin_protection=True,
         allowed_hosts=list(settings.allowed_hosts),
         allowed_origins=list(settings.allowed_origins),
+        middleware=[Middleware(WellFormedMessages, path=PATH)],
     )
     return Drain(app, settings.shutdown_grace_seconds)
 

@@ -14,7 +14,10 @@ from .serving import ServingSettings
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error", "uvicorn.access")
 # A line per request, at INFO, of what the tools' own records tell better.
-CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite", "mcp.server.streamable_http")
+CHATTY = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite"),
+    *("mcp.server.streamable_http", "uvicorn.access"),
+)
 
 
 def configure_logging(formatter: logging.Formatter | None = None) -> None:

@@ -1,0 +1,254 @@
+"""A generated server that runs, and a client of its wire that may also send what no client would."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .project import Project
+
+PATIENCE_SECONDS = 30
+NEEDED = ("PATH", "SYSTEMROOT")
+MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
+ERAS = (MODERN, HANDSHAKE)
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": {"name": "sweep", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+MIB = 1024 * 1024
+UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000", "RATE_LIMIT_BURST": "1000000"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer, read to the end of the connection."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """Return the JSON-RPC answer, the last one where it comes as a stream of events."""
+        if "event-stream" not in self.headers.get("content-type", ""):
+            content = self.body
+        else:
+            content = [line for line in self.body.splitlines() if line.startswith(b"data: {")][-1][6:]
+        message: dict[str, Any] = json.loads(content)
+        return message
+
+    @property
+    def result(self) -> dict[str, Any]:
+        result: dict[str, Any] = self.message["result"]
+        return result
+
+
+@dataclass
+class Running:
+    """A server process that serves HTTP at `host`:`port`, and what it has logged."""
+
+    process: "subprocess.Popen[bytes]"
+    log: list[str] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    host: str = "127.0.0.1"
+    port: int = 0
+
+    def follow(self) -> None:
+        """Read the log until the process ends."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self.changed:
+                self.log.append(line.decode("utf-8", "replace"))
+                self.changed.notify_all()
+
+    def logged(self, text: str, times: int = 1) -> str:
+        """Wait for a line of the log that contains `text`, the first or a later one."""
+
+        def found() -> list[str]:
+            return [line for line in self.log if text in line][times - 1 :]
+
+        with self.changed:
+            assert self.changed.wait_for(found, PATIENCE_SECONDS), "".join(self.log)
+            return found()[0]
+
+    @property
+    def memory(self) -> int:
+        """Return the resident bytes of the process."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    @property
+    def open_files(self) -> int:
+        """Return how many files and sockets the process has open."""
+        process = psutil.Process(self.process.pid)
+        if sys.platform == "win32":
+            return process.num_handles()
+        return process.num_fds()
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    async def send(self, request: bytes) -> Reply:
+        """Send bytes and read the answer to its end."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            # A server may answer, and close, before it has read everything.
+            with suppress(ConnectionError):
+                writer.write(request)
+                await writer.drain()
+            return await read_reply(reader)
+        finally:
+            writer.transport.abort()
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+        return await self.send(http_request(self.address, body, headers))
+
+    async def get(self, path: str) -> Reply:
+        return await self.send(
+            f"GET {path} HTTP/1.1\r\nHost: {self.address}\r\nConnection: close\r\n\r\n".encode()
+        )
+
+    async def call(
+        self, era: str, tool: str, arguments: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Call a tool; `headers` are sent besides those of the protocol."""
+        message = tool_call(era, tool, arguments)
+        return await self.post(json.dumps(message).encode(), {**headers_of(era, message), **(headers or {})})
+
+    async def good_call(self, era: str, text: str = "tea for two") -> None:
+        """Make a call that every server answers."""
+        reply = await self.call(era, "process_data", {"text": text})
+        assert reply.status == 200, reply
+        assert reply.result["structuredContent"]["words"] == len(text.split()), reply
+
+
+def message(era: str, method: str, **params: Any) -> dict[str, Any]:
+    """Return a request as a client of `era` sends it."""
+    if method == "initialize":
+        client = {"name": "sweep", "version": "1"}
+        params |= {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": client}
+    meta = {"_meta": META} if era == MODERN else {}
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, **meta}}
+
+
+def tool_call(era: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return message(era, "tools/call", name=tool, arguments=arguments)
+
+
+def headers_of(era: str, message: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers with which a client of `era` sends `message`."""
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": era,
+    }
+    if era == MODERN:
+        headers["Mcp-Method"] = str(message["method"])
+        if "name" in message.get("params", {}):
+            headers["Mcp-Name"] = str(message["params"]["name"])
+    return headers
+
+
+def http_request(address: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    lines = ["POST /mcp HTTP/1.1", f"Host: {address}", f"Content-Length: {len(body)}", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+async def read_reply(reader: asyncio.StreamReader) -> Reply:
+    received = bytearray()
+    with suppress(ConnectionError):  # reset after the answer, with some of the request unread
+        while chunk := await reader.read(65536):
+            received += chunk
+    assert received, "the connection has ended without an answer"
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("transfer-encoding") == "chunked":
+        body = unchunked(body)
+    return Reply(int(status_line.split()[1]), headers, body)
+
+
+def unchunked(body: bytes) -> bytes:
+    content = bytearray()
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        content += body[: int(size, 16)]
+        body = body[int(size, 16) + 2 :]
+    return bytes(content)
+
+
+def environment(project: Project, home: Path, **variables: str) -> dict[str, str]:
+    """Return the environment of a user who has installed the project and set `variables`."""
+    kept = {name: os.environ[name] for name in NEEDED if name in os.environ}
+    source = str(project.path / "src")
+    return {**kept, "HOME": str(home), "LOCALAPPDATA": str(home), "PYTHONPATH": source, **variables}
+
+
+def start(project: Project, home: Path, *flags: str, **variables: str) -> "subprocess.Popen[bytes]":
+    """Start the server's command with pipes for all that it reads and writes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", project.package_name, *flags],
+        cwd=home,
+        env=environment(project, home, **variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@contextmanager
+def running(project: Project, home: Path, *flags: str, **variables: str) -> Iterator[Running]:
+    """Serve HTTP on a free port."""
+    with start(project, home, "--transport", "http", "--port", "0", *flags, **variables) as process:
+        server = Running(process)
+        thread = threading.Thread(target=server.follow)
+        thread.start()
+        try:
+            line = server.logged("running on http://")
+            server.port = int(line.split("http://")[1].split()[0].split(":")[1])
+            yield server
+        finally:
+            process.kill()
+            thread.join()
+
+
+@dataclass
+class Observed:
+    """How long each probe has waited for its answer, in seconds, and how much memory there was at most."""
+
+    waits: list[float] = field(default_factory=list)
+    memory: int = 0
+
+
+@asynccontextmanager
+async def observed(server: Running, every_seconds: float = 0.05) -> AsyncIterator[Observed]:
+    """Ask for `/livez` all the while, and look at the memory."""
+    so_far = Observed()
+    clock = asyncio.get_running_loop().time
+
+    async def observe() -> None:
+        while True:
+            start = clock()
+            await server.get("/livez")  # a 404 will do: the event loop is free
+            so_far.waits.append(clock() - start)
+            so_far.memory = max(so_far.memory, server.memory)
+            await asyncio.sleep(every_seconds)
+
+    task = asyncio.create_task(observe())
+    try:
+        yield so_far
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

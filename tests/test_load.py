@@ -1,0 +1,173 @@
+"""Many clients, and clients that go away: nobody gets an error, and nothing stays behind."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .conftest import Projects
+from .fault_server import FaultServer, fault_server, hang
+from .running import (
+    ERAS,
+    HANDSHAKE,
+    MIB,
+    PATIENCE_SECONDS,
+    UNLIMITED,
+    Running,
+    headers_of,
+    http_request,
+    message,
+    running,
+    tool_call,
+)
+
+pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
+
+CALLS_OF_A_CLIENT = 4
+ABANDONED = 300
+# Of 300 abandoned sessions together, and what may stay open for a moment.
+LARGEST_GROWTH = 10 * MIB
+LARGEST_GROWTH_UNDER_LOAD = 64 * MIB
+SPARE_FILES = 20
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FaultServer]:
+    with fault_server({"hanging": hang}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(
+    projects: Projects, upstream: FaultServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    settings = {
+        **UNLIMITED,
+        "API_BASE_URL": upstream.url,
+        "API_TIMEOUT_SECONDS": "50",
+        "POOL_MAX_CONNECTIONS": "1000",
+    }
+    with running(projects("all"), tmp_path_factory.mktemp("home"), **settings) as started:
+        yield started
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def one_client(server: Running, era: str, number: int) -> None:
+    """Do what a client does in its life: greet, list, call."""
+    greeting = "initialize" if era == HANDSHAKE else "server/discover"
+    for method in (greeting, "tools/list"):
+        asked = message(era, method)
+        reply = await server.post(json.dumps(asked).encode(), headers_of(era, asked))
+        assert reply.status == 200, reply
+        assert reply.result, reply
+    for length in range(1, CALLS_OF_A_CLIENT + 1):
+        await server.good_call(era, "word " * length + str(number))
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("clients", [1, 8, 32, 128])
+def test_no_client_of_many_at_once_gets_an_error(server: Running, clients: int, era: str) -> None:
+    async def sweep() -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*(one_client(server, era, number) for number in range(clients)))
+
+    asyncio.run(sweep())
+    assert [line for line in server.log if '"level": "ERROR"' in line] == []
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_abandoned_sessions_leave_no_memory_and_no_open_file(server: Running, era: str) -> None:
+    greeting = "initialize" if era == HANDSHAKE else "server/discover"
+    hello = message(era, greeting)
+    greeted = http_request(server.address, json.dumps(hello).encode(), headers_of(era, hello))
+    greeted = greeted.replace(b"Connection: close\r\n", b"")
+
+    async def abandon(number: int) -> None:
+        """Open a session, or only half of a request, and go without a word."""
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(greeted if number % 3 else greeted[: len(greeted) // 2])
+        await writer.drain()
+        if number % 3:
+            assert b" 200 " in await reader.readline()
+        writer.transport.abort()
+
+    async def sweep(number: int) -> None:
+        await asyncio.gather(*(abandon(number) for number in range(number)))
+        await server.good_call(era)
+
+    files = server.open_files
+    asyncio.run(sweep(ABANDONED // 3))  # the first hundred also fill caches and pools
+    before = server.memory
+    asyncio.run(sweep(ABANDONED))
+    asyncio.run(until(lambda: server.open_files <= files + SPARE_FILES))
+    assert server.memory - before < LARGEST_GROWTH
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_the_calls_of_hundreds_of_vanished_clients_are_cancelled(
+    server: Running, upstream: FaultServer, era: str
+) -> None:
+    call = tool_call(era, "api_request", {"endpoint": f"hanging~{era}"})
+    asked = http_request(server.address, json.dumps(call).encode(), headers_of(era, call))
+
+    def cancelled() -> int:
+        return sum('"outcome": "cancelled"' in line for line in server.log)
+
+    async def sweep() -> None:
+        before = cancelled()
+        connections = [await asyncio.open_connection(server.host, server.port) for _ in range(ABANDONED)]
+        for _, writer in connections:
+            writer.write(asked)
+        await until(lambda: upstream.attempts()[era] == ABANDONED)
+        assert upstream.open_connections >= ABANDONED
+        for _, writer in connections:
+            writer.transport.abort()
+        # A call that is cancelled hangs up; nothing else would for 50 seconds.
+        await until(lambda: upstream.open_connections == 0)
+        await until(lambda: cancelled() - before == ABANDONED)
+        await server.good_call(era)
+
+    files, memory = server.open_files, server.memory
+    asyncio.run(sweep())
+    asyncio.run(until(lambda: server.open_files <= files + SPARE_FILES))
+    assert server.memory - memory < LARGEST_GROWTH_UNDER_LOAD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_worker_that_is_killed_is_replaced_and_no_later_client_fails(
+    projects: Projects, tmp_path: Path
+) -> None:
+    state = {"STATE_URL": f"sqlite:///{tmp_path / 'state.db'}", **UNLIMITED}
+    with running(projects("all"), tmp_path, "--workers", "3", **state) as server:
+        server.logged("Application startup complete", times=3)
+        supervisor = psutil.Process(server.process.pid)
+        workers = [child for child in supervisor.children() if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == 3
+        asyncio.run(count_to(server, 20))
+        workers[0].send_signal(signal.SIGKILL)
+        server.logged("Application startup complete", times=4)
+        asyncio.run(count_to(server, 40))
+
+
+async def count_to(server: Running, last: int) -> None:
+    """Let twenty clients increment one counter, ten of each era."""
+
+    async def count(number: int) -> int:
+        reply = await server.call(ERAS[number % 2], "increment_counter", {"name": "calls"})
+        assert reply.status == 200, reply
+        value: int = reply.result["structuredContent"]["value"]
+        return value
+
+    values = await asyncio.gather(*(count(number) for number in range(20)))
+    assert sorted(values) == list(range(last - 19, last + 1))

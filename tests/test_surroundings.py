@@ -1,0 +1,132 @@
+"""What a server stands on gives way, and is there again: the log, the disk, the store, the database."""
+
+import asyncio
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Projects
+from .running import ERAS, MODERN, PATIENCE_SECONDS, UNLIMITED, Running, message, running, start
+
+pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def server(projects: Projects, folder: Path) -> Iterator[Running]:
+    """Serve with a state store, and with a database that is none."""
+    (folder / "users.db").write_text("This is no database.\n" * 1000)
+    stores = {
+        "STATE_URL": f"sqlite:///{folder / 'state.db'}",
+        "DATABASE_URL": f"sqlite:///{folder / 'users.db'}",
+        "API_BASE_URL": "example",
+    }
+    with running(projects("all"), folder, **UNLIMITED, **stores) as started:
+        yield started
+
+
+async def structured(server: Running, tool: str, **arguments: Any) -> dict[str, Any]:
+    reply = await server.call(MODERN, tool, arguments)
+    content: dict[str, Any] = reply.result["structuredContent"]
+    return content
+
+
+async def count(server: Running, name: str) -> dict[str, Any]:
+    return await structured(server, "increment_counter", name=name)
+
+
+def test_a_database_that_does_not_open_fails_its_own_tool_until_it_does(
+    server: Running, folder: Path
+) -> None:
+    async def calls() -> None:
+        for era in ERAS:
+            await server.good_call(era)
+        failure = await structured(server, "database_operation")
+        assert failure["error"]["message"] == "The database does not answer."
+        assert (failure["error"]["code"], failure["error"]["retryable"]) == ("API_ERROR", True)
+        assert (await server.get("/readyz")).status == 200  # only what is open is asked
+        (folder / "users.db").unlink()
+        assert (await structured(server, "database_operation"))["users"]
+
+    asyncio.run(calls())
+
+
+def test_a_call_waits_for_a_locked_state_store_and_others_do_not(server: Running, folder: Path) -> None:
+    async def calls() -> None:
+        assert (await count(server, "locked"))["value"] == 1
+        with closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            waiting = asyncio.create_task(count(server, "locked"))
+            for era in ERAS:
+                await server.good_call(era)
+            assert (await server.get("/livez")).status == 200
+            assert not waiting.done()
+            other.execute("ROLLBACK")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert (await waiting)["value"] == 2
+
+    asyncio.run(calls())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit another process")
+def test_a_full_disk_refuses_a_write_and_takes_the_next_when_there_is_room(server: Running) -> None:
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    async def calls() -> None:
+        before = (await count(server, "kept"))["value"]
+        pid = server.process.pid
+        limit, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        failure = await count(server, "kept")
+        assert failure["error"]["message"] == "The database does not answer."
+        assert (failure["error"]["code"], failure["error"]["retryable"]) == ("API_ERROR", True)
+        for era in ERAS:
+            await server.good_call(era)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, hard))
+        assert (await count(server, "kept"))["value"] == before + 1
+
+    asyncio.run(calls())
+
+
+def test_a_log_that_nobody_reads_any_more_changes_no_answer(projects: Projects, tmp_path: Path) -> None:
+    async def calls(server: Running) -> None:
+        for era in ERAS:
+            await server.good_call(era)
+            reply = await server.call(era, "process_data", {"unknown": "argument"})
+            assert reply.result["isError"]
+
+    with start(projects("all"), tmp_path, "--transport", "http", "--port", "0") as process:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if b"running on http://" in line)
+        process.stderr.close()
+        port = int(line.split(b"http://")[1].split()[0].split(b":")[1])
+        try:
+            asyncio.run(calls(Running(process, port=port)))
+            process.terminate()
+            assert process.wait(PATIENCE_SECONDS) in {0, 120, -15, 143}
+        finally:
+            process.kill()
+
+
+def test_a_server_on_stdio_answers_without_a_reader_of_its_log(projects: Projects, tmp_path: Path) -> None:
+    listing = json.dumps({**message(MODERN, "tools/list"), "id": "list"}).encode() + b"\n"
+    with start(projects("all"), tmp_path, "--transport", "stdio") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.close()
+        process.stdin.write(listing)
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == "list"
+        process.stdin.close()
+        # Python's own code for an end at which it could not write.
+        assert process.wait(PATIENCE_SECONDS) in {0, 120}

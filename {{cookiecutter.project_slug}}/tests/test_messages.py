@@ -1,0 +1,121 @@
+"""What is no JSON-RPC message is refused in the server's own words, and the rest arrives whole."""
+
+import json
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from {{ cookiecutter.package_name }}.runtime.messages import (
+    MAX_BODY_BYTES,
+    WellFormedMessages,
+    refuse,
+)
+
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+
+def encoded(**changes: Any) -> bytes:
+    return json.dumps({**PING, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        encoded(),
+        encoded(id="a-1", params={}),
+        encoded(params=None),
+        b'{"jsonrpc": "2.0", "method": "notifications/initialized"}',
+        b'{"jsonrpc": "2.0", "id": 1, "result": {}}',
+    ],
+)
+def test_a_message_passes(body: bytes) -> None:
+    assert refuse(body) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "number"),
+    [
+        (b"", -32700, None),
+        (b"{", -32700, None),
+        (encoded(params={"a": float("nan")}), -32700, None),
+        (b'"\xff"', -32700, None),
+        (b'"\\ud800"', -32700, None),
+        (b"[" * 100_000, -32700, None),
+        (encoded().decode().encode("utf-16"), -32700, None),
+        (b"null", -32600, None),
+        (b"[" + encoded() + b"]", -32600, None),
+        (encoded(jsonrpc="1.0"), -32600, None),
+        (encoded(id=True), -32600, None),
+        (encoded(id=None), -32600, None),
+        (encoded(id=1.5), -32600, None),
+        (encoded(id="x" * 1000), -32600, None),
+        (encoded(id=10**1000), -32600, None),
+        (encoded(method=5), -32600, 1),
+        (encoded(method="x" * 1000), -32600, 1),
+        (b'{"jsonrpc": "2.0", "id": 1}', -32600, 1),
+        (encoded(params=[]), -32600, 1),
+        (encoded(params={"name": "x" * 1000}), -32602, 1),
+        (encoded(params={"uri": "\N{ROCKET}" * 300}), -32602, 1),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_anything_else_is_refused(body: bytes, code: int, number: int | None) -> None:
+    refusal = refuse(body)
+    assert refusal is not None
+    assert (refusal["error"]["code"], refusal["id"]) == (code, number)
+    assert len(json.dumps(refusal)) < 200
+
+
+class App:
+    """Remembers the bodies that have reached it, and what came after each."""
+
+    def __init__(self) -> None:
+        self.received: list[Message] = []
+
+    async def __call__(self, _scope: Scope, receive: Receive, _send: Send) -> None:
+        self.received += [await receive(), await receive()]
+
+
+async def post(app: App, *messages: Message, path: str = "/mcp") -> list[Message]:
+    """Return what is answered to a request whose body comes in pieces."""
+    pending, sent = list(messages), []
+
+    async def receive() -> Message:
+        return pending.pop(0) if pending else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    await WellFormedMessages(app, path="/mcp")(scope, receive, send)
+    return sent
+
+
+def piece(body: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+async def test_a_message_in_pieces_arrives_whole_and_the_end_of_the_connection_after_it() -> None:
+    app = App()
+    assert await post(app, piece(encoded()[:10], more=True), piece(encoded()[10:])) == []
+    assert app.received == [piece(encoded()), {"type": "http.disconnect"}]
+
+
+async def test_a_body_over_the_limit_is_read_to_its_end_and_refused() -> None:
+    app, half = App(), piece(b" " * (MAX_BODY_BYTES // 2 + 1), more=True)
+    sent = await post(app, half, half, half, piece(encoded()))
+    assert [message["status"] for message in sent if "status" in message] == [413]
+    assert app.received == []
+
+
+async def test_a_client_that_leaves_while_it_sends_is_not_answered() -> None:
+    app = App()
+    assert await post(app, piece(b"{", more=True)) == []
+    assert app.received == []
+
+
+async def test_other_paths_are_none_of_its_business() -> None:
+    app = App()
+    assert await post(app, piece(b"form=1"), path="/form") == []
+    assert app.received[0] == piece(b"form=1")
