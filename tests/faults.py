@@ -537,7 +537,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a session lives in one process",
-            "stateless_http=True,",
+            "stateless_http=not settings.http_sessions,",
             "stateless_http=False,",
             tests="tests/test_load.py -k no_client",
         ),

@@ -3,8 +3,8 @@
 An error returned as an ordinary result looks like success to the client, to caches and to traces,
 and the text of an unknown exception tells strangers about hosts, paths and secrets. Here tools
 raise, and one middleware answers: `isError` with a body of one form, unknown exceptions masked
-under an id that the log repeats. The output schemas name that body beside the answer, since widely
-used clients hold failed calls against them too, and drop what does not fit.
+under an id that the log repeats. The output schemas name that body beside the answer: widely used
+clients hold failed calls against them too, and drop what does not fit.
 """
 
 import logging
