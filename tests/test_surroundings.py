@@ -112,7 +112,7 @@ def test_a_log_that_nobody_reads_any_more_changes_no_answer(projects: Projects, 
         try:
             asyncio.run(calls(Running(process, port=port)))
             process.terminate()
-            assert process.wait(PATIENCE_SECONDS) in {0, 120, -15, 143}
+            assert process.wait(PATIENCE_SECONDS) in {0, 1, 120, -15, 143}  # 1: of Windows
         finally:
             process.kill()
 
