@@ -65,7 +65,8 @@ ALWAYS = {
     "tests/changes.py",
     "tests/surface/process_data.json",
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
-    *(f"tests/production/test_{name}.py" for name in ("imports", "signals", "transports")),
+    *(f"tests/production/test_{name}.py" for name in ("calls", "command", "guards", "imports")),
+    *(f"tests/production/test_{name}.py" for name in ("restart", "signals", "windows", "workers")),
 }
 
 
@@ -74,7 +75,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     files = set(ALWAYS)
     patterns = chosen - {"self_contained"}
     for name in patterns:
-        files.add(f"tests/test_{name}.py")
+        files |= {f"tests/test_{name}.py", f"tests/production/test_{name}.py"}
         if name in TOOLS or name in RESOURCES:
             files |= {f"{PACKAGE}/tools/{name}.py", f"tests/surface/{name}.json"}
         if "self_contained" not in chosen:
@@ -85,7 +86,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files.add(f"{PACKAGE}/environment_config.toml")
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
-        files |= {"tests/upstream.py", "tests/test_upstream.py"}
+        files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream")}
+        files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
     if chosen & set(DATABASE_PATTERNS):
         files |= {f"{PACKAGE}/database.py", "tests/test_database.py"}
     if chosen & set(RESULT_PATTERNS):

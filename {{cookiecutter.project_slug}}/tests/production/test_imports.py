@@ -1,13 +1,18 @@
-"""No import cycles, and no work at import: each module is imported first, alone."""
+"""A server that hosts find, no import cycles, no work at import: each module comes first once."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from fastmcp import FastMCP
+
 import {{ cookiecutter.package_name }} as package
 
 SOURCE = Path(package.__file__).parent
+PROJECT = Path(__file__).parents[2]
 
 # Forgets the package before each import, and refuses what reaches out of the process.
 PROBE = """
@@ -32,6 +37,13 @@ def module_name(path: Path) -> str:
     return ".".join(parts).removesuffix(".__init__")
 
 
+@pytest.mark.checklist("module-level-server")
+def test_a_host_that_loads_a_file_finds_the_server_at_its_top() -> None:
+    assert isinstance(runpy.run_path(str(PROJECT / "server.py"))["mcp"], FastMCP)
+
+
+@pytest.mark.checklist("no-circular-imports")
+@pytest.mark.checklist("no-work-at-import")
 def test_every_module_can_be_imported_first_and_does_nothing_then() -> None:
     names = [package.__name__, *sorted(module_name(path) for path in SOURCE.rglob("*.py"))]
     probe = subprocess.run(

@@ -16,19 +16,22 @@ from types import FrameType
 from typing import Any
 
 from sse_starlette.sse import AppStatus
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .readiness import Readiness, readiness
+from .serving import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.05
+LEAVING = PlainTextResponse("The server is shutting down.", 503, {"Retry-After": "1"})
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Drain:
-    """An ASGI wrapper that holds SIGTERM and SIGINT back while POST requests are being answered.
+    """An ASGI wrapper that holds stop signals back while POST requests are being answered.
 
     `grace_seconds` bounds the wait; what still runs then is cancelled.
     """
@@ -42,6 +45,7 @@ class Drain:
         self._calls: set[asyncio.Task[Any]] = set()
         self._server_handlers: dict[int, Handler] = {}
         self._draining: asyncio.Task[None] | None = None
+        self._grace_is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -51,11 +55,30 @@ class Drain:
             assert task is not None  # noqa: S101 - ASGI servers run the app in a task
             self._calls.add(task)
             try:
-                await self._app(scope, receive, send)
+                await self._answer(scope, receive, send)
             finally:
                 self._calls.discard(task)
         else:
             await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say so when a call is cut, where uvicorn would log a traceback and send 500."""
+        started = False
+
+        async def forward(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, forward)
+        except asyncio.CancelledError:
+            if not self._grace_is_over:
+                raise
+            if started:
+                await send({"type": "http.response.body"})
+            else:
+                await LEAVING(scope, receive, send)
 
     def _taking_signals_after_startup(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
@@ -79,7 +102,7 @@ class Drain:
             self._readiness.drain()
             loop.call_soon_threadsafe(self._start_draining, number)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             self._server_handlers[number] = signal.signal(number, handle)
 
     def _start_draining(self, number: int) -> None:
@@ -93,6 +116,7 @@ class Drain:
                     await asyncio.wait(self._calls)
         if self._calls:
             logger.warning("The grace period is over: %d calls cancelled", len(self._calls))
+        self._grace_is_over = True
         for call in self._calls:
             call.cancel()
         await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave

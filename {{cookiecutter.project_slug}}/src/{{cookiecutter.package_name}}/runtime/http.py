@@ -2,12 +2,13 @@
 
 FastMCP's own runner skips teardown on SIGTERM and checks neither Host nor Origin, and its
 stateful default loses handshake-era sessions behind a second worker. So: stateless, unless one
-worker is told to keep sessions; guarded; and drained by each worker.
+worker is told to keep sessions; guarded; and drained by each worker. Without sessions,
+`notifications/cancelled` cannot find the call it means: over HTTP a client of any era cancels a
+call by closing its connection.
 """
 
 import ipaddress
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -87,7 +88,7 @@ def end_with_supervisor() -> None:
 
     def wait() -> None:
         supervisor.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once on Windows
 
     threading.Thread(target=wait, daemon=True).start()
 
