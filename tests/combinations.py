@@ -60,6 +60,7 @@ ALWAYS = {
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
     *(f"tests/test_{name}.py" for name in ("readiness", "server", "settings")),
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
+    *(f"tests/production/{name}.py" for name in ("checklist", "report", "wire", "test_checklist")),
     *(f"tests/production/test_{name}.py" for name in ("imports", "signals", "transports")),
 }
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,10 +57,12 @@ class ServerProcess:
         return await anyio.to_thread.run_sync(self.process.wait, PATIENCE_SECONDS)
 
 
-def start(environment: dict[str, str], *flags: str) -> "subprocess.Popen[str]":
+def start(
+    environment: dict[str, str], *flags: str, program: Sequence[str] = (SLOW_SERVER,)
+) -> "subprocess.Popen[str]":
     """Start the server with pipes for all that it reads and writes."""
     return subprocess.Popen(
-        [sys.executable, SLOW_SERVER, *flags],
+        [sys.executable, *program, *flags],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -82,10 +84,11 @@ async def until_connectable(address: str) -> None:
 
 @asynccontextmanager
 async def http_server(
-    environment: dict[str, str], *flags: str
+    environment: dict[str, str], *flags: str, program: Sequence[str] = (SLOW_SERVER,)
 ) -> AsyncIterator[tuple[ServerProcess, str]]:
     """Serve HTTP on a free port; yield the process and its base URL."""
-    with start(environment, "--transport", "http", "--port", "0", *flags) as process:
+    http = ("--transport", "http", "--port", "0")
+    with start(environment, *http, *flags, program=program) as process:
         server = ServerProcess(process)
         thread = threading.Thread(target=server.follow)
         thread.start()
