@@ -132,7 +132,9 @@ class Report:
             complete=self._complete,
             from_outside=bool(self.url),
         )
-        if self._complete or self.url:
+        if self.url:
+            return sorted(lines, key=lambda line: line.verdict == "not observable")
+        if self._complete:
             return lines
         shown = {key for outcome in self._outcomes.values() for key in outcome.keys}
         return [line for line in lines if line.item.key in shown]
@@ -146,8 +148,8 @@ class Report:
         for line in lines:
             colour = {COLOURS[line.verdict]: True} if line.verdict in COLOURS else {}
             terminalreporter.write(f"{line.item.name:<32}")
-            terminalreporter.write(f"{line.verdict:<16}", **colour)
-            terminalreporter.write_line(line.observed)
+            terminalreporter.write(line.verdict, **colour)
+            terminalreporter.write_line(f"{'':<{16 - len(line.verdict)}}{line.observed}".rstrip())
             if line.verdict == "fails":
                 for text in self._remedy(line):
                     terminalreporter.write_line(text)
@@ -172,4 +174,4 @@ class Report:
         if left_out := len(ITEMS) - len(lines):
             yield f"Not every test was run: {counted(left_out, 'item')} left out."
         if self._others_failed:
-            yield f"{counted(len(self._others_failed), 'test')} failed that show no item."
+            yield f"Not on the checklist: {counted(len(self._others_failed), 'failed test')}."

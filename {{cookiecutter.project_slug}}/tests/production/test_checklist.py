@@ -17,6 +17,7 @@ from {{ cookiecutter.package_name }}.server import (
     mcp,
 )
 
+from .checklist import counted
 from .report import Report
 from .wire import ERAS, HANDSHAKE, STATELESS, Answer, Server, request
 
@@ -24,7 +25,7 @@ Record = Callable[[str, object], None]
 
 ROOT_FILE = Path(__file__).parents[2] / "server.py"
 UNKNOWN_TOOL = "checklist_unknown_tool"
-LARGE_BYTES = 16 * 2**20
+LARGE_BYTES = 8 * 2**20
 MOST_BYTES_OF_AN_ERROR = 2048
 PROBES = ("/livez", "/readyz", "/healthz", "/health")
 HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
@@ -84,7 +85,9 @@ async def test_both_protocol_eras_are_answered(deployed: Server, record_property
     assert not refused, "; ".join(refused)
     modern, handshake = [await deployed.tools(era) for era in ERAS]
     assert {tool["name"] for tool in modern} == {tool["name"] for tool in handshake}
-    record_property("observed", f"{len(modern)} tools in each of {STATELESS} and {HANDSHAKE}")
+    record_property(
+        "observed", f"{counted(len(modern), 'tool')} in each of {STATELESS} and {HANDSHAKE}"
+    )
 
 
 @pytest.mark.checklist("several-workers")
@@ -104,7 +107,7 @@ async def test_every_tool_is_described(deployed: Server, record_property: Record
         pytest.skip("it has no tools")
     lacking = {tool["name"]: lacks for tool in tools if (lacks := what_a_tool_lacks(tool))}
     assert not lacking, "; ".join(f"{name} lacks {', '.join(lacking[name])}" for name in lacking)
-    record_property("observed", f"{len(tools)} tools, with hints, and every parameter explained")
+    record_property("observed", f"{counted(len(tools), 'tool')}, with all hints and explanations")
 
 
 @pytest.mark.checklist("host-and-origin")
@@ -126,9 +129,9 @@ async def test_a_body_over_the_limit_is_refused(deployed: Server, record_propert
         answer = str((await deployed.greet(era, padding="x" * LARGE_BYTES)).status)
     except (httpx2.NetworkError, httpx2.RemoteProtocolError):
         answer = "the end of the connection"
-    assert answer in {"413", "the end of the connection"}, f"16 MiB are answered with {answer}"
+    assert answer in {"413", "the end of the connection"}, f"8 MiB are answered with {answer}"
     assert (await deployed.greet(era)).served
-    record_property("observed", f"16 MiB are answered with {answer}")
+    record_property("observed", f"8 MiB are answered with {answer}")
 
 
 @pytest.mark.checklist("malformed-messages")
