@@ -1,7 +1,8 @@
 """The production checklist: its items, and what the outcomes of tests say of each.
 
 A test that shows an item carries `@pytest.mark.checklist("key")`. What it has seen it may tell
-with `record_property("observed", "exit 0 after 1.2 s")`.
+with `record_property("observed", "exit 0 after 1.2 s")`, and where it shows several items, with
+the key of one in the place of `"observed"`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -203,13 +204,20 @@ KEYS = frozenset(item.key for item in ITEMS)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a test has ended that shows items; `says` is its message, where it did not pass."""
+    """How a test has ended that shows items, and the properties that it has recorded.
+
+    `says` is its message, where it did not pass.
+    """
 
     test: str
     keys: Collection[str]
     result: Literal["passed", "failed", "skipped", "not run"]
-    observed: Sequence[str] = ()
+    properties: Sequence[tuple[str, object]] = ()
     says: str = ""
+
+    def observed(self, key: str) -> list[str]:
+        names = {key, "observed"} if len(self.keys) == 1 else {key}
+        return [str(value) for name, value in self.properties if name in names]
 
 
 @dataclass(frozen=True)
@@ -236,7 +244,7 @@ def judge(
     for item in ITEMS:
         tests = [outcome for outcome in known if item.key in outcome.keys]
         if tests:
-            verdict, observed = judge_tests(tests, from_outside=from_outside)
+            verdict, observed = judge_tests(item.key, tests, from_outside=from_outside)
         elif from_outside:
             verdict, observed = "not observable", ""
         elif item.pattern and item.pattern not in patterns:
@@ -249,7 +257,9 @@ def judge(
     return lines
 
 
-def judge_tests(tests: Sequence[Outcome], *, from_outside: bool) -> tuple[Verdict, str]:
+def judge_tests(
+    key: str, tests: Sequence[Outcome], *, from_outside: bool
+) -> tuple[Verdict, str]:
     """Judge one item by the tests that show it: it holds if all of them ran and passed."""
     if failed := [test for test in tests if test.result == "failed"]:
         return "fails", "; ".join(dict.fromkeys(test.says for test in failed))
@@ -258,8 +268,8 @@ def judge_tests(tests: Sequence[Outcome], *, from_outside: bool) -> tuple[Verdic
         return "not observable" if from_outside else "not run", skipped[0].says
     if len(passed) < len(tests):
         return "not run", f"{len(passed)} of {len(tests)} tests passed, the others did not run"
-    observed = dict.fromkeys(text for test in passed for text in test.observed)
-    return "holds", "; ".join(observed) or counted(len(passed), "test")
+    observed = dict.fromkeys(text for test in passed for text in test.observed(key))
+    return "holds", "; ".join(observed) or f"{counted(len(passed), 'test')} passed"
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 import {{ cookiecutter.package_name }} as package
 
 from . import wire
-from .process import bare_environment, http_server
+from .process import ServerProcess, bare_environment, http_server
 from .report import Report
 
-# On Windows a process cannot be sent these signals.
-collect_ignore = ["test_signals.py"] if sys.platform == "win32" else []
+# On Windows a process can be sent no signal but Ctrl-Break, which is not known elsewhere.
+collect_ignore = ["test_signals.py" if sys.platform == "win32" else "test_windows.py"]
 
 TOKEN = "CHECKLIST_TOKEN"
 NO_PROXY = os.environ.get("NO_PROXY", "")
@@ -37,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{url} is no URL: write it whole, as https://host/mcp")
     if not (token.isascii() and token.isprintable()):
         raise pytest.UsageError(f"{TOKEN} holds characters that no token has")
-    config.pluginmanager.register(Report(config, url, token), "checklist")
+    config.pluginmanager.register(Report(config, url, token, collect_ignore), "checklist")
 
 
 @pytest.fixture(scope="session")
@@ -48,23 +47,22 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 
 @pytest.fixture(scope="session")
-def deployed_at(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the URL of `--checklist-url`, else serve the project, once for all tests."""
-    if report.url:
-        yield report.url
-        return
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Serve the project as it is, with nothing set, once for all tests that change nothing."""
     environment = bare_environment(tmp_path_factory.mktemp("home"))
-    server = http_server(environment, program=("-m", package.__name__))
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(server) as (_, base):
-        yield f"{base}/mcp"
+    with http_server(environment, program=("-m", package.__name__)) as server:
+        yield server
 
 
 @pytest.fixture
 async def deployed(
-    report: Report, deployed_at: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[wire.Server]:
-    """Return a server of which a test may know no more than the URL."""
+    """Return the server at `--checklist-url`, else one of this project: none needs more than a URL."""
     if report.url:
         monkeypatch.setenv("NO_PROXY", NO_PROXY)
+        url = report.url
+    else:
+        url = f"{request.getfixturevalue('plain_server').url}/mcp"
     async with wire.client(report.token) as http:
-        yield wire.Server(deployed_at, http, report.token)
+        yield wire.Server(url, http, report.token)

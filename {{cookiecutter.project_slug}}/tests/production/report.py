@@ -45,8 +45,7 @@ def outcome_of(report: pytest.TestReport, keys: Collection[str]) -> Outcome | No
     if report.skipped:
         return Outcome(report.nodeid, keys, "skipped", says=said(report))
     if report.when == "call":
-        observed = [str(value) for name, value in report.user_properties if name == "observed"]
-        return Outcome(report.nodeid, keys, "passed", observed)
+        return Outcome(report.nodeid, keys, "passed", report.user_properties)
     return None
 
 
@@ -67,10 +66,13 @@ def said(report: pytest.TestReport) -> str:
 class Report:
     """What the tests of a run show, of this project or of the server at `url`."""
 
-    def __init__(self, config: pytest.Config, url: str, token: str) -> None:
+    def __init__(
+        self, config: pytest.Config, url: str, token: str, ignored: Collection[str]
+    ) -> None:
         self.url = url
         self.token = token
         self._config = config
+        self._ignored = {FOLDER / name for name in ignored}
         self._patterns = chosen_patterns()
         self._keys: dict[str, Collection[str]] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -94,7 +96,7 @@ class Report:
         if silent:
             self._config.hook.pytest_deselected(items=list(silent))
         self._keys = {test.nodeid: keys_of(test) for test in own if test not in silent}
-        files = {test.path for test in own}
+        files = {test.path for test in own} | self._ignored
         whole = not any("::" in argument for argument in self._config.args)
         self._complete = whole and files >= set(FOLDER.glob("test_*.py"))
 

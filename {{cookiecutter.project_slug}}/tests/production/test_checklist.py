@@ -18,6 +18,7 @@ from {{ cookiecutter.package_name }}.server import (
 )
 
 from .checklist import counted
+from .process import ServerProcess
 from .report import Report
 from .wire import ERAS, HANDSHAKE, STATELESS, Answer, Server, request
 
@@ -76,6 +77,16 @@ def what_a_tool_lacks(tool: dict[str, Any]) -> list[str]:
 def test_the_root_file_gives_the_server_of_the_module(record_property: Record) -> None:
     assert runpy.run_path(str(ROOT_FILE))["mcp"] is mcp
     record_property("observed", f"`mcp` of {ROOT_FILE.name} is {mcp.name}")
+
+
+@pytest.mark.checklist("logging")
+def test_what_the_server_does_is_logged_with_its_level(
+    plain_server: ServerProcess, record_property: Record
+) -> None:
+    told = [line for line in plain_server.log if "uvicorn.error" in line]
+    assert told, "the server logs nothing on stderr"
+    assert all("INFO" in line for line in told), told[0]
+    record_property("observed", told[0].strip())
 
 
 @pytest.mark.checklist("both-protocol-eras")
