@@ -40,6 +40,7 @@ RUNTIME = [
     "http",
     "lifespan",
     "logs",
+    "messages",
     "readiness",
     "serving",
     "stdio",
@@ -58,10 +59,11 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
-    *(f"tests/test_{name}.py" for name in ("readiness", "server", "settings")),
+    *(f"tests/test_{name}.py" for name in ("messages", "readiness", "server", "settings")),
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
     *(f"tests/production/{name}.py" for name in ("checklist", "report", "wire", "test_checklist")),
-    *(f"tests/production/test_{name}.py" for name in ("imports", "signals", "transports")),
+    *(f"tests/production/test_{name}.py" for name in ("calls", "command", "guards", "imports")),
+    *(f"tests/production/test_{name}.py" for name in ("restart", "signals", "windows", "workers")),
 }
 
 
@@ -70,7 +72,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     files = set(ALWAYS)
     patterns = chosen - {"self_contained"}
     for name in patterns:
-        files.add(f"tests/test_{name}.py")
+        files |= {f"tests/test_{name}.py", f"tests/production/test_{name}.py"}
         if name in TOOLS or name in RESOURCES:
             files.add(f"{PACKAGE}/tools/{name}.py")
         if "self_contained" not in chosen:
@@ -81,7 +83,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files.add(f"{PACKAGE}/environment_config.toml")
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
-        files |= {"tests/upstream.py", "tests/test_upstream.py"}
+        files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream")}
+        files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
     if chosen & set(DATABASE_PATTERNS):
         files |= {f"{PACKAGE}/database.py", "tests/test_database.py"}
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
@@ -116,9 +119,10 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "deadlines", "drain", "lifespan", "readiness", "settings", "database"),
-            *("lazy_initialization", "connection_pooling", "structured_errors", "health_check"),
-            *("parallel_processing", "state_management", "rate_limiting", "structured_logging"),
+            *("arguments", "deadlines", "drain", "lifespan", "messages", "readiness", "settings"),
+            *("database", "lazy_initialization", "connection_pooling", "structured_errors"),
+            *("health_check", "parallel_processing", "state_management", "rate_limiting"),
+            "structured_logging",
         )
     },
 }

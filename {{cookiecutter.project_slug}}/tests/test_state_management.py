@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastmcp import Client, FastMCP
 from pydantic import JsonValue, ValidationError
@@ -232,10 +233,11 @@ async def test_a_caller_that_leaves_during_its_pause_has_changed_nothing() -> No
         paused.set()
         await asyncio.Event().wait()
 
-    update = asyncio.create_task(StateStore(backend, sleep).update("n", increment))
-    await paused.wait()
-    update.cancel()
-    await asyncio.gather(update, return_exceptions=True)
+    with anyio.fail_after(5):
+        update = asyncio.create_task(StateStore(backend, sleep).update("n", increment))
+        await paused.wait()
+        update.cancel()
+        await asyncio.gather(update, return_exceptions=True)
     assert await StateStore(backend).get("n") == 10
 
 

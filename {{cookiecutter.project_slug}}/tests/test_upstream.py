@@ -5,6 +5,7 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx2 as httpx
@@ -26,6 +27,7 @@ from {{ cookiecutter.package_name }}.upstream import (
     UpstreamNotFound,
     UpstreamSettings,
     UpstreamTimeout,
+    base_url,
     check_configuration,
     client_options,
     upstream_api,
@@ -204,6 +206,20 @@ async def test_the_body_of_a_redirect_is_not_waited_for(
     upstream.answers.append(endless)
     async with upstream_api() as api:
         assert (await api.get("old")).data == {"ok": True}
+
+
+async def test_a_redirect_is_closed_and_leaves_its_connection_to_the_next_request(
+    upstream: Upstream,
+) -> None:
+    settings = UpstreamSettings()
+    one = httpx.Limits(max_connections=1)
+    async with httpx.AsyncClient(limits=one, **client_options(settings)) as client:
+        api = UpstreamApi(
+            base_url(settings), lambda: nullcontext(client), timeout=2, max_bytes=SMALLEST_LIMIT
+        )
+        for _ in range(3):
+            upstream.answers.append(answer(302, b"moved", headers={"Location": "/v1/new"}))
+            assert (await api.get("old")).data == {"ok": True}
 
 
 async def test_the_key_goes_to_the_api_as_a_bearer_token(

@@ -61,13 +61,14 @@ RESET = Answer(PARTIAL, reset=True)
 class Upstream:
     """The server's address, what it is to answer next, and what it has seen.
 
-    With no answer left in `answers` it repeats `default`. `requests` are pairs of path and headers,
-    whose names are in lower case.
+    A path that ends in one of `faults` has that answer; any other the next of `answers`, and with
+    none left `default`. `requests` are pairs of path and headers, whose names are in lower case.
     """
 
     url: str = ""
     default: Answer = field(default_factory=lambda: answer(body={"ok": True}))
     answers: deque[Answer] = field(default_factory=deque)
+    faults: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     connections: int = 0
     requested: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,6 +86,11 @@ class Upstream:
         finally:
             writer.close()
 
+    def _choose(self, name: str) -> Answer:
+        if name in self.faults:
+            return self.faults[name]
+        return self.answers.popleft() if self.answers else self.default
+
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         request_line, *lines = head.strip().split("\r\n")
@@ -92,7 +98,7 @@ class Upstream:
         headers = dict(line.split(": ", 1) for line in lines)
         self.requests.append((path, {name.lower(): value for name, value in headers.items()}))
         self.requested.set()
-        chosen = self.answers.popleft() if self.answers else self.default
+        chosen = self._choose(path.rpartition("/")[2])
         await asyncio.sleep(chosen.pause_seconds)
         raw = chosen.raw
         if method == "HEAD":
@@ -120,7 +126,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def local_upstream(*answers: Answer) -> AsyncIterator[Upstream]:
+async def local_upstream(*answers: Answer, port: int = 0) -> AsyncIterator[Upstream]:
     """Serve `answers`, one a request, and `{"ok": true}` after them."""
     upstream = Upstream(answers=deque(answers))
     tasks: set[asyncio.Task[Any]] = set()
@@ -132,7 +138,7 @@ async def local_upstream(*answers: Answer) -> AsyncIterator[Upstream]:
         with suppress(asyncio.CancelledError):
             await upstream.serve(reader, writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     host, port = server.sockets[0].getsockname()[:2]
     upstream.url = f"http://{host}:{port}"
     try:

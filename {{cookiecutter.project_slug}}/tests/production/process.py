@@ -1,20 +1,46 @@
 """Start the server as a user does, and watch it."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
+import pytest
 
 SLOW_SERVER = str(Path(__file__).with_name("slow_server.py"))
 # What a process needs to start at all; a client may pass no more.
 NEEDED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
 PATIENCE_SECONDS = 30
+
+# The protocol of 2026-07-28, and the handshake of all before it.
+ERAS = ("auto", "legacy")
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+MODERN_VERSION = "2026-07-28"
+MODERN_META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+HANDSHAKE = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"},
+}
+
+# Of the shared servers: long enough for a call, short enough to wait for.
+GRACE_SECONDS = 2
+DEADLINE_SECONDS = 3
+
+# What asks a process to end, where there is such a thing: on Windows, nothing else is heard.
+STOP: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
 
 
 def bare_environment(home: Path, **variables: str) -> dict[str, str]:
@@ -23,11 +49,22 @@ def bare_environment(home: Path, **variables: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "LOCALAPPDATA": str(home), **variables}
 
 
+def message(method: str, number: int = 1, **params: Any) -> dict[str, Any]:
+    """Return a JSON-RPC request."""
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+
+def call(tool: str, number: int = 1, **arguments: Any) -> dict[str, Any]:
+    """Return the request that calls a tool, in the form of the handshake eras."""
+    return message("tools/call", number, name=tool, arguments=arguments)
+
+
 @dataclass
 class ServerProcess:
-    """A process that serves HTTP, and what it has logged so far."""
+    """A running server, where it serves HTTP if it does, and what it has logged so far."""
 
     process: "subprocess.Popen[str]"
+    url: str = ""
     log: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -39,26 +76,43 @@ class ServerProcess:
                 self.log.append(line)
                 self.changed.notify_all()
 
-    async def logged(self, text: str, times: int = 1) -> str:
-        """Wait for a line of the log that contains `text`, the first or a later one."""
+    def wait_for(self, condition: Callable[[list[str]], bool]) -> None:
+        """Wait until the log fulfils `condition`."""
+        with self.changed:
+            fulfilled = self.changed.wait_for(lambda: condition(self.log), PATIENCE_SECONDS)
+            assert fulfilled, "".join(self.log)
+
+    def wait_for_line(self, text: str, times: int = 1) -> str:
+        """Wait for a line that contains `text`, the first or a later one."""
 
         def found() -> list[str]:
             return [line for line in self.log if text in line][times - 1 :]
 
-        def wait() -> str:
-            with self.changed:
-                assert self.changed.wait_for(found, PATIENCE_SECONDS), "".join(self.log)
-                return found()[0]
+        self.wait_for(lambda _: bool(found()))
+        return found()[0]
 
-        return await anyio.to_thread.run_sync(wait)
+    async def logged(self, text: str, times: int = 1) -> str:
+        """Wait for a line without holding up the test's own tasks."""
+        return await anyio.to_thread.run_sync(self.wait_for_line, text, times)
 
     async def ended(self) -> int:
         """Wait for the end of the process, and return its exit code."""
         return await anyio.to_thread.run_sync(self.process.wait, PATIENCE_SECONDS)
 
+    def send(self, content: dict[str, Any]) -> None:
+        """Write a message to stdin."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(content) + "\n")
+        self.process.stdin.flush()
+
+    def receive(self) -> Any:
+        """Read a line of stdout, which must be a message."""
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
 
 def start(
-    environment: dict[str, str], *flags: str, program: Sequence[str] = (SLOW_SERVER,)
+    environment: dict[str, str], *flags: str, program: tuple[str, ...] = (SLOW_SERVER,)
 ) -> "subprocess.Popen[str]":
     """Start the server with pipes for all that it reads and writes."""
     return subprocess.Popen(
@@ -68,35 +122,65 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # On Windows, so that Ctrl-Break reaches this process alone; elsewhere it means nothing.
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
 
 
-async def until_connectable(address: str) -> None:
-    """Wait for the first worker: the supervisor's socket refuses connections until then."""
-    host, port = address.split(":")
-    with anyio.fail_after(PATIENCE_SECONDS):
-        while True:
-            with suppress(OSError):
-                async with await anyio.connect_tcp(host, int(port)):
-                    return
-            await anyio.sleep(0.05)
-
-
-@asynccontextmanager
-async def http_server(
-    environment: dict[str, str], *flags: str, program: Sequence[str] = (SLOW_SERVER,)
-) -> AsyncIterator[tuple[ServerProcess, str]]:
-    """Serve HTTP on a free port; yield the process and its base URL."""
-    http = ("--transport", "http", "--port", "0")
-    with start(environment, *http, *flags, program=program) as process:
+@contextmanager
+def following(process: "subprocess.Popen[str]") -> Iterator[ServerProcess]:
+    """Read the log of a process meanwhile, and end it."""
+    with process:
         server = ServerProcess(process)
         thread = threading.Thread(target=server.follow)
         thread.start()
         try:
-            line = await server.logged("running on http://")
-            address = line.split("http://")[1].split()[0]
-            await until_connectable(address)
-            yield server, f"http://{address}"
+            yield server
         finally:
             process.kill()
             thread.join()
+
+
+@contextmanager
+def stdio_server(environment: dict[str, str]) -> Iterator[ServerProcess]:
+    """Serve stdio; it has begun when it answers."""
+    with following(start(environment)) as server:
+        yield server
+
+
+@contextmanager
+def http_server(
+    environment: dict[str, str], *flags: str, program: tuple[str, ...] = (SLOW_SERVER,)
+) -> Iterator[ServerProcess]:
+    """Serve HTTP on a free port, unless `flags` say which."""
+    flags = ("--transport", "http", "--port", "0", *flags)
+    with following(start(environment, *flags, program=program)) as server:
+        line = server.wait_for_line("running on http://")
+        server.wait_for_line("Application startup complete")  # of a worker, if there are several
+        server.url = "http://" + line.split("http://")[1].split()[0].rstrip('",')
+        yield server
+
+
+SHARED = pytest.StashKey[dict[frozenset[tuple[str, str]], ServerProcess]]()
+
+
+def shared_server(
+    request: pytest.FixtureRequest, port: str = "0", **variables: str
+) -> ServerProcess:
+    """Return the server that all tests with these `variables` use; another, if one has ended it.
+
+    A start costs more than most tests. Another server listens to `port`.
+    """
+    servers = request.session.stash.setdefault(SHARED, {})
+    key = frozenset(variables.items())
+    if key not in servers or servers[key].process.poll() is not None:
+        limits = {
+            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+            "TOOL_DEADLINE_SECONDS": str(DEADLINE_SECONDS),
+        }
+        home = request.getfixturevalue("tmp_path_factory").mktemp("home")
+        stack = ExitStack()
+        request.session.addfinalizer(stack.close)
+        environment = bare_environment(home, **limits, **variables)
+        servers[key] = stack.enter_context(http_server(environment, "--port", port))
+    return servers[key]

@@ -1,12 +1,16 @@
-"""The server, with a tool that takes its time, and with output where none should be."""
+"""The server, with a tool that takes its time, one that fails, and output where none should be."""
 
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-import anyio
+import anyio.lowlevel
 from fastmcp import FastMCP
+from fastmcp.dependencies import Shared
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import tool
 
 from {{ cookiecutter.package_name }} import (
@@ -14,22 +18,54 @@ from {{ cookiecutter.package_name }} import (
 )
 
 
+@asynccontextmanager
+async def resource() -> AsyncIterator[str]:
+    """Say when it is closed."""
+    try:
+        yield "resource"
+    finally:
+        await anyio.lowlevel.checkpoint()  # where a closing that is cut short would end
+        sys.stderr.write("resource closed\n")
+
+
+class Served(Middleware):
+    """Tell the log which process serves a call."""
+
+    async def on_call_tool(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        sys.stderr.write(f"{context.message.name} in process {os.getpid()}\n")
+        return await call_next(context)
+
+
 @tool
-async def wait(seconds: float) -> str:
-    """Take `seconds`."""
+async def wait(seconds: float, label: str, _resource: Annotated[str, Shared(resource)]) -> str:
+    """Take `seconds`, and tell the log under `label` when that begins or is cut short."""
     sys.stdout.write("stray output of a tool\n")
     os.write(1, b"stray output of a library\n")
-    sys.stderr.write("waiting\n")
-    await anyio.sleep(seconds)
+    sys.stderr.write(f"waiting: {label}\n")
+    try:
+        await anyio.sleep(seconds)
+    except anyio.get_cancelled_exc_class():
+        sys.stderr.write(f"cancelled: {label}\n")
+        raise
     return "done"
+
+
+@tool
+async def fail() -> str:
+    """Raise what nobody has foreseen."""
+    raise RuntimeError("canary: postgres://admin:hunter2@10.0.0.1")
 
 
 @cache
 def load_with_slow_tool() -> FastMCP[Any]:
-    """Add the tool to the server that the command line loads."""
+    """Add the tools to the server that the command line loads."""
     sys.stdout.write("stray output at import\n")
     server = load()
     server.add_tool(wait)
+    server.add_tool(fail)
+    server.add_middleware(Served())
     return server
 
 

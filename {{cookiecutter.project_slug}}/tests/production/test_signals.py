@@ -3,70 +3,113 @@
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import pytest
 from fastmcp import Client
 
-from .process import PATIENCE_SECONDS, bare_environment, http_server, start
+from .process import (
+    ACCEPT,
+    GRACE_SECONDS,
+    HANDSHAKE,
+    MODERN_META,
+    ServerProcess,
+    bare_environment,
+    call,
+    message,
+    shared_server,
+    stdio_server,
+)
 
-GRACE_SECONDS = 2
+# How a process ends that has closed everything after a signal.
+CLEAN = {
+    signal.SIGTERM: {0, 143, -signal.SIGTERM},
+    signal.SIGINT: {0, 130, -signal.SIGINT},
+}
 
 
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> ServerProcess:
+    return shared_server(request)
+
+
+@pytest.mark.checklist("graceful-shutdown")
+@pytest.mark.parametrize("number", CLEAN)
 async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_after_it(
-    tmp_path: Path,
+    number: signal.Signals,
+    server: ServerProcess,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    environment = bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS=str(GRACE_SECONDS))
     async with (
-        http_server(environment) as (server, url),
-        Client(f"{url}/mcp", mode="auto") as modern,
-        Client(f"{url}/mcp", mode="legacy") as legacy,
+        Client(f"{server.url}/mcp", mode="auto") as modern,
+        Client(f"{server.url}/mcp", mode="legacy") as legacy,
     ):
         for client in (modern, legacy):  # they ask for schemas after a first answer otherwise
             await client.list_tools()
-        in_modern_era, in_legacy_era, too_long = (
-            asyncio.create_task(client.call_tool("wait", {"seconds": seconds}))
-            for client, seconds in ((modern, 1), (legacy, 1), (modern, 30))
-        )
-        await server.logged("waiting", times=3)
-        start = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        assert (await in_modern_era).data == "done"
-        assert (await in_legacy_era).data == "done"
-        assert await server.ended() in {0, -signal.SIGTERM, 143}
-        assert time.monotonic() - start < GRACE_SECONDS + 2
-        await server.logged("Application shutdown complete")
-        await asyncio.gather(too_long, return_exceptions=True)
-        assert too_long.exception() is not None
+        calls = {
+            label: asyncio.create_task(
+                client.call_tool("wait", {"seconds": seconds, "label": label})
+            )
+            for label, client, seconds in (
+                ("modern", modern, 1),
+                ("legacy", legacy, 1),
+                ("too long", modern, 30),
+            )
+        }
+        for label in calls:
+            await server.logged(f"waiting: {label}")
+        begin = time.monotonic()
+        server.process.send_signal(number)
+        assert (await calls["modern"]).data == "done"
+        assert (await calls["legacy"]).data == "done"
+        code = await server.ended()
+        seconds = time.monotonic() - begin
+        await asyncio.gather(*calls.values(), return_exceptions=True)
+    assert calls["too long"].exception() is not None
+    await server.logged("cancelled: too long")
+    await server.logged("resource closed")
+    await server.logged("Application shutdown complete")
+    assert code in CLEAN[number]
+    assert seconds < GRACE_SECONDS + 2
+    record_property("observed", f"2 of 2 calls answered, exit {code} after {seconds:.1f} s")
 
 
-async def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
-    message = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/call",
-        "params": {"name": "wait", "arguments": {"seconds": 30}},
-    }
-    accept = {"Accept": "application/json, text/event-stream"}
-    async with (
-        http_server(bare_environment(tmp_path)) as (server, url),
-        httpx2.AsyncClient() as client,
-    ):
-        call = asyncio.create_task(client.post(f"{url}/mcp", json=message, headers=accept))
-        await server.logged("waiting")
+@pytest.mark.checklist("graceful-shutdown")
+async def test_a_second_signal_ends_the_process_at_once(server: ServerProcess) -> None:
+    async with httpx2.AsyncClient() as client:
+        stuck = call("wait", seconds=30, label="in the way")
+        answer = asyncio.create_task(client.post(f"{server.url}/mcp", json=stuck, headers=ACCEPT))
+        await server.logged("waiting: in the way")
         server.process.send_signal(signal.SIGTERM)
         await server.logged("Draining")
+        begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert await server.ended() == -signal.SIGTERM
+        assert time.monotonic() - begin < GRACE_SECONDS / 2
         with pytest.raises(httpx2.HTTPError):
-            await call
+            await answer
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_one_signal_ends_a_process_on_stdio(number: signal.Signals, tmp_path: Path) -> None:
-    with start(bare_environment(tmp_path)) as process:
-        assert process.stderr is not None
-        next(line for line in process.stderr if "Starting MCP server" in line)
-        process.send_signal(number)
-        assert process.wait(PATIENCE_SECONDS) == 0
+@pytest.mark.checklist("clean-exit-on-stdio")
+@pytest.mark.parametrize("number", CLEAN)
+async def test_one_signal_ends_a_process_on_stdio_with_a_call_in_flight(
+    number: signal.Signals, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with stdio_server(bare_environment(tmp_path)) as server:
+        stuck = call("wait", seconds=30, label="in the way")
+        if number == signal.SIGTERM:
+            stuck["params"]["_meta"] = MODERN_META
+        else:
+            server.send(message("initialize", 0, **HANDSHAKE))
+            server.receive()
+        server.send(stuck)
+        await server.logged("waiting: in the way")
+        begin = time.monotonic()
+        server.process.send_signal(number)
+        assert await server.ended() == 0
+        seconds = time.monotonic() - begin
+        await server.logged("resource closed")
+    assert seconds < 2
+    record_property("observed", f"exit 0 after {seconds:.1f} s")

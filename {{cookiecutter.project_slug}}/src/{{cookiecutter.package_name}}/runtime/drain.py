@@ -19,6 +19,7 @@ from sse_starlette.sse import AppStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .readiness import Readiness, readiness
+from .serving import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Drain:
-    """An ASGI wrapper that holds SIGTERM and SIGINT back while POST requests are being answered.
+    """An ASGI wrapper that holds stop signals back while POST requests are being answered.
 
     `grace_seconds` bounds the wait; what still runs then is cancelled.
     """
@@ -79,7 +80,7 @@ class Drain:
             self._readiness.drain()
             loop.call_soon_threadsafe(self._start_draining, number)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             self._server_handlers[number] = signal.signal(number, handle)
 
     def _start_draining(self, number: int) -> None:

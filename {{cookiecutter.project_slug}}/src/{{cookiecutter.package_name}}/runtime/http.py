@@ -7,7 +7,6 @@ drained by each worker.
 
 import ipaddress
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -20,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 
 from ..settings import InvalidSettings
 from .drain import Drain
+from .messages import ReadableMessages
 from .serving import ServingSettings
 
 PATH = "/mcp"
@@ -39,7 +39,7 @@ def create_app(mcp: FastMCP[Any]) -> ASGIApp:
         allowed_hosts=list(settings.allowed_hosts),
         allowed_origins=list(settings.allowed_origins),
     )
-    return Drain(app, settings.shutdown_grace_seconds)
+    return Drain(ReadableMessages(app), settings.shutdown_grace_seconds)
 
 
 def serve_http(mcp: FastMCP[Any], app: str) -> None:
@@ -79,7 +79,7 @@ def end_with_supervisor() -> None:
 
     def wait() -> None:
         supervisor.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once on Windows
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -1,10 +1,16 @@
 """How the server is served. The command line's flags set the variables of the same name."""
 
+import signal
 from typing import Literal
 
 from pydantic import Field
 
 from ..settings import CommaSeparated, Settings
+
+# Those that there are: Windows has Ctrl-Break instead of SIGTERM.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)
+)
 
 
 class ServingSettings(Settings):

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import anyio
 from fastmcp import FastMCP
 
+from .serving import STOP_SIGNALS
+
 CHUNK_BYTES = 65536
 
 
@@ -61,7 +63,7 @@ def end_stdin_on_signal() -> None:
         finally:
             close()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         # In a thread: a handler must not wait for the lock.
         signal.signal(number, lambda *_: threading.Thread(target=close, daemon=True).start())
     sys.stdin = io.TextIOWrapper(os.fdopen(read_end, "rb"), encoding="utf-8", errors="replace")

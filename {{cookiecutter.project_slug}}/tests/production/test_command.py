@@ -1,0 +1,78 @@
+"""The command: what it says on stdout and at its end, with an empty environment and a bad one."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .process import (
+    HANDSHAKE,
+    PATIENCE_SECONDS,
+    bare_environment,
+    call,
+    message,
+    stdio_server,
+)
+
+PACKAGE = "{{ cookiecutter.package_name }}"
+TEA = {"text": "tea for two"}
+COUNTED = {"words": 3, "lines": 1, "characters": 11}
+
+
+@pytest.mark.checklist("empty-environment")
+@pytest.mark.checklist("pure-stdout")
+@pytest.mark.checklist("clean-exit-on-stdio")
+@pytest.mark.checklist("cancelled-calls")
+async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the_process(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with stdio_server(bare_environment(tmp_path)) as server:
+        process = server.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        server.send(message("initialize", 1, **HANDSHAKE))
+        assert server.receive()["id"] == 1
+        server.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        server.send(message("tools/list", 2))
+        names = {tool["name"] for tool in server.receive()["result"]["tools"]}
+        assert "process_data" in names
+        server.send(call("process_data", 3, **TEA))
+        assert server.receive()["result"]["structuredContent"] == COUNTED
+        server.send(call("wait", 4, seconds=0, label="prints"))
+        assert server.receive()["id"] == 4
+        server.send(call("wait", 5, seconds=30, label="unwanted"))
+        await server.logged("waiting: unwanted")
+        cancelled = {"method": "notifications/cancelled", "params": {"requestId": 5}}
+        server.send({"jsonrpc": "2.0", **cancelled})
+        await server.logged("cancelled: unwanted")
+        begin = time.monotonic()
+        process.stdin.close()
+        rest = process.stdout.read()
+        assert await server.ended() == 0
+        seconds = time.monotonic() - begin
+        assert seconds < 2
+        assert "result" not in rest
+        await server.logged("resource closed")
+    for stray in ("at import", "of a tool", "of a library"):
+        assert f"stray output {stray}\n" in server.log
+    record_property("observed", f"exit 0 after {seconds:.1f} s")
+
+
+@pytest.mark.checklist("environment-configuration")
+@pytest.mark.checklist("tool-deadlines")
+def test_bad_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", PACKAGE, "--transport", "http", "--port", "70000"],
+        env=bare_environment(tmp_path, TOOL_DEADLINE_SECONDS="60"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert ended.returncode == 2
+    assert "HTTP_PORT: " in ended.stderr
+    assert "TOOL_DEADLINE_SECONDS: " in ended.stderr
+    assert ended.stderr.count("\n") == 1

@@ -1,0 +1,49 @@
+"""Several processes behind one port: a client may meet another one with each request."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastmcp import Client
+
+from .process import ERAS, bare_environment, http_server
+
+WORKERS = 3
+CLIENTS = 20
+
+
+@pytest.mark.checklist("several-workers")
+async def test_several_workers_serve_every_client_and_end_with_their_supervisor(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+{% if cookiecutter.state_management %}
+    environment = bare_environment(tmp_path, STATE_URL=f"sqlite:///{tmp_path / 'state.db'}")
+{% else %}
+    environment = bare_environment(tmp_path)
+{% endif %}
+    with http_server(environment, "--workers", str(WORKERS)) as server:
+        await server.logged("Application startup complete", times=WORKERS)
+
+        async def serve(era: str) -> int:
+            async with Client(f"{server.url}/mcp", mode=era) as client:
+{% if cookiecutter.state_management %}
+                answer = await client.call_tool("increment_counter", {"name": "cups"})
+                return int(answer.data.value)
+{% else %}
+                return int((await client.call_tool("process_data", {"text": "tea"})).data.words)
+{% endif %}
+
+        answers: list[int] = []
+        for era in ERAS:
+            answers += await asyncio.gather(*(serve(era) for _ in range(CLIENTS)))
+{% if cookiecutter.state_management %}
+        # Each of the values once: no increment was lost.
+        assert sorted(answers) == list(range(1, len(ERAS) * CLIENTS + 1))
+{% else %}
+        assert answers == [1] * len(ERAS) * CLIENTS
+{% endif %}
+        assert len({line for line in server.log if " in process " in line}) > 1
+        server.process.kill()
+        await server.logged("Application shutdown complete", times=WORKERS)
+    record_property("observed", f"{len(answers)} of {len(answers)} clients served")
