@@ -382,6 +382,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/drain.py": [
         Fault("a drain waits for calls that were answered long ago", "self._calls.discard(task)", "pass"),
+        Fault(
+            "a second signal is not heard",
+            "if self._readiness.draining:",
+            "if False:",
+            processes=True,
+        ),
     ],
     "runtime/readiness.py": [
         Fault(
@@ -438,6 +444,25 @@ FAULTS: dict[str, list[Fault]] = {
             "host_origin_protection=False",
             processes=True,
         ),
+        Fault(
+            "workers outlive their supervisor",
+            "    end_with_supervisor()\n",
+            "",
+            processes=True,
+        ),
+        Fault(
+            "a client that vanishes leaves its call behind",
+            "json_response=False",
+            "json_response=True",
+            processes=True,
+        ),
+    ],
+    "runtime/messages.py": [
+        Fault(
+            "what is no message is answered with a report on types",
+            "startswith(REPORT)",
+            'startswith("never")',
+        ),
     ],
     "runtime/logs.py": [
         Fault(
@@ -457,6 +482,9 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/stdio.py": [
         Fault("what a library prints stands among the protocol", "    os.dup2(2, 1)\n", "", processes=True),
+        Fault(
+            "a signal cuts a process off", "for number in STOP_SIGNALS:", "for number in ():", processes=True
+        ),
     ],
     "pyproject.toml": [
         Fault(

@@ -16,6 +16,9 @@ from {{ cookiecutter.package_name }}.runtime.drain import (
 from {{ cookiecutter.package_name }}.runtime.readiness import (
     Readiness,
 )
+from {{ cookiecutter.package_name }}.runtime.serving import (
+    STOP_SIGNALS,
+)
 
 
 class App:
@@ -34,6 +37,16 @@ class App:
             self.finished.append("answered")
         except asyncio.CancelledError:
             self.finished.append("cancelled")
+            raise
+
+
+class HalfAnswered(App):
+    """The same, and has begun to answer, as with a stream of events."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200})
+        await super().__call__(scope, receive, send)
 
 
 async def receive() -> Message:
@@ -52,8 +65,7 @@ def server_signals() -> Iterator[list[int]]:
     def handle(number: int, _frame: FrameType | None) -> None:
         heard.append(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, handle) for number in numbers}
+    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
     try:
         yield heard
     finally:
@@ -63,7 +75,7 @@ def server_signals() -> Iterator[list[int]]:
 
 
 @asynccontextmanager
-async def call_in_flight(drain: Drain) -> AsyncIterator[asyncio.Task[None]]:
+async def call_in_flight(drain: Drain, send: Send = send) -> AsyncIterator[asyncio.Task[None]]:
     await drain({"type": "lifespan"}, receive, send)
     call = asyncio.create_task(drain({"type": "http", "method": "POST"}, receive, send))
     await asyncio.sleep(0)
@@ -94,14 +106,34 @@ async def test_the_server_hears_of_a_signal_when_the_last_call_is_answered(
     assert app.finished == ["answered"]
 
 
-async def test_what_still_runs_after_the_grace_period_is_cancelled(
-    server_signals: list[int],
+@pytest.mark.parametrize(("app", "status"), [(App, 503), (HalfAnswered, 200)])
+async def test_what_still_runs_after_the_grace_period_is_cancelled_and_its_answer_ended(
+    app: type[App], status: int, server_signals: list[int]
 ) -> None:
-    app = App()
-    async with call_in_flight(Drain(app, 0.01, Readiness())):
+    sent: list[Message] = []
+
+    async def record(message: Message) -> None:
+        sent.append(message)
+
+    slow = app()
+    async with call_in_flight(Drain(slow, 0.01, Readiness()), record) as call:
         signal.raise_signal(signal.SIGINT)
         assert await heard_within_a_moment(server_signals)
-    assert app.finished == ["cancelled"]
+    assert slow.finished == ["cancelled"]
+    assert call.exception() is None
+    start, end = sent[1:]
+    assert start["status"] == status
+    assert end["type"] == "http.response.body"
+    assert not end.get("more_body")
+
+
+async def test_a_call_that_is_cancelled_by_somebody_else_is_no_answer(
+    server_signals: list[int],
+) -> None:
+    async with call_in_flight(Drain(App(), 10, Readiness())) as call:
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    assert call.cancelled()
 
 
 async def test_an_idle_process_leaves_at_once(server_signals: list[int]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,18 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # On Windows, so that Ctrl-Break reaches this process alone; elsewhere it means nothing.
+        # A group of its own, to be ended with its workers and, on Windows, to be sent Ctrl-Break.
+        start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """End a process, and workers that it may have left behind."""
+    process.kill()
+    if sys.platform != "win32":
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -137,7 +146,7 @@ def following(process: "subprocess.Popen[str]") -> Iterator[ServerProcess]:
         try:
             yield server
         finally:
-            process.kill()
+            end(process)
             thread.join()
 
 

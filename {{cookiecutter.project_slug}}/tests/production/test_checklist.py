@@ -5,17 +5,11 @@ that is called says of itself that it only reads, and the call lacks what its sc
 """
 
 import re
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-
-from {{ cookiecutter.package_name }}.server import (
-    mcp,
-)
 
 from .checklist import counted
 from .process import ServerProcess
@@ -24,7 +18,6 @@ from .wire import ERAS, HANDSHAKE, STATELESS, Answer, Server, request
 
 Record = Callable[[str, object], None]
 
-ROOT_FILE = Path(__file__).parents[2] / "server.py"
 UNKNOWN_TOOL = "checklist_unknown_tool"
 LARGE_BYTES = 8 * 2**20
 MOST_BYTES_OF_AN_ERROR = 2048
@@ -71,12 +64,6 @@ def what_a_tool_lacks(tool: dict[str, Any]) -> list[str]:
         lacking.append("description")
     parameters = tool.get("inputSchema", {}).get("properties", {})
     return lacking + [name for name, schema in parameters.items() if "description" not in schema]
-
-
-@pytest.mark.checklist("module-level-server")
-def test_the_root_file_gives_the_server_of_the_module(record_property: Record) -> None:
-    assert runpy.run_path(str(ROOT_FILE))["mcp"] is mcp
-    record_property("observed", f"`mcp` of {ROOT_FILE.name} is {mcp.name}")
 
 
 @pytest.mark.checklist("logging")

@@ -58,7 +58,10 @@ async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the
         await server.logged("resource closed")
     for stray in ("at import", "of a tool", "of a library"):
         assert f"stray output {stray}\n" in server.log
-    record_property("observed", f"exit 0 after {seconds:.1f} s")
+    record_property("clean-exit-on-stdio", f"end of stdin: exit 0 after {seconds:.1f} s")
+    record_property("pure-stdout", "five messages, and nothing that was printed")
+    record_property("empty-environment", f"{len(names)} tools listed, one called")
+    record_property("cancelled-calls", "cancelled when the client says so")
 
 
 @pytest.mark.checklist("environment-configuration")

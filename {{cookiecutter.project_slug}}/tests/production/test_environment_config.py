@@ -1,4 +1,4 @@
-"""A server is configured by the profile of its environment; an environment that is none is refused."""
+"""The profile of its environment configures a server; an environment that is none is refused."""
 
 import json
 from collections.abc import Callable

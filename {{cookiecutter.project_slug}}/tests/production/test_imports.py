@@ -1,16 +1,21 @@
-"""No import cycles, and no work at import: each module is imported first, alone."""
+"""A server that hosts find, no import cycles, and no work at import: each module comes first once."""
 
+import importlib
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fastmcp import FastMCP
 
 import {{ cookiecutter.package_name }} as package
 
 SOURCE = Path(package.__file__).parent
+ROOT_FILE = Path(__file__).parents[2] / "server.py"
+Record = Callable[[str, object], None]
 
 # Forgets the package before each import, and refuses what reaches out of the process. Tells what
 # has gone wrong, by module.
@@ -66,11 +71,19 @@ def module_name(path: Path) -> str:
     return ".".join(parts).removesuffix(".__init__")
 
 
+@pytest.mark.checklist("module-level-server")
+def test_a_host_that_loads_a_file_finds_the_server_at_its_top(record_property: Record) -> None:
+    found = runpy.run_path(str(ROOT_FILE))["mcp"]
+    assert isinstance(found, FastMCP)
+    assert found is importlib.import_module(f"{package.__name__}.server").mcp
+    record_property("observed", f"`mcp` of {ROOT_FILE.name} is {found.name}")
+
+
 @pytest.mark.checklist("no-circular-imports")
 def test_every_module_can_be_imported_first(
     names: list[str],
     problems: dict[str, dict[str, str]],
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> None:
     cycles = problems["cycles"]
     assert not cycles, "; ".join(sorted(set(cycles.values())))
@@ -81,7 +94,7 @@ def test_every_module_can_be_imported_first(
 def test_no_module_reaches_out_of_the_process_when_it_is_imported(
     names: list[str],
     problems: dict[str, dict[str, str]],
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> None:
     work = problems["work"]
     assert not work, "; ".join(sorted(set(work.values())))

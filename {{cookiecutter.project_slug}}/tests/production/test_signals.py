@@ -71,6 +71,7 @@ async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_a
     await server.logged("cancelled: too long")
     await server.logged("resource closed")
     await server.logged("Application shutdown complete")
+    assert "Traceback" not in "".join(server.log)
     assert code in CLEAN[number]
     assert seconds < GRACE_SECONDS + 2
     record_property("observed", f"2 of 2 calls answered, exit {code} after {seconds:.1f} s")

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from sse_starlette.sse import AppStatus
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .readiness import Readiness, readiness
@@ -24,6 +25,7 @@ from .serving import STOP_SIGNALS
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.05
+LEAVING = PlainTextResponse("The server is shutting down.", 503, {"Retry-After": "1"})
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -43,6 +45,7 @@ class Drain:
         self._calls: set[asyncio.Task[Any]] = set()
         self._server_handlers: dict[int, Handler] = {}
         self._draining: asyncio.Task[None] | None = None
+        self._grace_is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,11 +55,30 @@ class Drain:
             assert task is not None  # noqa: S101 - ASGI servers run the app in a task
             self._calls.add(task)
             try:
-                await self._app(scope, receive, send)
+                await self._answer(scope, receive, send)
             finally:
                 self._calls.discard(task)
         else:
             await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call; one that is cut says so, where uvicorn would log a traceback and send 500."""
+        started = False
+
+        async def forward(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, forward)
+        except asyncio.CancelledError:
+            if not self._grace_is_over:
+                raise
+            if started:
+                await send({"type": "http.response.body"})
+            else:
+                await LEAVING(scope, receive, send)
 
     def _taking_signals_after_startup(self, send: Send) -> Send:
         async def forward(message: Message) -> None:
@@ -94,6 +116,7 @@ class Drain:
                     await asyncio.wait(self._calls)
         if self._calls:
             logger.warning("The grace period is over: %d calls cancelled", len(self._calls))
+        self._grace_is_over = True
         for call in self._calls:
             call.cancel()
         await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave
