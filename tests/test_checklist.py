@@ -527,10 +527,10 @@ BREAKS = {
     ),
     "restart": Break("runtime/http.py", "stateless_http=", "stateless_http=False and ", "test_restart.py"),
     "cancelled-calls": Break(
-        "runtime/deadlines.py",
-        "anyio.move_on_after(self._seconds)",
-        "anyio.move_on_after(self._seconds, shield=True)",
-        "test_command.py",
+        "runtime/http.py",
+        "json_response=False",
+        "json_response=True",
+        "test_calls.py::test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answered",
     ),
     "clean-exit-on-stdio": Break(
         "runtime/stdio.py",

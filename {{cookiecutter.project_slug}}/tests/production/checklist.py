@@ -257,9 +257,7 @@ def judge(
     return lines
 
 
-def judge_tests(
-    key: str, tests: Sequence[Outcome], *, from_outside: bool
-) -> tuple[Verdict, str]:
+def judge_tests(key: str, tests: Sequence[Outcome], *, from_outside: bool) -> tuple[Verdict, str]:
     """Judge one item by the tests that show it: it holds if all of them ran and passed."""
     if failed := [test for test in tests if test.result == "failed"]:
         return "fails", "; ".join(dict.fromkeys(test.says for test in failed))

@@ -14,6 +14,8 @@ from .process import ACCEPT, DEADLINE_SECONDS, ERAS, ServerProcess, call, shared
 
 ROUNDS = 5
 PROMPT_SECONDS = 0.1
+# What ends later than this may have been ended by its deadline.
+BEFORE_DEADLINE_SECONDS = DEADLINE_SECONDS - 1
 
 TEA = {"text": "tea for two"}
 COUNTED = {"words": 3, "lines": 1, "characters": 11}
@@ -33,13 +35,16 @@ async def test_http_answers_in_both_eras(era: str, server: ServerProcess) -> Non
 
 
 @pytest.mark.checklist("loopback-bind")
-def test_a_server_that_is_told_nothing_listens_to_this_machine_alone(server: ServerProcess) -> None:
+def test_a_server_that_is_told_nothing_listens_to_this_machine_alone(
+    server: ServerProcess, record_property: Callable[[str, object], None]
+) -> None:
     assert server.url.startswith("http://127.0.0.1:")
+    record_property("observed", server.url)
 
 
 @pytest.mark.checklist("cancelled-calls")
 async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answered(
-    server: ServerProcess,
+    server: ServerProcess, record_property: Callable[[str, object], None]
 ) -> None:
     """Of both eras: without a session, no later message can name a call of an earlier one."""
     url = f"{server.url}/mcp"
@@ -47,16 +52,21 @@ async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answer
         message = call("wait", seconds=30, label="legacy vanishes")
         gone = asyncio.create_task(client.post(url, json=message, headers=ACCEPT))
         await server.logged("waiting: legacy vanishes")
+        begin = time.monotonic()
         gone.cancel()
         await server.logged("cancelled: legacy vanishes")
+        assert time.monotonic() - begin < BEFORE_DEADLINE_SECONDS
     async with Client(url, mode="auto") as modern:
         arguments = {"seconds": 30, "label": "modern vanishes"}
         gone_too = asyncio.create_task(modern.call_tool("wait", arguments))
         await server.logged("waiting: modern vanishes")
+        begin = time.monotonic()
         gone_too.cancel()
         await server.logged("cancelled: modern vanishes")
+        assert time.monotonic() - begin < BEFORE_DEADLINE_SECONDS
         assert (await modern.call_tool("wait", {"seconds": 0, "label": "stays"})).data == "done"
     await asyncio.gather(gone, gone_too, return_exceptions=True)
+    record_property("observed", "cancelled when the client vanishes")
 
 
 @pytest.mark.checklist("tool-deadlines")

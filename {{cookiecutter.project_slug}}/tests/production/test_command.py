@@ -66,7 +66,9 @@ async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the
 
 @pytest.mark.checklist("environment-configuration")
 @pytest.mark.checklist("tool-deadlines")
-def test_bad_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_bad_settings_are_one_line_and_exit_code_2(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", PACKAGE, "--transport", "http", "--port", "70000"],
         env=bare_environment(tmp_path, TOOL_DEADLINE_SECONDS="60"),
@@ -79,3 +81,5 @@ def test_bad_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert "HTTP_PORT: " in ended.stderr
     assert "TOOL_DEADLINE_SECONDS: " in ended.stderr
     assert ended.stderr.count("\n") == 1
+    record_property("environment-configuration", "a bad port is one line and exit code 2")
+    record_property("tool-deadlines", "60 seconds are refused at the start")
