@@ -63,7 +63,8 @@ def what_a_tool_lacks(tool: dict[str, Any]) -> list[str]:
     if not tool.get("description"):
         lacking.append("description")
     parameters = tool.get("inputSchema", {}).get("properties", {})
-    return lacking + [name for name, schema in parameters.items() if "description" not in schema]
+    unexplained = [name for name, schema in parameters.items() if "description" not in schema]
+    return lacking + [f"a description of {name}" for name in unexplained]
 
 
 @pytest.mark.checklist("logging")
