@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +66,7 @@ class ServerProcess:
     process: "subprocess.Popen[str]"
     url: str = ""
     log: list[str] = field(default_factory=list)
+    complete: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def follow(self) -> None:
@@ -75,12 +76,9 @@ class ServerProcess:
             with self.changed:
                 self.log.append(line)
                 self.changed.notify_all()
-
-    def wait_for(self, condition: Callable[[list[str]], bool]) -> None:
-        """Wait until the log fulfils `condition`."""
         with self.changed:
-            fulfilled = self.changed.wait_for(lambda: condition(self.log), PATIENCE_SECONDS)
-            assert fulfilled, "".join(self.log)
+            self.complete = True
+            self.changed.notify_all()
 
     def wait_for_line(self, text: str, times: int = 1) -> str:
         """Wait for a line that contains `text`, the first or a later one."""
@@ -88,8 +86,10 @@ class ServerProcess:
         def found() -> list[str]:
             return [line for line in self.log if text in line][times - 1 :]
 
-        self.wait_for(lambda _: bool(found()))
-        return found()[0]
+        with self.changed:
+            self.changed.wait_for(lambda: found() or self.complete, PATIENCE_SECONDS)
+            assert found(), "".join(self.log)
+            return found()[0]
 
     async def logged(self, text: str, times: int = 1) -> str:
         """Wait for a line without holding up the test's own tasks."""

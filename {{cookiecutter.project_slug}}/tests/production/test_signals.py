@@ -68,6 +68,7 @@ async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_a
         seconds = time.monotonic() - begin
         await asyncio.gather(*calls.values(), return_exceptions=True)
     assert calls["too long"].exception() is not None
+    await server.logged("The grace period is over")
     await server.logged("cancelled: too long")
     await server.logged("resource closed")
     await server.logged("Application shutdown complete")
