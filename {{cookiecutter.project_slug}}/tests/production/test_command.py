@@ -60,7 +60,7 @@ async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the
         assert f"stray output {stray}\n" in server.log
     record_property("clean-exit-on-stdio", f"end of stdin: exit 0 after {seconds:.1f} s")
     record_property("pure-stdout", "five messages, and nothing that was printed")
-    record_property("empty-environment", f"{len(names)} tools listed, one called")
+    record_property("empty-environment", "tools are listed, and answer")
     record_property("cancelled-calls", "cancelled when the client says so")
 
 

@@ -120,4 +120,4 @@ async def test_what_an_unknown_exception_says_is_for_the_log_alone(
     assert result.is_error
     assert "canary" not in result.model_dump_json()
     await server.logged("canary")
-    record_property("observed", result.content[0].text[:100])
+    record_property("observed", "its text is in the log alone")

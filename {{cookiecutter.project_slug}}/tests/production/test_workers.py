@@ -57,7 +57,11 @@ def test_a_worker_that_is_slow_to_start_is_not_taken_for_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[http.Workers] = []
-    monkeypatch.setattr(http.Workers, "run", lambda self: started.append(self))
+
+    def run(supervisor: http.Workers) -> None:
+        started.append(supervisor)
+
+    monkeypatch.setattr(http.Workers, "run", run)
     monkeypatch.setenv("WORKERS", "2")
     monkeypatch.setenv("HTTP_PORT", "0")
     http.serve_http(FastMCP("server"), "unused:app")
