@@ -11,7 +11,8 @@ from ..upstream import DROPPED, RESET, TRUNCATED, Answer, answer, local_upstream
 from .process import DEADLINE_SECONDS, ERAS, ServerProcess, shared_server
 from .upstream import Api, server_of, shared_api
 
-INTERNALS = ("Traceback", "httpx", "Error calling", "127.0.0.1")
+# An error that nobody has foreseen is masked, which here is no answer.
+INTERNALS = ("Traceback", "httpx", "127.0.0.1", "Error calling", "unexpected")
 # More than the time that an answer may take, for a machine that is busy with other things.
 SECONDS = 3 * DEADLINE_SECONDS
 
