@@ -122,7 +122,12 @@ def run(project: Project, tests: str, *arguments: str) -> "subprocess.CompletedP
 ENDINGS = """\
 @shows("retry", "restart")
 def test_passes(record_property):
-    record_property("observed", "two of two")
+    record_property("restart", "two of two")
+    record_property("observed", "of neither alone")
+
+@shows("restart")
+def test_passes_too(record_property):
+    record_property("observed", "one more")
 
 @shows("both-protocol-eras")
 def test_fails():
@@ -170,11 +175,12 @@ def test_shows_nothing():
 
 
 def test_a_test_counts_however_it_ends(project: Project) -> None:
-    ended = run(project, ENDINGS + '\n\n@shows("restart")\ndef test_passes_too():\n    pass\n')
+    ended = run(project, ENDINGS)
     found = verdicts(ended)
     assert ended.returncode == 1
     assert found["retry"] == found["restart"] == "holds"
-    assert observed(ended, "restart") == "two of two"
+    assert observed(ended, "restart") == "two of two; one more"
+    assert observed(ended, "retry") == "1 test passed"
     assert observed(ended, "both-protocol-eras") == "one is not two"
     assert observed(ended, "logging") == "OSError: no port is free"
     assert observed(ended, "several-workers") == "OSError: a thread is left"
