@@ -61,10 +61,14 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
-    *(f"tests/test_{name}.py" for name in ("changes", "messages", "readiness", "server", "settings", "surface")),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("changes", "messages", "readiness", "server", "settings", "surface")
+    ),
     "tests/changes.py",
     "tests/surface/process_data.json",
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
+    *(f"tests/production/{name}.py" for name in ("checklist", "report", "wire", "test_checklist")),
     *(f"tests/production/test_{name}.py" for name in ("calls", "command", "guards", "imports")),
     *(f"tests/production/test_{name}.py" for name in ("restart", "signals", "windows", "workers")),
 }

@@ -572,13 +572,6 @@ FAULTS: dict[str, list[Fault]] = {
             processes=True,
         ),
     ],
-    "runtime/messages.py": [
-        Fault(
-            "what is no message is answered with a report on types",
-            "startswith(REPORT)",
-            'startswith("never")',
-        ),
-    ],
     "runtime/logs.py": [
         Fault(
             "the log stands among the protocol",

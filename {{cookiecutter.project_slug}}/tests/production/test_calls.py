@@ -33,13 +33,16 @@ async def test_http_answers_in_both_eras(era: str, server: ServerProcess) -> Non
 
 
 @pytest.mark.checklist("loopback-bind")
-def test_a_server_that_is_told_nothing_listens_to_this_machine_alone(server: ServerProcess) -> None:
+def test_a_server_that_is_told_nothing_listens_to_this_machine_alone(
+    server: ServerProcess, record_property: Callable[[str, object], None]
+) -> None:
     assert server.url.startswith("http://127.0.0.1:")
+    record_property("observed", server.url)
 
 
 @pytest.mark.checklist("cancelled-calls")
 async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answered(
-    server: ServerProcess,
+    server: ServerProcess, record_property: Callable[[str, object], None]
 ) -> None:
     """Of both eras: without a session, no later message can name a call of an earlier one."""
     url = f"{server.url}/mcp"
@@ -65,6 +68,7 @@ async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answer
     for era in ("modern", "legacy"):
         assert f"cancelled: {era} vanishes\n" in server.log
     await asyncio.gather(*gone, return_exceptions=True)
+    record_property("observed", "cancelled when the client vanishes")
 
 
 @pytest.mark.checklist("tool-deadlines")
@@ -116,15 +120,17 @@ async def test_the_server_listens_while_each_tool_works(
         httpx2.AsyncClient(base_url=server.url) as probe,
     ):
         for tool, arguments in questions(await client.list_tools()):
-            delays = []
+            longest = []
             for _ in range(ROUNDS):
+                delays = []
                 working = asyncio.create_task(client.call_tool_mcp(tool, arguments))
-                await asyncio.sleep(0)
-                begin = time.monotonic()
-                await probe.get("/elsewhere")
-                delays.append(time.monotonic() - begin)
+                while not working.done():
+                    begin = time.monotonic()
+                    await probe.get("/elsewhere")
+                    delays.append(time.monotonic() - begin)
                 await working
-            observed[tool] = round(median(delays) * 1000)
+                longest.append(max(delays))
+            observed[tool] = round(median(longest) * 1000)
     assert observed
     assert max(observed.values()) < PROMPT_SECONDS * 1000, observed
     record_property("observed", f"at most {max(observed.values())} ms")

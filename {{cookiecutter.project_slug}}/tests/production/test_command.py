@@ -58,12 +58,17 @@ async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the
         await server.logged("resource closed")
     for stray in ("at import", "of a tool", "of a library"):
         assert f"stray output {stray}\n" in server.log
-    record_property("observed", f"exit 0 after {seconds:.1f} s")
+    record_property("clean-exit-on-stdio", f"end of stdin: exit 0 after {seconds:.1f} s")
+    record_property("pure-stdout", "five messages, and nothing that was printed")
+    record_property("empty-environment", "tools are listed, and answer")
+    record_property("cancelled-calls", "cancelled when the client says so")
 
 
 @pytest.mark.checklist("environment-configuration")
 @pytest.mark.checklist("tool-deadlines")
-def test_bad_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_bad_settings_are_one_line_and_exit_code_2(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", PACKAGE, "--transport", "http", "--port", "70000"],
         env=bare_environment(tmp_path, TOOL_DEADLINE_SECONDS="60"),
@@ -76,3 +81,5 @@ def test_bad_settings_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert "HTTP_PORT: " in ended.stderr
     assert "TOOL_DEADLINE_SECONDS: " in ended.stderr
     assert ended.stderr.count("\n") == 1
+    record_property("environment-configuration", "a bad port is one line and exit code 2")
+    record_property("tool-deadlines", "60 seconds are refused at the start")

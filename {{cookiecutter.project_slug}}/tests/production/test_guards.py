@@ -113,10 +113,11 @@ async def test_bad_arguments_are_named_briefly_however_many_there_are(
 @pytest.mark.checklist("masked-errors")
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_an_unknown_exception_says_is_for_the_log_alone(
-    era: str, server: ServerProcess
+    era: str, server: ServerProcess, record_property: Callable[[str, object], None]
 ) -> None:
     async with Client(f"{server.url}/mcp", mode=era) as client:
         result = await client.call_tool_mcp("fail", {})
     assert result.is_error
     assert "canary" not in result.model_dump_json()
     await server.logged("canary")
+    record_property("observed", "its text is in the log alone")

@@ -1,9 +1,11 @@
 """A server that hosts find, no import cycles, no work at import: each module comes first once."""
 
+import importlib
 import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,24 +14,56 @@ from fastmcp import FastMCP
 import {{ cookiecutter.package_name }} as package
 
 SOURCE = Path(package.__file__).parent
-PROJECT = Path(__file__).parents[2]
+ROOT_FILE = Path(__file__).parents[2] / "server.py"
+Record = Callable[[str, object], None]
 
-# Forgets the package before each import, and refuses what reaches out of the process.
+# Forgets the package before each import, and refuses what reaches out of the process. Tells what
+# has gone wrong, by module.
 PROBE = """
-import importlib, json, sys
+import importlib, json, sys, traceback
 import fastmcp.server.server, uvicorn
-package, *names = json.loads(sys.argv[1])
+package, files, names = json.loads(sys.argv[1])
 refused = {"socket.connect", "socket.bind", "socket.getaddrinfo"}
 refused |= {"subprocess.Popen", "sqlite3.connect"}
+class WorkAtImport(BaseException):
+    pass
 def audit(event, arguments):
     if event in refused:
-        raise SystemExit(f"{event} at import")
+        raise WorkAtImport(event)
 sys.addaudithook(audit)
+problems = {"cycles": {}, "work": {}}
 for name in names:
     for loaded in [module for module in sys.modules if module.split(".")[0] == package]:
         del sys.modules[loaded]
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except WorkAtImport as work:
+        lines = [line for line in traceback.extract_tb(work.__traceback__) if line.filename in files]
+        problems["work"][name] = f"{work} in {lines[-1].filename}, line {lines[-1].lineno}"
+    except ImportError as error:
+        problems["cycles"][name] = str(error)
+print(json.dumps(problems))
 """
+
+
+@pytest.fixture(scope="module")
+def names() -> list[str]:
+    return [package.__name__, *sorted(map(module_name, SOURCE.rglob("*.py")))]
+
+
+@pytest.fixture(scope="module")
+def problems(names: list[str]) -> dict[str, dict[str, str]]:
+    """Return what is wrong with each module."""
+    about = [package.__name__, [str(path) for path in SOURCE.rglob("*.py")], names]
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(about)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert probe.returncode == 0, probe.stderr
+    found: dict[str, dict[str, str]] = json.loads(probe.stdout)
+    return found
 
 
 def module_name(path: Path) -> str:
@@ -38,18 +72,30 @@ def module_name(path: Path) -> str:
 
 
 @pytest.mark.checklist("module-level-server")
-def test_a_host_that_loads_a_file_finds_the_server_at_its_top() -> None:
-    assert isinstance(runpy.run_path(str(PROJECT / "server.py"))["mcp"], FastMCP)
+def test_a_host_that_loads_a_file_finds_the_server_at_its_top(record_property: Record) -> None:
+    found = runpy.run_path(str(ROOT_FILE))["mcp"]
+    assert isinstance(found, FastMCP)
+    assert found is importlib.import_module(f"{package.__name__}.server").mcp
+    record_property("observed", f"`mcp` of {ROOT_FILE.name} is {found.name}")
 
 
 @pytest.mark.checklist("no-circular-imports")
+def test_every_module_can_be_imported_first(
+    names: list[str],
+    problems: dict[str, dict[str, str]],
+    record_property: Record,
+) -> None:
+    cycles = problems["cycles"]
+    assert not cycles, "; ".join(sorted(set(cycles.values())))
+    record_property("observed", f"each of {len(names)} modules can be imported first")
+
+
 @pytest.mark.checklist("no-work-at-import")
-def test_every_module_can_be_imported_first_and_does_nothing_then() -> None:
-    names = [package.__name__, *sorted(module_name(path) for path in SOURCE.rglob("*.py"))]
-    probe = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps(names)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert probe.returncode == 0, probe.stderr
+def test_no_module_reaches_out_of_the_process_when_it_is_imported(
+    names: list[str],
+    problems: dict[str, dict[str, str]],
+    record_property: Record,
+) -> None:
+    work = problems["work"]
+    assert not work, "; ".join(sorted(set(work.values())))
+    record_property("observed", f"{len(names)} modules open nothing and start nothing")

@@ -5,7 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fastmcp import Client
+from fastmcp import Client, FastMCP
+
+from {{ cookiecutter.package_name }}.runtime import (
+    http,
+)
 
 from .process import ERAS, bare_environment, http_server
 
@@ -47,3 +51,22 @@ async def test_several_workers_serve_every_client_and_end_with_their_supervisor(
         server.process.kill()
         await server.logged("Application shutdown complete", times=WORKERS)
     record_property("observed", f"{len(answers)} of {len(answers)} clients served")
+
+
+def test_a_worker_that_is_slow_to_start_is_not_taken_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[http.Workers] = []
+
+    def run(supervisor: http.Workers) -> None:
+        started.append(supervisor)
+
+    monkeypatch.setattr(http.Workers, "run", run)
+    monkeypatch.setenv("WORKERS", "2")
+    monkeypatch.setenv("HTTP_PORT", "0")
+    http.serve_http(FastMCP("server"), "unused:app")
+    for supervisor in started:
+        assert supervisor.config.timeout_worker_healthcheck > 30
+        for listener in supervisor.sockets:
+            listener.close()
+    assert len(started) == 1

@@ -28,6 +28,9 @@ from .serving import ServingSettings
 PATH = "/mcp"
 # What uvicorn may take after the drain to close idle connections.
 CLOSE_SECONDS = 1
+# What a worker may take to import the server: uvicorn would kill it after 5 seconds, and start the
+# next one, without end on a busy machine.
+START_SECONDS = 60
 
 
 def create_app(mcp: FastMCP[Any]) -> ASGIApp:
@@ -73,6 +76,7 @@ def serve_http(mcp: FastMCP[Any], app: str) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_worker_healthcheck=START_SECONDS,
     )
     if settings.workers == 1:
         uvicorn.Server(config).run()

@@ -1,0 +1,634 @@
+"""The production checklist of a project: it is right however a run goes, and every item of it can fail."""
+
+import importlib.util
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pytest
+import uvicorn
+from fastmcp import FastMCP
+from mcp.server.mcpserver import MCPServer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from .combinations import ALL, NONE, PATTERNS, SKELETON, answers
+from .conftest import Bake
+from .project import Project
+
+PRODUCTION = SKELETON / "tests" / "production"
+TOKEN = "token-of-the-checklist"
+LINE = re.compile(r"^(.{32})(holds|fails|not chosen|not observable|not run)(?: +(.*))?$", flags=re.MULTILINE)
+
+
+def module(name: str) -> ModuleType:
+    """Load a module of the skeleton that knows of no project."""
+    spec = importlib.util.spec_from_file_location(f"skeleton_{name}", PRODUCTION / f"{name}.py")
+    assert spec
+    assert spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+checklist = module("checklist")
+wire = module("wire")
+NAMES = {item.key: item.name for item in checklist.ITEMS}
+MENDS = {item.key: item.mend for item in checklist.ITEMS}
+
+
+def verdicts(run: "subprocess.CompletedProcess[str]") -> dict[str, str]:
+    """Return the verdict of each item that a run's report names."""
+    found = {match[1].rstrip(): match[2] for match in LINE.finditer(run.stdout)}
+    return {key: found[name] for key, name in NAMES.items() if name in found}
+
+
+def observed(run: "subprocess.CompletedProcess[str]", key: str) -> str:
+    return next(match[3] or "" for match in LINE.finditer(run.stdout) if match[1].rstrip() == NAMES[key])
+
+
+def judged(outcomes: list[Any], patterns: set[str] | frozenset[str] = ALL, **run: bool) -> dict[str, str]:
+    return {line.item.key: line.verdict for line in checklist.judge(outcomes, patterns, **run)}
+
+
+def outcome(result: str, *keys: str) -> Any:
+    return checklist.Outcome("test", keys, result, says="reason")
+
+
+def test_the_names_fit_their_column_and_keys_and_names_are_unique() -> None:
+    assert len(NAMES) == len(set(NAMES.values())) == len(checklist.ITEMS)
+    assert all(len(name) < 32 for name in NAMES.values())
+
+
+def test_a_choice_is_one_of_the_prompts() -> None:
+    assert {item.pattern for item in checklist.ITEMS} - {""} <= set(PATTERNS)
+
+
+def test_an_item_holds_if_all_tests_that_show_it_have_run_and_passed() -> None:
+    item = "restart"
+    passed, failed, skipped, not_run = (
+        outcome(result, item) for result in ("passed", "failed", "skipped", "not run")
+    )
+    assert judged([passed, passed])[item] == "holds"
+    assert judged([passed, failed, skipped, not_run])[item] == "fails"
+    assert judged([passed, skipped])[item] == "not run"
+    assert judged([passed, not_run])[item] == "not run"
+    assert judged([passed, skipped], from_outside=True)[item] == "not observable"
+
+
+def test_what_no_test_shows_does_not_hold() -> None:
+    assert set(judged([]).values()) == {"fails"}
+    assert set(judged([], complete=False).values()) == {"not run"}
+    assert set(judged([], from_outside=True).values()) == {"not observable"}
+
+
+def test_only_a_choice_can_be_not_chosen() -> None:
+    choices = {"connection-pooling", "retry", "caching", "health-check", "rate-limiting"}
+    found = judged([], NONE)
+    assert {key for key, verdict in found.items() if verdict == "not chosen"} == choices
+
+
+# How runs of a project's own tests end, in the smallest project.
+
+
+@pytest.fixture
+def project(bake: Bake) -> Project:
+    """Bake a project without a test of the running process."""
+    project = bake(**answers(NONE))
+    for path in (project.path / "tests" / "production").glob("test_*.py"):
+        path.unlink()
+    return project
+
+
+def run(project: Project, tests: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    file = project.path / "tests" / "production" / "test_example.py"
+    file.write_text(f"import pytest\n\nshows = pytest.mark.checklist\n\n{tests}", encoding="utf-8")
+    return project.run_tests(*(arguments or ["tests/production"]))
+
+
+ENDINGS = """\
+@shows("retry", "restart")
+def test_passes(record_property):
+    record_property("restart", "two of two")
+    record_property("observed", "of neither alone")
+
+@shows("restart")
+def test_passes_too(record_property):
+    record_property("observed", "one more")
+
+@shows("both-protocol-eras")
+def test_fails():
+    assert 1 == 2, "one is not two"
+
+@pytest.fixture
+def broken():
+    raise OSError("no port is free")
+
+@shows("logging")
+def test_setup_fails(broken):
+    pass
+
+@pytest.fixture
+def leaking():
+    yield
+    raise OSError("a thread is left")
+
+@shows("several-workers")
+def test_teardown_fails(leaking):
+    pass
+
+@shows("cancelled-calls")
+@pytest.mark.xfail(reason="some day")
+def test_is_expected_to_fail():
+    assert False
+
+@shows("masked-errors")
+@pytest.mark.xfail(reason="some day")
+def test_is_expected_to_fail_and_passes():
+    pass
+
+@shows("body-limit")
+@pytest.mark.skip(reason="not here")
+def test_is_skipped():
+    pass
+
+@shows("caching")
+def test_of_a_pattern_that_is_off():
+    assert False
+
+def test_shows_nothing():
+    assert False
+"""
+
+
+def test_a_test_counts_however_it_ends(project: Project) -> None:
+    ended = run(project, ENDINGS)
+    found = verdicts(ended)
+    assert ended.returncode == 1
+    assert found["retry"] == found["restart"] == "holds"
+    assert observed(ended, "restart") == "two of two; one more"
+    assert observed(ended, "retry") == "1 test passed"
+    assert observed(ended, "both-protocol-eras") == "one is not two"
+    assert observed(ended, "logging") == "OSError: no port is free"
+    assert observed(ended, "several-workers") == "OSError: a thread is left"
+    assert observed(ended, "cancelled-calls") == "expected to fail: some day"
+    assert observed(ended, "pure-stdout") == "no test shows it"
+    assert observed(ended, "body-limit") == "not here"
+    assert [key for key, verdict in found.items() if verdict == "holds"] == ["retry", "restart"]
+    assert [key for key, verdict in found.items() if verdict == "not run"] == ["body-limit"]
+    assert [key for key, verdict in found.items() if verdict == "not chosen"] == [
+        *("connection-pooling", "caching", "health-check", "rate-limiting")
+    ]
+    assert "Not on the checklist: 1 failed test." in ended.stdout
+    assert "FAILED tests/production/test_example.py::test_fails" in ended.stdout
+    assert "test_of_a_pattern_that_is_off" not in ended.stdout
+
+
+def test_what_a_run_has_not_reached_does_not_hold(project: Project) -> None:
+    tests = """\
+@shows("restart")
+def test_a(): pass
+
+@shows("restart", "logging")
+def test_b(): {}
+
+@shows("restart", "masked-errors")
+def test_c(): pass
+"""
+    stopped = run(project, tests.format("assert False"), "-x", "tests/production")
+    assert stopped.returncode == 1
+    assert verdicts(stopped)["restart"] == verdicts(stopped)["logging"] == "fails"
+    assert verdicts(stopped)["masked-errors"] == "not run"
+    interrupted = run(project, tests.format("raise KeyboardInterrupt"))
+    assert interrupted.returncode == 2
+    found = verdicts(interrupted)
+    assert {found[key] for key in ("restart", "logging", "masked-errors")} == {"not run"}
+    assert "holds" not in found.values()
+
+
+def test_a_run_of_some_tests_speaks_of_these_alone(project: Project) -> None:
+    tests = (
+        '@shows("restart")\ndef test_a(): pass\n\n'
+        '@shows("restart", "logging")\ndef test_b(): pass\n\n'
+        '@shows("masked-errors")\ndef test_c(): pass\n'
+    )
+    some = run(project, tests, "tests/production", "-k", "test_b")
+    assert some.returncode == 0
+    assert verdicts(some) == {"restart": "not run", "logging": "holds"}
+    one = run(project, tests, "tests/production/test_example.py::test_c")
+    assert verdicts(one) == {"masked-errors": "holds"}
+    whole = run(project, tests, "tests/production/test_example.py")
+    assert verdicts(whole)["pure-stdout"] == "fails"
+    assert verdicts(run(project, tests, "tests/production", "--collect-only")) == {}
+
+
+def test_a_test_of_an_item_that_is_none_is_an_error(project: Project) -> None:
+    ended = run(project, '@shows("retires")\ndef test_a(): pass\n')
+    assert ended.returncode == 4
+    assert "the checklist has no item 'retires'" in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+# Servers that are none of ours.
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve an ASGI app on a free port; yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        thread = threading.Thread(target=server.run, args=[[listener]])
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def check(project: Project, url: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    arguments = ("-m", "pytest", "-q", "-p", "anyio", "-p", "no:cacheprovider")
+    return project.run(*arguments, "tests/production", "--checklist-url", url, **variables)
+
+
+FROM_OUTSIDE = {
+    *("both-protocol-eras", "several-workers", "described-tools", "host-and-origin", "body-limit"),
+    *("malformed-messages", "structured-errors", "readable-arguments", "health-check"),
+}
+
+
+def test_a_plain_fastmcp_server_is_told_what_it_lacks_and_nothing_of_it_is_called(bake_once: Bake) -> None:
+    called: list[str] = []
+    plain = FastMCP("plain")
+
+    @plain.tool
+    def delete_everything() -> None:
+        called.append("delete_everything")
+
+    @plain.tool(annotations={"readOnlyHint": True})
+    def read(name: str) -> None:
+        called.append(name)
+
+    with serving(plain.http_app()) as address:
+        ended = check(bake_once(**answers(NONE)), f"{address}/mcp")
+    found = verdicts(ended)
+    assert ended.returncode == 1
+    assert called == []
+    assert {key for key, verdict in found.items() if verdict == "holds"} == {
+        *("both-protocol-eras", "body-limit", "structured-errors")
+    }
+    assert {key for key, verdict in found.items() if verdict == "fails"} == {
+        *("several-workers", "described-tools", "host-and-origin", "malformed-messages", "readable-arguments")
+    }
+    assert {key for key, verdict in found.items() if verdict == "not observable"} == NAMES.keys() - (
+        FROM_OUTSIDE - {"health-check"}
+    )
+    assert observed(ended, "health-check") == "none of /livez, /readyz, /healthz, /health"
+
+
+def test_a_server_of_the_sdk_is_checked_from_outside(bake_once: Bake) -> None:
+    server = MCPServer("sdk")
+
+    @server.tool()
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    with serving(server.streamable_http_app()) as address:
+        ended = check(bake_once(**answers(ALL - {"self_contained"})), f"{address}/mcp")
+    found = verdicts(ended)
+    assert found["both-protocol-eras"] == found["body-limit"] == found["host-and-origin"] == "holds"
+    assert found["described-tools"] == found["several-workers"] == "fails"
+    assert found["readable-arguments"] == found["retry"] == "not observable"
+    assert observed(ended, "readable-arguments") == "no tool with required parameters says that it only reads"
+
+
+async def old(request: Request) -> Response:
+    """Speak the handshake era only, in sessions, and only to those who have the token."""
+    if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        return Response(status_code=401)
+    if request.method == "DELETE":
+        return Response(status_code=204)
+    try:
+        message = await request.json()
+        method, number = message["method"], message["id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return PlainTextResponse("no request: " + request.headers["Authorization"], status_code=400)
+    about = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "", "version": ""}}
+    session = {"Mcp-Session-Id": "one"}
+    if method == "initialize":
+        return JSONResponse({"jsonrpc": "2.0", "id": number, "result": about}, headers=session)
+    if request.headers.get("Mcp-Session-Id") != "one":
+        return JSONResponse({"jsonrpc": "2.0", "id": None, "error": {"code": 1, "message": TOKEN}}, 400)
+    error = {"code": -32601, "message": f"There is no method {method}."}
+    return JSONResponse({"jsonrpc": "2.0", "id": number, "error": error})
+
+
+def test_an_old_server_behind_a_token_is_checked_and_the_token_is_never_shown(bake_once: Bake) -> None:
+    project = bake_once(**answers(NONE))
+    with serving(Starlette(routes=[Route("/mcp", old, methods=["POST", "DELETE"])])) as address:
+        ended = check(project, f"{address}/mcp?key={TOKEN}", CHECKLIST_TOKEN=TOKEN)
+        for token, said in (("", "wants a token: set"), ("another", "refuses the token of")):
+            with pytest.raises(wire.NotMcp, match=rf"{said} CHECKLIST_TOKEN \(HTTP 401\)$"):
+                anyio.run(wire.find, f"{address}/mcp", token)
+    found = verdicts(ended)
+    assert found["both-protocol-eras"] == found["several-workers"] == "fails"
+    assert found["malformed-messages"] == found["structured-errors"] == "holds"
+    assert found["described-tools"] == found["readable-arguments"] == "not observable"
+    assert TOKEN not in ended.stdout + ended.stderr
+
+
+async def page(_: Request) -> Response:
+    return HTMLResponse("<html>Welcome</html>")
+
+
+async def away(_: Request) -> Response:
+    return RedirectResponse("https://elsewhere.example/mcp")
+
+
+async def other(_: Request) -> Response:
+    return JSONResponse({"ok": True})
+
+
+async def defect(_: Request) -> Response:
+    return PlainTextResponse("Bad Gateway", status_code=502)
+
+
+WEB = Starlette(
+    routes=[
+        Route(f"/{endpoint.__name__}", endpoint, methods=["GET", "POST"])
+        for endpoint in (page, away, other, defect)
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("page", "answers with a web page (HTTP 200), but not as an MCP server"),
+        ("away", "redirects elsewhere (HTTP 307): give the URL that it leads to"),
+        ("other", "answers (HTTP 200), but not as an MCP server"),
+        ("defect", "answers (HTTP 502), but not as an MCP server"),
+        ("nothing", "leads nowhere (HTTP 404): the path of most servers is /mcp"),
+    ],
+)
+def test_what_is_no_mcp_server_is_told_so_in_a_sentence(path: str, said: str) -> None:
+    with serving(WEB) as address:
+        url = f"{address}/{path}"
+        with pytest.raises(wire.NotMcp, match=f"^{re.escape(f'{url} {said}')}$"):
+            anyio.run(wire.find, url, "")
+
+
+def test_a_url_at_which_nobody_answers_is_told_so_in_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(wire.NotMcp, match=rf"^http://127.0.0.1:{port}/mcp does not answer: [\w ]+$"):
+        anyio.run(wire.find, f"http://user:{TOKEN}@127.0.0.1:{port}/mcp", "")
+
+
+def test_a_url_that_cannot_be_checked_is_one_line_without_a_verdict(bake_once: Bake) -> None:
+    project = bake_once(**answers(NONE))
+    with serving(WEB) as address:
+        ends = {
+            "is no URL: write it whole, as https://host/mcp": check(project, "example.com/mcp"),
+            "answers with a web page": check(project, f"{address}/page"),
+        }
+    for said, ended in ends.items():
+        assert ended.returncode == 4
+        assert said in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+        assert "Traceback" not in ended.stdout + ended.stderr
+        assert verdicts(ended) == {}
+
+
+# Each item, broken on purpose.
+
+
+@dataclass(frozen=True)
+class Break:
+    """A mistake in one place of a project, and the test that must see it.
+
+    Where the mistake is in a pattern, the project has every pattern, otherwise none.
+    """
+
+    where: str
+    old: str
+    new: str
+    test: str
+    patterns: bool = False
+
+    def plant(self, project: Project) -> None:
+        folders = (project.package, project.path)
+        path = next(folder / self.where for folder in folders if (folder / self.where).exists())
+        text = path.read_text(encoding="utf-8")
+        assert text.count(self.old) == 1, f"{self.where} holds {text.count(self.old)} times: {self.old}"
+        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+
+CALL = '        if scope["type"] == "lifespan":\n'
+BREAKS = {
+    "module-level-server": Break(
+        "../../server.py",
+        "import mcp",
+        "import mcp as server",
+        "test_imports.py::test_a_host_that_loads_a_file_finds_the_server_at_its_top",
+    ),
+    "environment-configuration": Break(
+        "__main__.py",
+        "    check_settings()\n",
+        "",
+        "test_command.py::test_bad_settings_are_one_line_and_exit_code_2",
+    ),
+    "connection-pooling": Break(
+        "upstream.py",
+        "lambda: nullcontext(client)",
+        "lambda: httpx.AsyncClient(**options)",
+        "test_connection_pooling.py",
+        patterns=True,
+    ),
+    "retry": Break(
+        "tools/retry.py",
+        "retries.run(partial(api.get, endpoint))",
+        "api.get(endpoint)",
+        "test_retry.py::test_a_call_outlives_faults_that_pass",
+        patterns=True,
+    ),
+    "caching": Break(
+        "tools/caching.py",
+        'cache_key("resources", resource_id)',
+        'cache_key("resources", resource_id, str(object()))',
+        "test_caching.py",
+        patterns=True,
+    ),
+    "structured-errors": Break(
+        "patterns/structured_errors.py",
+        "            is_error=True,\n",
+        "",
+        "test_checklist.py::test_a_failed_call_is_marked_and_legible",
+        patterns=True,
+    ),
+    "health-check": Break(
+        "server.py",
+        "add_probes(mcp)\n",
+        "",
+        "test_checklist.py::test_probes_say_whether_the_process_lives_and_is_ready",
+        patterns=True,
+    ),
+    "logging": Break(
+        "__main__.py",
+        "configure_logging(JsonLines())",
+        "configure_logging()",
+        "test_structured_logging.py",
+        patterns=True,
+    ),
+    "no-circular-imports": Break(
+        "tools/process_data.py",
+        "from fastmcp.tools import tool\n",
+        "from fastmcp.tools import tool\n\nfrom .. import server\n",
+        "test_imports.py",
+    ),
+    "no-work-at-import": Break(
+        "tools/process_data.py",
+        "from fastmcp.tools import tool\n",
+        'from fastmcp.tools import tool\n\n__import__("socket").getaddrinfo("localhost", 80)\n',
+        "test_imports.py",
+    ),
+    "rate-limiting": Break(
+        "server.py", "        RateLimiting(),\n", "", "test_rate_limiting.py", patterns=True
+    ),
+    "graceful-shutdown": Break(
+        "runtime/drain.py",
+        "                self._take_signals()\n",
+        "                pass\n",
+        "test_signals.py::test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_after_it",
+    ),
+    # A proxy that drops headers it does not know.
+    "both-protocol-eras": Break(
+        "runtime/drain.py",
+        CALL,
+        '        if scope["type"] == "http":\n'
+        '            scope["headers"] = [pair for pair in scope["headers"] if pair[0][:4] != b"mcp-"]\n'
+        + CALL,
+        "test_checklist.py::test_both_protocol_eras_are_answered",
+    ),
+    "several-workers": Break(
+        "runtime/http.py",
+        "stateless_http=",
+        "stateless_http=False and ",
+        "test_checklist.py::test_no_request_needs_a_session",
+    ),
+    "restart": Break("runtime/http.py", "stateless_http=", "stateless_http=False and ", "test_restart.py"),
+    "cancelled-calls": Break(
+        "runtime/http.py",
+        "json_response=False",
+        "json_response=True",
+        "test_calls.py::test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answered",
+    ),
+    "clean-exit-on-stdio": Break(
+        "runtime/stdio.py",
+        "    end_stdin_on_signal()\n\n    async",
+        "    async",
+        "test_signals.py -k stdio",
+    ),
+    "pure-stdout": Break("runtime/stdio.py", "    os.dup2(2, 1)\n", "", "test_command.py -k stdout"),
+    "empty-environment": Break(
+        "runtime/serving.py",
+        "shutdown_grace_seconds: float = Field(20, ",
+        "shutdown_grace_seconds: float = Field(",
+        "test_command.py -k stdout",
+    ),
+    "tool-deadlines": Break(
+        "runtime/deadlines.py", "gt=0, lt=60", "gt=0, lt=600", "test_command.py -k settings"
+    ),
+    "readable-arguments": Break(
+        "server.py",
+        "        ReadableArguments(),\n",
+        "",
+        "test_checklist.py::test_bad_arguments_are_answered_briefly_and_in_plain_words",
+    ),
+    "masked-errors": Break(
+        "server.py",
+        "mask_error_details=True",
+        "mask_error_details=False",
+        "test_guards.py::test_what_an_unknown_exception_says_is_for_the_log_alone",
+    ),
+    "described-tools": Break(
+        "tools/process_data.py",
+        'description="The text to measure.", ',
+        "",
+        "test_checklist.py::test_every_tool_is_described",
+    ),
+    "host-and-origin": Break(
+        "runtime/http.py",
+        "host_origin_protection=True",
+        "host_origin_protection=False",
+        "test_checklist.py::test_a_foreign_host_or_origin_is_refused",
+    ),
+    # A layer in front that takes bodies of every size.
+    "body-limit": Break(
+        "runtime/drain.py",
+        CALL,
+        '        if int(dict(scope.get("headers", [])).get(b"content-length", 0)) > 4_194_304:\n'
+        "            from starlette.responses import Response\n"
+        "            return await Response()(scope, receive, send)\n" + CALL,
+        "test_checklist.py::test_a_body_over_the_limit_is_refused",
+    ),
+    # A layer in front that reads every body as JSON.
+    "malformed-messages": Break(
+        "runtime/drain.py",
+        CALL,
+        '        if scope["type"] == "http" and scope["method"] == "POST":\n'
+        "            import json\n"
+        "            original, later = receive, [await receive()]\n"
+        '            json.loads(later[0]["body"])\n'
+        "            async def receive() -> Message:\n"
+        "                return later.pop() if later else await original()\n" + CALL,
+        "test_checklist.py::test_what_is_no_message_is_an_error_that_tells_nothing_of_the_inside",
+    ),
+    "loopback-bind": Break(
+        "runtime/serving.py",
+        'http_host: str = "127.0.0.1"',
+        'http_host: str = "0.0.0.0"',
+        "test_calls.py::test_a_server_that_is_told_nothing_listens_to_this_machine_alone",
+    ),
+    "responsive-under-load": Break(
+        "tools/process_data.py",
+        "    return TextStatistics(",
+        '    __import__("time").sleep(0.3)\n    return TextStatistics(',
+        "test_calls.py::test_the_server_listens_while_each_tool_works",
+    ),
+}
+PATIENCE = Break("tests/production/process.py", "PATIENCE_SECONDS = 30", "PATIENCE_SECONDS = 10", "")
+
+
+def test_every_item_is_broken_once() -> None:
+    assert BREAKS.keys() == NAMES.keys()
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("key", BREAKS)
+def test_an_item_that_is_broken_is_reported_and_how_to_mend_it(key: str, bake: Bake) -> None:
+    broken = BREAKS[key]
+    project = bake(**answers(ALL - {"self_contained"} if broken.patterns else NONE))
+    broken.plant(project)
+    PATIENCE.plant(project)
+    file, *only = shlex.split(broken.test)
+    ended = project.run_tests(f"tests/production/{file}", *only)
+    print(observed(ended, key))
+    assert verdicts(ended).get(key) == "fails", ended.stdout[-3000:]
+    assert MENDS[key] in " ".join(ended.stdout.split())
+    assert ended.returncode == 1

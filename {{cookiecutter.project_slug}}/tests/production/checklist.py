@@ -1,0 +1,274 @@
+"""The production checklist: its items, and what the outcomes of tests say of each.
+
+A test that shows an item carries `@pytest.mark.checklist("key")`. What it has seen it may tell
+with `record_property("observed", "exit 0 after 1.2 s")`, and where it shows several items, with
+the key of one in the place of `"observed"`.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["holds", "fails", "not chosen", "not observable", "not run"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a server in production needs, and what to do where it is missing.
+
+    `pattern` is the one that brings it, where that is a choice; every other item always holds.
+    """
+
+    key: str
+    name: str
+    mend: str
+    pattern: str = ""
+
+
+ITEMS = (
+    Item(
+        "module-level-server",
+        "Module-level server",
+        "Create the server once, as `mcp` at the top level of its `server.py`, and let the root"
+        " `server.py` import it from there: hosts load that file and look for the name.",
+    ),
+    Item(
+        "environment-configuration",
+        "Settings from the environment",
+        "Make every setting a field of a class derived from `Settings` (`settings.py`), and check"
+        " all of them in `load` of `__main__.py`: a bad value is one line and exit code 2.",
+    ),
+    Item(
+        "connection-pooling",
+        "Connection pooling",
+        "Open one client for all calls and inject it (`upstream_api` in `upstream.py`); `POOL_*`"
+        " bounds its connections. A client made inside a tool connects anew each time.",
+        pattern="connection_pooling",
+    ),
+    Item(
+        "retry",
+        "Retry of passing faults",
+        "Run the request through `retries.run`, as `tools/retry.py` does; `is_transient` says what"
+        " is tried again, `RETRY_*` how often and how long.",
+        pattern="retry",
+    ),
+    Item(
+        "caching",
+        "Caching",
+        "Ask the injected `Cache` with a key from `cache_key`, as `tools/caching.py` does;"
+        " `CACHE_TTL_SECONDS` and `CACHE_MAX_ENTRIES` bound it.",
+        pattern="caching",
+    ),
+    Item(
+        "structured-errors",
+        "Structured errors",
+        "Raise a `ToolFailure` (`runtime/errors.py`) with one sentence for the model, and let it"
+        " leave the tool: a failure that is returned as data is no `isError` result.",
+    ),
+    Item(
+        "health-check",
+        "Health check",
+        "Keep `add_probes(mcp)` in `server.py`: `GET /livez` touches nothing, `GET /readyz` is 200"
+        " or 503 and asks what reports itself with `readiness.reporting`.",
+        pattern="health_check",
+    ),
+    Item(
+        "logging",
+        "Logging",
+        "Keep `configure_logging` in `load` of `__main__.py`: one handler, on stderr, at"
+        " `LOG_LEVEL`. Write with `logging`, never with `print`.",
+    ),
+    Item(
+        "no-circular-imports",
+        "No circular imports",
+        "Import downwards only: `server.py` imports tools, tools import patterns, patterns import"
+        " `settings.py` and `runtime/`. The test names the module that cannot be imported first.",
+    ),
+    Item(
+        "no-work-at-import",
+        "No work at import",
+        "Move the work that the test names out of the top level of its module: into the lifespan,"
+        " or into a resource that is opened at its first use.",
+    ),
+    Item(
+        "rate-limiting",
+        "Rate limiting",
+        "Keep `RateLimiting()` in the middleware of `server.py`; `RATE_LIMIT_PER_MINUTE` and"
+        " `RATE_LIMIT_BURST` are each caller's share.",
+        pattern="rate_limiting",
+    ),
+    Item(
+        "graceful-shutdown",
+        "Graceful shutdown",
+        "Serve through `runtime/http.py`, whose `Drain` lets calls in flight finish;"
+        " `SHUTDOWN_GRACE_SECONDS` is their time. Plain `mcp.run` and `fastmcp run` cut them off.",
+    ),
+    Item(
+        "both-protocol-eras",
+        "Both protocol eras",
+        "Serve `http_app` of a current FastMCP (`create_app` in `runtime/http.py`), and let every"
+        " proxy pass `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name`.",
+    ),
+    Item(
+        "several-workers",
+        "Any worker answers any client",
+        "Pass `stateless_http=True` (`create_app` in `runtime/http.py`), and keep what must be"
+        " remembered in a store that the workers share: `STATE_URL`, a database.",
+    ),
+    Item(
+        "restart",
+        "Calls after a restart",
+        "Keep nothing that a call needs in the process alone: stateless HTTP in `runtime/http.py`,"
+        " and stores in files or databases.",
+    ),
+    Item(
+        "cancelled-calls",
+        "Cancelled calls end",
+        "Do not catch cancellation: write `except Exception`, close resources in `finally`, and"
+        " keep `json_response=False` in `runtime/http.py`, or a client that leaves is not noticed.",
+    ),
+    Item(
+        "clean-exit-on-stdio",
+        "Clean exit on stdio",
+        "Serve through `runtime/stdio.py`: there the end of stdin, SIGTERM and one SIGINT end the"
+        " process. No thread of yours may outlive them: make it a daemon.",
+    ),
+    Item(
+        "pure-stdout",
+        "Nothing but protocol on stdout",
+        "Keep `reserve_stdout` before the server is loaded (`runtime/command.py`); write to the"
+        " log, which is on stderr, and start child processes with their stdout set.",
+    ),
+    Item(
+        "empty-environment",
+        "Start with an empty environment",
+        "Give every setting a default and read it when it is first needed; a call that cannot do"
+        " without it raises a `ToolFailure` that names the variable.",
+    ),
+    Item(
+        "tool-deadlines",
+        "A deadline for every tool",
+        "Keep `Deadlines()` innermost in the middleware of `server.py`; `TOOL_DEADLINE_SECONDS` is"
+        " below 60, after which clients give up.",
+    ),
+    Item(
+        "readable-arguments",
+        "Readable argument errors",
+        "Keep `ReadableArguments()` in the middleware of `server.py`: bad arguments are answered"
+        " with the fields and the reasons, in under 2 KiB.",
+    ),
+    Item(
+        "masked-errors",
+        "Masked errors",
+        "Keep `mask_error_details=True` in `server.py`; what a client may read is a `ToolFailure`.",
+    ),
+    Item(
+        "described-tools",
+        "Tools described",
+        "Give every tool a title, a description, the four hints as annotations, and each of its"
+        " parameters a description, as the tools in `tools/` have.",
+    ),
+    Item(
+        "host-and-origin",
+        "Host and Origin checks",
+        "Pass `host_origin_protection=True` (`create_app` in `runtime/http.py`); the public name of"
+        " the server belongs into `ALLOWED_HOSTS`, a web page's into `ALLOWED_ORIGINS`.",
+    ),
+    Item(
+        "body-limit",
+        "Limit of request bodies",
+        "Keep the limit of the MCP SDK (4 MiB), and give the proxy in front one, too: a larger body"
+        " is answered with 413 before it is read.",
+    ),
+    Item(
+        "malformed-messages",
+        "Malformed messages",
+        "Answer what is no MCP message with an error of the protocol: status 400 or an `error`,"
+        " without a traceback and without the words of the validation library.",
+    ),
+    Item(
+        "loopback-bind",
+        "Listens on this machine only",
+        "Leave `HTTP_HOST` at 127.0.0.1; a public address without tokens takes"
+        " `ALLOW_UNAUTHENTICATED=true` (`serve_http` in `runtime/http.py`).",
+    ),
+    Item(
+        "responsive-under-load",
+        "Responsive while tools work",
+        "Do not block the event loop: await what waits, and make a tool that computes a plain"
+        " `def`, which FastMCP runs in a thread.",
+    ),
+)
+KEYS = frozenset(item.key for item in ITEMS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a test has ended that shows items, and the properties that it has recorded.
+
+    `says` is its message, where it did not pass.
+    """
+
+    test: str
+    keys: Collection[str]
+    result: Literal["passed", "failed", "skipped", "not run"]
+    properties: Sequence[tuple[str, object]] = ()
+    says: str = ""
+
+    def observed(self, key: str) -> list[str]:
+        names = {key, "observed"} if len(self.keys) == 1 else {key}
+        return [str(value) for name, value in self.properties if name in names]
+
+
+@dataclass(frozen=True)
+class Line:
+    item: Item
+    verdict: Verdict
+    observed: str
+
+
+def judge(
+    outcomes: Iterable[Outcome],
+    patterns: Collection[str],
+    *,
+    complete: bool = True,
+    from_outside: bool = False,
+) -> list[Line]:
+    """Return a verdict for each item.
+
+    `patterns` are those of the project. A run is `complete` if no test was left out; `from_outside`
+    it sees another server, which it knows by its URL only. What no test shows does not hold.
+    """
+    known = list(outcomes)
+    lines = []
+    for item in ITEMS:
+        tests = [outcome for outcome in known if item.key in outcome.keys]
+        if tests:
+            verdict, observed = judge_tests(item.key, tests, from_outside=from_outside)
+        elif from_outside:
+            verdict, observed = "not observable", ""
+        elif item.pattern and item.pattern not in patterns:
+            verdict, observed = "not chosen", ""
+        elif complete:
+            verdict, observed = "fails", "no test shows it"
+        else:
+            verdict, observed = "not run", ""
+        lines.append(Line(item, verdict, observed))
+    return lines
+
+
+def judge_tests(key: str, tests: Sequence[Outcome], *, from_outside: bool) -> tuple[Verdict, str]:
+    """Judge one item by the tests that show it: it holds if all of them ran and passed."""
+    if failed := [test for test in tests if test.result == "failed"]:
+        return "fails", "; ".join(dict.fromkeys(test.says for test in failed))
+    passed = [test for test in tests if test.result == "passed"]
+    if skipped := [test for test in tests if test.result == "skipped"]:
+        return "not observable" if from_outside else "not run", skipped[0].says
+    if len(passed) < len(tests):
+        return "not run", f"{len(passed)} of {len(tests)} tests passed, the others did not run"
+    observed = dict.fromkeys(text for test in passed for text in test.observed(key))
+    return "holds", "; ".join(observed) or f"{counted(len(passed), 'test')} passed"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
