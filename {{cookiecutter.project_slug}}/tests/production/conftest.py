@@ -58,7 +58,7 @@ def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPro
 async def deployed(
     request: pytest.FixtureRequest, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[wire.Server]:
-    """Return the server at `--checklist-url`, else one of this project: none needs more than a URL."""
+    """Return the server at `--checklist-url`, else one of this project: a URL is enough."""
     if report.url:
         monkeypatch.setenv("NO_PROXY", NO_PROXY)
         url = report.url
