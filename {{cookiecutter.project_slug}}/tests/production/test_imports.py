@@ -1,4 +1,4 @@
-"""A server that hosts find, no import cycles, and no work at import: each module comes first once."""
+"""A server that hosts find, no import cycles, no work at import: each module comes first once."""
 
 import importlib
 import json

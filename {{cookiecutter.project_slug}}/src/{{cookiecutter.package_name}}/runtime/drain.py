@@ -62,7 +62,7 @@ class Drain:
             await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call; one that is cut says so, where uvicorn would log a traceback and send 500."""
+        """Say so when a call is cut, where uvicorn would log a traceback and send 500."""
         started = False
 
         async def forward(message: Message) -> None:

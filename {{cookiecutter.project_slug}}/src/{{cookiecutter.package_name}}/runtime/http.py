@@ -2,7 +2,8 @@
 
 FastMCP's own runner skips teardown on SIGTERM and checks neither Host nor Origin, and its
 stateful default loses handshake-era sessions behind a second worker. So: stateless, guarded, and
-drained by each worker.
+drained by each worker. Without sessions, `notifications/cancelled` cannot find the call it means:
+over HTTP a client of any era cancels a call by closing its connection.
 """
 
 import ipaddress
