@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -32,7 +32,6 @@ STATELESS_LIMITS = {13: 0.8, 100: 0.25, 200: 0.12}
 HANDSHAKE_LIMIT = 1.15
 GROWTH_LIMIT = 5
 LIBRARIES = ("fastmcp", "mcp", "uvicorn", "starlette", "pydantic", "anyio")
-NOT_THERE = "not installed"
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Results:
+    plan: Plan
     rows: list[Row]
     memory: list[Memory]
     worth: list[patterns.Worth] = field(default_factory=list)
@@ -289,7 +289,7 @@ async def run(plan: Plan) -> Results:
         if plan.stdio:
             rows += await measure_stdio(plan, place)
         memory = await measure_memory(plan, place) if plan.memory_calls else []
-    return Results(rows, memory)
+    return Results(plan, rows, memory)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -348,7 +348,7 @@ Written by `uv run python -m benchmarks.serving` on {datetime.now(UTC):%d %B %Y}
 The generated server with every pattern, against plain FastMCP (`fastmcp run`, the same tools), the SDK's `MCPServer` and
 its low-level server, each in its own process, started as its documentation says, with its log in a file. Every call is
 `process_data`, and every answer is checked. Clients are [small](../benchmarks/raw_client.py), so that the load is the
-server's. The contestants take turns in one run; a ratio is the median of the ratios of {FULL.rounds} rounds. CPU is the server
+server's. The contestants take turns in one run; a ratio is the median of the ratios of {results.plan.rounds} rounds. CPU is the server
 process's own; what other processes do disturbs it less than it does throughput and latency.
 
 ## The bars
@@ -375,7 +375,7 @@ The contract's tools only.
 
 ## Memory
 
-Resident, in MiB, after a quarter of {FULL.memory_calls:,} calls and after all of them, half in each era.
+Resident, in MiB, after a quarter of {results.plan.memory_calls:,} calls and after all of them, half in each era.
 
 {table(["Server", "A quarter", "All", "Growth", "Errors"], memory)}
 
@@ -402,7 +402,7 @@ def main() -> int:
     begun = time.monotonic()
     results = asyncio.run(run(QUICK if quick else FULL))
     if not quick:
-        results = Results(results.rows, results.memory, patterns.measure())
+        results = replace(results, worth=patterns.measure())
         PAGE.write_text(page(results), encoding="utf-8")
     code = report(results)
     print(json.dumps({"seconds": round(time.monotonic() - begun), "bars met": not code}))

@@ -15,7 +15,7 @@ SMALLEST = Plan(sizes=(9,), clients=(), rounds=1, seconds=0.1, memory_calls=0, s
 
 
 def verdicts(*rows: Row, memory: Memory = MEMORY) -> list[str]:
-    return [bar.cells[-1] for bar in Results([*rows], [memory]).bars]
+    return [bar.cells[-1] for bar in Results(SMALLEST, [*rows], [memory]).bars]
 
 
 def test_two_contestants_answer_every_call_in_both_eras_and_the_page_shows_them() -> None:
@@ -39,7 +39,7 @@ def test_two_contestants_answer_every_call_in_both_eras_and_the_page_shows_them(
 
 def test_a_bar_is_met_at_its_limit() -> None:
     assert verdicts(ROW) == ["met", "met", "met"]
-    assert serving.report(Results([ROW], [MEMORY])) == 0
+    assert serving.report(Results(SMALLEST, [ROW], [MEMORY])) == 0
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,6 @@ def test_a_bar_that_is_missed_is_reported_and_gives_exit_code_1(
     assert [index for index, verdict in enumerate(verdicts(row, memory=memory)) if verdict == "MISSED"] == [
         missed
     ]
-    assert serving.report(Results([row], [memory])) == 1
+    assert serving.report(Results(SMALLEST, [row], [memory])) == 1
     assert capsys.readouterr().out.count("MISSED") == 1
-    assert "1 of 3 bars are missed" in serving.page(Results([row], [memory]))
+    assert "1 of 3 bars are missed" in serving.page(Results(SMALLEST, [row], [memory]))

@@ -37,6 +37,7 @@ SECRET_PAIR = re.compile(
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(@)")
 BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 REDACTED = "[redacted]"
+LOG_ENCODER = json.JSONEncoder(default=datetime.isoformat)
 # Deeper values are written as one text, which also ends a structure that contains itself.
 MAX_LOGGED_DEPTH = 8
 
@@ -56,12 +57,9 @@ def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
         return {str(key): redact(item, str(key), depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple) and depth:
         return [redact(item, depth=depth - 1) for item in value]
-    if value is None or isinstance(value, int):
+    finite = isinstance(value, float) and isfinite(value)
+    if finite or value is None or isinstance(value, int | datetime):
         return value
-    if isinstance(value, float) and isfinite(value):
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
     return redact_text(unknown_default(value))
 
 
@@ -95,8 +93,8 @@ class JsonLines(JsonFormatter):
         return record
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
-        """Serialise what is JSON types by now, without the encoder that this class would make."""
-        return json.dumps(log_data)
+        """Serialise with one encoder for all records; the base class makes one for each."""
+        return LOG_ENCODER.encode(log_data)
 
 
 class ToolLog(Middleware):
