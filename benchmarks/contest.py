@@ -112,6 +112,10 @@ class Server:
         self._processes = [first, *first.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
+        if sys.platform == "linux":
+            # The kernel's clock of each process (clock_getcpuclockid), to the nanosecond: what psutil reads counts
+            # in hundredths of a second, and a turn on a busy machine has few of them.
+            return sum(time.clock_gettime(~process.pid << 3 | 2) for process in self._processes)
         times = [process.cpu_times() for process in self._processes]
         return sum(one.user + one.system for one in times)
 
