@@ -6,6 +6,7 @@ and the names of the arguments, never their values; what looks like a secret is 
 line is written.
 """
 
+import json
 import logging
 import re
 import time
@@ -35,9 +36,8 @@ SECRET_PAIR = re.compile(
 # scheme://user:password@host
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(@)")
 BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
-# What all of these have in common; most texts of a log have none of it.
-SUSPICIOUS = re.compile(r"[:=]|bearer", re.IGNORECASE)
 REDACTED = "[redacted]"
+LOG_ENCODER = json.JSONEncoder(default=datetime.isoformat)
 # Deeper values are written as one text, which also ends a structure that contains itself.
 MAX_LOGGED_DEPTH = 8
 
@@ -51,20 +51,22 @@ def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
     """Return `value` in JSON types, without what looks like a secret by its name or its form."""
     if name and names_a_secret(name):
         return REDACTED
+    if isinstance(value, str):
+        return redact_text(value)
     if isinstance(value, dict) and depth:
         return {str(key): redact(item, str(key), depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple) and depth:
         return [redact(item, depth=depth - 1) for item in value]
-    if value is None or isinstance(value, int | datetime):
+    finite = isinstance(value, float) and isfinite(value)
+    if finite or value is None or isinstance(value, int | datetime):
         return value
-    if isinstance(value, float) and isfinite(value):
-        return value
-    return redact_text(value if isinstance(value, str) else unknown_default(value))
+    return redact_text(unknown_default(value))
 
 
 def redact_text(text: str) -> str:
     """Return `text` without what looks like a secret by its form."""
-    if not SUSPICIOUS.search(text):
+    # What all of these forms have in common; most texts of a log have none of it.
+    if ":" not in text and "=" not in text and "bearer" not in text.lower():
         return text
     text = SECRET_PAIR.sub(rf"\1\2{REDACTED}\2", text)
     text = URL_PASSWORD.sub(rf"\1{REDACTED}\2", text)
@@ -89,6 +91,10 @@ class JsonLines(JsonFormatter):
         record: dict[str, Any] = redact(super().process_log_record(log_data))
         record.pop("color_message", None)  # uvicorn's second copy, for terminals
         return record
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        """Serialise with one encoder for all records; the base class makes one for each."""
+        return LOG_ENCODER.encode(log_data)
 
 
 class ToolLog(Middleware):

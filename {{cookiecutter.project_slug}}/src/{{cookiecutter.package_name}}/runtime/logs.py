@@ -12,7 +12,8 @@ import fastmcp
 from .serving import ServingSettings
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error", "uvicorn.access")
+# Not uvicorn.access: uvicorn has switched it off by now, and a handler would bring it back.
+LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error")
 # A line per request, at INFO, of what the tools' own records tell better.
 CHATTY = (
     *("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite"),

@@ -1,0 +1,20 @@
+"""Tools that do nothing, the same ones on every contestant, to make a server of any size."""
+
+import os
+from collections.abc import Awaitable, Callable
+
+NoOp = Callable[[str], Awaitable[str]]
+
+
+def no_ops() -> list[NoOp]:
+    """Return as many tools as the variable `PADDING` says."""
+    return [_no_op(number) for number in range(int(os.environ.get("PADDING", "0")))]
+
+
+def _no_op(number: int) -> NoOp:
+    async def tool(text: str) -> str:
+        """Return the text."""
+        return text
+
+    tool.__name__ = tool.__qualname__ = f"no_op_{number}"
+    return tool

@@ -1,0 +1,413 @@
+"""What does the generated server cost under load, against plain FastMCP and both servers of the SDK?
+
+uv run python -m benchmarks.serving           some eight minutes on an idle machine; writes docs/benchmarks.md
+uv run python -m benchmarks.serving --quick   a minute; writes nothing
+
+All contestants run at once and take turns, so that a machine that slows down slows all of them. Ratios are medians
+of the ratios of the rounds. The exit code is 1 when a bar is missed.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from . import worth as patterns
+from .contest import NAMES, OURS, PLAIN, Server, Site, http_server, number_of_tools, site, stdio_server
+from .measure import TEMPLATE
+from .raw_client import Era, HttpClient, RawClient, StdioClient, UnexpectedAnswerError
+
+PAGE = TEMPLATE / "docs" / "benchmarks.md"
+ERAS: tuple[Era, ...] = ("stateless", "handshake")
+USUAL_CLIENTS = 8
+STATELESS_LIMITS = {13: 0.8, 100: 0.25, 200: 0.12}
+HANDSHAKE_LIMIT = 1.15
+GROWTH_LIMIT = 5
+LIBRARIES = ("fastmcp", "mcp", "uvicorn", "starlette", "pydantic", "anyio")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    sizes: Sequence[int] = (13, 100, 200)  # tools
+    clients: Sequence[int] = (1, 8, 32, 128)  # with the contract's tools only
+    rounds: int = 11
+    seconds: float = 0.35  # of one turn
+    memory_calls: int = 20_000
+    stdio: bool = True
+    contestants: Sequence[str] = NAMES
+
+
+FULL = Plan()
+QUICK = Plan(clients=(1, 32), rounds=5, seconds=0.15, memory_calls=2_000)
+
+
+@dataclass
+class Turn:
+    """What one contestant did while it was its turn."""
+
+    cpu_seconds: float = 0
+    seconds: float = 0
+    latencies: list[float] = field(default_factory=list)
+    errors: int = 0
+
+    @property
+    def cpu_ms(self) -> float:
+        return self.cpu_seconds / len(self.latencies) * 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contestant in one setting."""
+
+    transport: str
+    era: Era
+    tools: int
+    clients: int
+    contestant: str
+    cpu_ms: float
+    ratio: float
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    calls: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of one contestant after a quarter of the calls, and after all, in MiB."""
+
+    contestant: str
+    calls: int
+    early: float
+    late: float
+    errors: int
+
+    @property
+    def growth(self) -> float:
+        return self.late - self.early
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is promised, and what was measured."""
+
+    what: str
+    measured: float
+    limit: float
+    unit: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.measured <= self.limit
+
+    @property
+    def cells(self) -> list[str]:
+        measured = f"{self.measured:.3g}{self.unit}"
+        return [self.what, measured, f"{self.limit:g}{self.unit}", "met" if self.holds else "MISSED"]
+
+
+@dataclass(frozen=True)
+class Results:
+    plan: Plan
+    rows: list[Row]
+    memory: list[Memory]
+    worth: list[patterns.Worth] = field(default_factory=list)
+
+    @property
+    def bars(self) -> list[Bar]:
+        return list(self._bars())
+
+    def _bars(self) -> Iterator[Bar]:
+        ours = [row for row in self.rows if row.contestant == OURS]
+        usual = [row for row in ours if row.transport == "HTTP" and row.clients == USUAL_CLIENTS]
+        for row in usual:
+            limit = HANDSHAKE_LIMIT if row.era == "handshake" else STATELESS_LIMITS.get(row.tools)
+            if limit:
+                yield Bar(
+                    f"CPU per call, {row.era} era, {row.tools} tools, of plain FastMCP's", row.ratio, limit
+                )
+        for memory in self.memory:
+            if memory.contestant == OURS:
+                quarter = memory.calls // 4
+                what = f"Memory growth from call {quarter:,} to call {memory.calls:,}"
+                yield Bar(what, memory.growth, GROWTH_LIMIT, " MiB")
+        errors = sum(row.errors for row in ours)
+        errors += sum(memory.errors for memory in self.memory if memory.contestant == OURS)
+        yield Bar("Errors of the generated server at every load together", errors, 0)
+
+
+async def take_turn(server: Server, clients: Sequence[RawClient], seconds: float) -> Turn:
+    """Let all clients call without a pause for `seconds`, and finish what they have begun."""
+    turn = Turn()
+    for client in clients:
+        await client.connect()
+
+    async def work(client: RawClient) -> None:
+        while time.perf_counter() < end:
+            await timed_call(client, turn)
+
+    start, cpu = time.perf_counter(), server.cpu_seconds()
+    end = start + seconds
+    await asyncio.gather(*map(work, clients))
+    turn.cpu_seconds = server.cpu_seconds() - cpu
+    turn.seconds = time.perf_counter() - start
+    for client in clients:
+        await client.disconnect()
+    return turn
+
+
+async def timed_call(client: RawClient, turn: Turn) -> None:
+    """Call once; a wrong answer or none is an error, after which the client connects anew."""
+    begun = time.perf_counter()
+    try:
+        await client.call()
+    except (UnexpectedAnswerError, OSError, EOFError, ValueError):
+        turn.errors += 1
+        await client.disconnect()
+        await client.connect()
+    turn.latencies.append(time.perf_counter() - begun)
+
+
+async def compare(
+    plan: Plan, contest: dict[str, tuple[Server, list[RawClient]]], transport: str, era: Era, tools: int
+) -> list[Row]:
+    """Let the contestants take turns, after one round that does not count."""
+    rounds: list[dict[str, Turn]] = []
+    for _ in range(plan.rounds + 1):
+        rounds.append({})
+        for name, (server, clients) in contest.items():
+            rounds[-1][name] = await take_turn(server, clients, plan.seconds)
+    rows = []
+    for name, (_, clients) in contest.items():
+        turns = [one[name] for one in rounds[1:]]
+        latencies = sorted(latency for turn in turns for latency in turn.latencies)
+        rows.append(
+            Row(
+                transport,
+                era,
+                tools,
+                len(clients),
+                name,
+                cpu_ms=statistics.median(turn.cpu_ms for turn in turns),
+                ratio=statistics.median(one[name].cpu_ms / one[PLAIN].cpu_ms for one in rounds[1:]),
+                per_second=statistics.median(len(turn.latencies) / turn.seconds for turn in turns),
+                p50_ms=statistics.median(latencies) * 1000,
+                p99_ms=latencies[int(len(latencies) * 0.99)] * 1000,
+                calls=len(latencies),
+                errors=sum(one[name].errors for one in rounds),
+            )
+        )
+        tell(rows[-1])
+    return rows
+
+
+def tell(row: Row) -> None:
+    print(
+        f"{row.transport:5} {row.era:9} {row.tools:3} tools {row.clients:3} clients  {row.contestant:9}"
+        f" {row.cpu_ms:7.2f} ms CPU {row.ratio:5.2f} {row.per_second:6.0f}/s"
+        f"  p50 {row.p50_ms:7.1f}  p99 {row.p99_ms:7.1f} ms  {row.errors} errors",
+        flush=True,
+    )
+
+
+async def measure_http(plan: Plan, place: Site, tools: int, numbers_of_clients: Sequence[int]) -> list[Row]:
+    """Measure both eras with the same running servers."""
+    rows = []
+    async with AsyncExitStack() as running:
+        padding = tools - number_of_tools(place)
+        servers = [
+            await running.enter_async_context(http_server(place, name, padding)) for name in plan.contestants
+        ]
+        for number in numbers_of_clients:
+            for era in ERAS:
+                contest: dict[str, tuple[Server, list[RawClient]]] = {
+                    server.name: (server, [HttpClient(server.port, era) for _ in range(number)])
+                    for server in servers
+                }
+                rows += await compare(plan, contest, "HTTP", era, tools)
+    return rows
+
+
+async def measure_stdio(plan: Plan, place: Site) -> list[Row]:
+    rows = []
+    for era in ERAS:
+        async with AsyncExitStack() as running:
+            contest: dict[str, tuple[Server, list[RawClient]]] = {}
+            for name in plan.contestants:
+                server, process = await running.enter_async_context(stdio_server(place, name, 0))
+                contest[name] = server, [StdioClient(era, process)]
+            rows += await compare(plan, contest, "stdio", era, number_of_tools(place))
+    return rows
+
+
+async def measure_memory(plan: Plan, place: Site) -> list[Memory]:
+    """Make the calls on all contestants side by side, half of them in each era."""
+
+    async def measure(name: str) -> Memory:
+        turn = Turn()
+        async with http_server(place, name, 0) as server:
+            clients = [HttpClient(server.port, era) for era in ERAS for _ in range(USUAL_CLIENTS // 2)]
+
+            async def work(client: HttpClient, calls: int) -> None:
+                await client.connect()
+                for _ in range(calls):
+                    await timed_call(client, turn)
+                await client.disconnect()
+
+            each = plan.memory_calls // len(clients)
+            await asyncio.gather(*(work(client, each // 4) for client in clients))
+            early = server.megabytes()
+            await asyncio.gather(*(work(client, each - each // 4) for client in clients))
+            result = Memory(name, plan.memory_calls, early, server.megabytes(), turn.errors)
+        print(
+            f"memory {name:9} {result.early:.1f} to {result.late:.1f} MiB  {turn.errors} errors", flush=True
+        )
+        return result
+
+    return await asyncio.gather(*map(measure, plan.contestants))
+
+
+async def run(plan: Plan) -> Results:
+    """Measure everything but the worth of the patterns."""
+    rows: list[Row] = []
+    with site() as place:
+        if plan.clients:
+            rows += await measure_http(plan, place, number_of_tools(place), plan.clients)
+        for tools in plan.sizes:
+            rows += await measure_http(plan, place, tools, [USUAL_CLIENTS])
+        if plan.stdio:
+            rows += await measure_stdio(plan, place)
+        memory = await measure_memory(plan, place) if plan.memory_calls else []
+    return Results(plan, rows, memory)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def sizes_table(rows: Sequence[Row]) -> str:
+    """Return the CPU per call of each contestant by era and number of tools."""
+    usual = [row for row in rows if row.transport == "HTTP" and row.clients == USUAL_CLIENTS]
+    settings = sorted({(ERAS.index(row.era), row.tools) for row in usual})
+    lines = []
+    for era, tools in settings:
+        found = {row.contestant: row for row in usual if (ERAS.index(row.era), row.tools) == (era, tools)}
+        cells = [f"{row.cpu_ms:.2f}" for row in found.values()]
+        lines.append([ERAS[era], str(tools), *cells, f"{found[OURS].ratio:.2f}"])
+    names = dict.fromkeys(row.contestant for row in usual)
+    return table(["Era", "Tools", *names, f"{OURS} / {PLAIN}"], lines)
+
+
+def loads_table(rows: Sequence[Row]) -> str:
+    head = ["Transport", "Era", "Clients", "Server", "CPU, ms", "Calls/s", "p50, ms", "p99, ms", "Errors"]
+    fewest = min(row.tools for row in rows)
+    lines = [
+        [
+            row.transport,
+            row.era,
+            str(row.clients),
+            row.contestant,
+            f"{row.cpu_ms:.2f}",
+            f"{row.per_second:.0f}",
+            f"{row.p50_ms:.1f}",
+            f"{row.p99_ms:.1f}",
+            str(row.errors),
+        ]
+        for row in rows
+        if row.tools == fewest
+    ]
+    return table(head, lines)
+
+
+def page(results: Results) -> str:
+    """Return the text of docs/benchmarks.md."""
+    memory = [
+        [one.contestant, f"{one.early:.1f}", f"{one.late:.1f}", f"{one.growth:.1f}", str(one.errors)]
+        for one in results.memory
+    ]
+    worth_rows = [[one.what, one.with_pattern, one.without, one.ratio] for one in results.worth]
+    missed = [bar for bar in results.bars if not bar.holds]
+    verdict = f"{len(missed)} of {len(results.bars)} bars are missed." if missed else "Every bar is met."
+    return f"""# Benchmarks
+
+Written by `uv run python -m benchmarks.serving` on {datetime.now(UTC):%d %B %Y}: {os.cpu_count()} cores, Python {platform.python_version()}.
+{versions()}.
+
+The generated server with every pattern, against plain FastMCP (`fastmcp run`, the same tools), the SDK's `MCPServer` and
+its low-level server, each in its own process, started as its documentation says, with its log in a file. Every call is
+`process_data`, and every answer is checked. Clients are [small](../benchmarks/raw_client.py), so that the load is the
+server's. The contestants take turns in one run; a ratio is the median of the ratios of {results.plan.rounds} rounds. CPU is the server
+process's own; what other processes do disturbs it less than it does throughput and latency.
+
+## The bars
+
+{verdict}
+
+{table(["What", "Measured", "At most", "Verdict"], [bar.cells for bar in results.bars])}
+
+## CPU per call by number of tools, ms
+
+Streamable HTTP, {USUAL_CLIENTS} clients. The contract's tools, padded with tools that do nothing.
+
+{sizes_table(results.rows)}
+
+Plain FastMCP lists all tools for each call of the stateless era, to check headers against the called tool's schema; the
+generated server looks the schema up. In the handshake era plain FastMCP keeps a session in the memory of one process. The
+generated server keeps none, so that any worker can answer any call, and pays for it with a transport per call.
+
+## Load
+
+The contract's tools only.
+
+{loads_table(results.rows)}
+
+## Memory
+
+Resident, in MiB, after a quarter of {results.plan.memory_calls:,} calls and after all of them, half in each era.
+
+{table(["Server", "A quarter", "All", "Growth", "Errors"], memory)}
+
+## What a pattern is worth
+
+{table(["What", "With", "Without", "Ratio"], worth_rows)}
+"""
+
+
+def versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+
+
+def report(results: Results) -> int:
+    """Print the bars; return the exit code."""
+    print()
+    for bar in results.bars:
+        print("  ".join(bar.cells))
+    return int(not all(bar.holds for bar in results.bars))
+
+
+def main() -> int:
+    quick = "--quick" in sys.argv[1:]
+    begun = time.monotonic()
+    results = asyncio.run(run(QUICK if quick else FULL))
+    if not quick:
+        results = replace(results, worth=patterns.measure())
+        PAGE.write_text(page(results), encoding="utf-8")
+    code = report(results)
+    print(json.dumps({"seconds": round(time.monotonic() - begun), "bars met": not code}))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
