@@ -39,7 +39,7 @@ async def test_concurrent_calls_of_both_eras_share_one_request_and_later_ones_ne
             for _ in range(CALLERS)
         ]
         for result in await asyncio.gather(*calls):
-            assert result.structured_content ["data"] == {"n": 1}
+            assert result.structured_content["data"] == {"n": 1}
         later = await legacy.call_tool("cached_fetch", arguments)
     assert later.meta is not None
     assert later.meta["from_cache"] is True
