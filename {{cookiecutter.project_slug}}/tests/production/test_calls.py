@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from statistics import median
 from typing import Any
 
 import httpx2
@@ -116,15 +115,17 @@ async def test_the_server_listens_while_each_tool_works(
         httpx2.AsyncClient(base_url=server.url) as probe,
     ):
         for tool, arguments in questions(await client.list_tools()):
-            delays = []
+            longest = []
             for _ in range(ROUNDS):
+                delays = []
                 working = asyncio.create_task(client.call_tool_mcp(tool, arguments))
-                await asyncio.sleep(0)
-                begin = time.monotonic()
-                await probe.get("/elsewhere")
-                delays.append(time.monotonic() - begin)
-                await working
-            observed[tool] = round(median(delays) * 1000)
+                while not working.done():
+                    begin = time.monotonic()
+                    await probe.get("/elsewhere")
+                    delays.append(time.monotonic() - begin)
+                longest.append(max(delays))
+            # The best round: this machine may be busy in some, a tool that blocks does so in each.
+            observed[tool] = round(min(longest) * 1000)
     assert observed
     assert max(observed.values()) < PROMPT_SECONDS * 1000, observed
     record_property("observed", f"at most {max(observed.values())} ms")
