@@ -1,6 +1,5 @@
 """The production checklist of a project: it is right however a run goes, and every item of it can fail."""
 
-import importlib.util
 import re
 import shlex
 import socket
@@ -34,13 +33,11 @@ LINE = re.compile(r"^(.{32})(holds|fails|not chosen|not observable|not run)(?: +
 
 
 def module(name: str) -> ModuleType:
-    """Load a module of the skeleton that knows of no project."""
-    spec = importlib.util.spec_from_file_location(f"skeleton_{name}", PRODUCTION / f"{name}.py")
-    assert spec
-    assert spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
+    """Load a module of the skeleton that knows of no project, and leave no bytecode there: it would be rendered."""
+    path = PRODUCTION / f"{name}.py"
+    loaded = ModuleType(f"skeleton_{name}")
+    sys.modules[loaded.__name__] = loaded
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), loaded.__dict__)
     return loaded
 
 

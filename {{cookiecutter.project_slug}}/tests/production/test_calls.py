@@ -127,9 +127,8 @@ async def test_the_server_listens_while_each_tool_works(
                     begin = time.monotonic()
                     await probe.get("/elsewhere")
                     delays.append(time.monotonic() - begin)
-                await working
                 longest.append(max(delays))
-            # A tool that blocks does so in every round, a busy machine in some.
+            # The best round: this machine may be busy in some, a tool that blocks does so in each.
             observed[tool] = round(min(longest) * 1000)
     assert observed
     assert max(observed.values()) < PROMPT_SECONDS * 1000, observed

@@ -38,8 +38,9 @@ for name in names:
     try:
         importlib.import_module(name)
     except WorkAtImport as work:
-        lines = [line for line in traceback.extract_tb(work.__traceback__) if line.filename in files]
-        problems["work"][name] = f"{work} in {lines[-1].filename}, line {lines[-1].lineno}"
+        frames = traceback.extract_tb(work.__traceback__)
+        last = [frame for frame in frames if frame.filename in files][-1]
+        problems["work"][name] = f"{work} in {last.filename}, line {last.lineno}"
     except ImportError as error:
         problems["cycles"][name] = str(error)
 print(json.dumps(problems))
