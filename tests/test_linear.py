@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from matrix.rendering import read_files
-
 from .combinations import LINEAR, PATTERNS, answers, expected_files
 from .conftest import Bake, Projects, Render
 from .project import assert_passed
@@ -38,7 +36,7 @@ def test_the_design_covers_every_triple_of_settings() -> None:
 def test_the_fast_rendering_is_byte_for_byte_what_cookiecutter_makes(
     name: str, projects: Projects, render: Render
 ) -> None:
-    assert render(LINEAR[name]) == read_files(projects(name).path)
+    assert render(LINEAR[name]) == projects(name).files()
 
 
 @EACH
