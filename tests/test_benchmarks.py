@@ -18,6 +18,7 @@ def verdicts(*rows: Row, memory: Memory = MEMORY) -> list[str]:
     return [bar.cells[-1] for bar in Results(SMALLEST, [*rows], [memory]).bars]
 
 
+@pytest.mark.matrix
 def test_two_contestants_answer_every_call_in_both_eras_and_the_page_shows_them() -> None:
     plan = replace(SMALLEST, contestants=(OURS, PLAIN))
     results = asyncio.run(serving.run(plan))

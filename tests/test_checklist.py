@@ -269,6 +269,7 @@ FROM_OUTSIDE = {
 }
 
 
+@pytest.mark.matrix
 def test_a_plain_fastmcp_server_is_told_what_it_lacks_and_nothing_of_it_is_called(bake_once: Bake) -> None:
     called: list[str] = []
     plain = FastMCP("plain")
@@ -298,6 +299,7 @@ def test_a_plain_fastmcp_server_is_told_what_it_lacks_and_nothing_of_it_is_calle
     assert observed(ended, "health-check") == "none of /livez, /readyz, /healthz, /health"
 
 
+@pytest.mark.matrix
 def test_a_server_of_the_sdk_is_checked_from_outside(bake_once: Bake) -> None:
     server = MCPServer("sdk")
 
@@ -335,6 +337,7 @@ async def old(request: Request) -> Response:
     return JSONResponse({"jsonrpc": "2.0", "id": number, "error": error})
 
 
+@pytest.mark.matrix
 def test_an_old_server_behind_a_token_is_checked_and_the_token_is_never_shown(bake_once: Bake) -> None:
     project = bake_once(**answers(NONE))
     with serving(Starlette(routes=[Route("/mcp", old, methods=["POST", "DELETE"])])) as address:

@@ -11,7 +11,7 @@ import pytest
 from jinja2 import nodes
 
 from matrix.forkserver import Job
-from matrix.rendering import Files, read_files
+from matrix.rendering import Files
 from matrix.trees import Store
 from matrix.workers import run_all, workers
 
@@ -96,8 +96,8 @@ def test_a_choice_changes_the_same_lines_without_patterns_and_with_all(
 ) -> None:
     without, with_all = (
         changes(
-            read_files(bake_once(**answers(chosen)).path),
-            read_files(bake_once(**answers(chosen), **{name: value}).path),
+            bake_once(**answers(chosen)).files(),
+            bake_once(**answers(chosen), **{name: value}).files(),
         )
         for chosen in (NONE, ALL)
     )
@@ -136,7 +136,7 @@ def test_a_project_with_any_choice_passes_its_own_tests(bake_once: Bake, tmp_pat
     tasks = []
     for name, value in CHOICES:
         for chosen in (NONE, ALL):
-            files = read_files(bake_once(**answers(chosen), **{name: value}).path)
+            files = bake_once(**answers(chosen), **{name: value}).files()
             tests = sorted(path for path in files if path.startswith("tests/test_"))
             tasks.append((store.add(files), Job("", [DECLARATION.sources], tests, package=PACKAGE_NAME)))
     with workers(tmp_path / "workers", store, os.cpu_count() or 1, DECLARATION.plugins) as team:

@@ -43,6 +43,7 @@ def test_the_files_of_a_new_project_are_those_that_the_command_writes(project: P
     assert project.files() == before
 
 
+@pytest.mark.matrix
 def test_a_changed_tool_is_told_by_kind_and_agreed_to_by_one_command(project: Project) -> None:
     tool = project.package / "tools" / "parallel_processing.py"
     replace(tool, "    items: Annotated[", "    texts: Annotated[")
@@ -63,6 +64,7 @@ def test_a_changed_tool_is_told_by_kind_and_agreed_to_by_one_command(project: Pr
     assert_passed(project.run_tests("tests/test_surface.py"))
 
 
+@pytest.mark.matrix
 def test_a_users_own_tool_gets_a_file_and_one_that_is_deleted_loses_its_own(project: Project) -> None:
     (project.package / "tools" / "weather.py").write_text(TOOL, encoding="utf-8")
     server = project.package / "server.py"
@@ -77,6 +79,7 @@ def test_a_users_own_tool_gets_a_file_and_one_that_is_deleted_loses_its_own(proj
     assert "tests/surface/caching.json" not in files
 
 
+@pytest.mark.matrix
 def test_a_tool_that_says_too_much_is_refused_with_its_cost(project: Project) -> None:
     tool = project.package / "tools" / "process_data.py"
     replace(tool, "Count the words, lines and characters of a text.", "Count the words. " * 80)
