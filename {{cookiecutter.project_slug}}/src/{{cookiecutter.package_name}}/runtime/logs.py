@@ -15,10 +15,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Not uvicorn.access: uvicorn has switched it off by now, and a handler would bring it back.
 LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error")
 # A line per request, at INFO, of what the tools' own records tell better.
-CHATTY = (
-    *("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite"),
-    *("mcp.server.streamable_http", "uvicorn.access"),
-)
+CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite", "mcp.server.streamable_http")
 
 
 def configure_logging(formatter: logging.Formatter | None = None) -> None:
