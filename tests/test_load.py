@@ -171,3 +171,34 @@ async def count_to(server: Running, last: int) -> None:
 
     values = await asyncio.gather(*(count(number) for number in range(20)))
     assert sorted(values) == list(range(last - 19, last + 1))
+
+
+# Calls a tool in each era, and prints how many modules each call has imported.
+FIRST_CALLS = """
+import asyncio, json, sys
+import httpx2
+from {package}.__main__ import app
+
+async def main():
+    served = app()
+    transport = httpx2.ASGITransport(served)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        async with served._app.router.lifespan_context(served._app):
+            for message in json.loads(sys.argv[1]):
+                before = set(sys.modules)
+                answer = await client.post("/mcp", json=message["body"], headers=message["headers"])
+                assert '"words":3' in answer.text, answer.text
+                print(len(set(sys.modules) - before))
+
+asyncio.run(main())
+"""
+
+
+def test_the_first_call_of_an_era_waits_for_no_import(projects: Projects) -> None:
+    """FastMCP imports 400 modules for the session of the first handshake-era call; nobody is answered meanwhile."""
+    project = projects("all")
+    bodies = {era: tool_call(era, "process_data", {"text": "tea for two"}) for era in ERAS}
+    calls = [{"body": body, "headers": headers_of(era, body)} for era, body in bodies.items()]
+    ran = project.run("-c", FIRST_CALLS.format(package=project.package_name), json.dumps(calls))
+    assert ran.returncode == 0, ran.stderr
+    assert all(int(line) < 20 for line in ran.stdout.split()), ran.stdout

@@ -37,6 +37,8 @@ def create_app(mcp: FastMCP[Any]) -> ASGIApp:
     """Create what one worker serves."""
     settings = ServingSettings()
     end_with_supervisor()
+    # FastMCP would import its session store, 400 modules, in the first handshake-era call.
+    _ = getattr(mcp, "_state_store", None)
     app = mcp.http_app(
         path=PATH,
         stateless_http=not settings.http_sessions,
