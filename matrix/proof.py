@@ -261,7 +261,18 @@ class Run:
         ]
 
     def process_files(self, combination: Combination) -> list[str]:
-        return [path for path in sorted(self.trees[combination]) if is_test(path) and self.is_process(path)]
+        """Return the test files that start server processes.
+
+        With deduplication those of a prompt stand where it is chosen alone, and where every other is chosen too.
+        """
+        every = frozenset(self.declaration.patterns)
+        whole = not self.dedup or len(combination) <= 1 or self.twin(combination) == self.twin(every)
+        always = self.declaration.files(frozenset())
+        return [
+            path
+            for path in sorted(self.trees[combination])
+            if is_test(path) and self.is_process(path) and (whole or path in always)
+        ]
 
     def is_process(self, path: str) -> bool:
         return path.startswith(f"{self.declaration.processes}/")

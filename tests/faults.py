@@ -547,6 +547,19 @@ FAULTS: dict[str, list[Fault]] = {
             "stateless_http=False,",
             tests="tests/test_load.py -k no_client",
         ),
+        Fault("several workers keep sessions", "settings.http_sessions and settings.workers > 1", "False"),
+        Fault(
+            "the first handshake-era call holds up everybody",
+            '_ = getattr(mcp, "_state_store", None)',
+            "pass",
+            tests="tests/test_load.py -k waits_for_no_import",
+        ),
+        Fault(
+            "a worker that is slow to start is taken for dead",
+            "timeout_worker_healthcheck=START_SECONDS",
+            "timeout_worker_healthcheck=5",
+            processes=True,
+        ),
         Fault(
             "the SDK answers what is no message",
             "        middleware=[Middleware(WellFormedMessages, path=PATH)],\n",

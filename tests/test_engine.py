@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from matrix import proof as proof_module
 from matrix.closures import Closures
 from matrix.folding import Folding
 from matrix.forkserver import Job, Outcome
@@ -100,6 +101,21 @@ def test_a_folded_project_is_started_and_runs_its_tests_in_the_linear_design_onl
     # With three prompts every combination is of the design: eight projects start processes, and four are folded.
     assert sorted(sound.in_full) == sorted(map(sound.declaration.name, sound.combinations))
     assert sound.runs == sum(sound.closures.values()) + 8
+
+
+@pytest.mark.parametrize("dedup", [True, False])
+def test_a_prompts_server_processes_are_tested_where_it_is_alone_and_where_all_are(
+    dedup: bool, new_folder: NewFolder
+) -> None:
+    declaration = SmallTemplate(new_folder("processes")).declaration
+    run = proof_module.Run(declaration, [], new_folder("run"), silent(), dedup, processes=True)
+    own = "tests/processes/test_colour.py"
+    for combination in declaration.combinations():
+        files = ["tests/processes/test_start.py", *([own] if combination >= COLOUR else [])]
+        run.trees[combination] = dict.fromkeys(files, "")
+    found = {combination for combination in run.trees if own in run.process_files(combination)}
+    assert found == folded_too(COLOUR, BOTH) - ({COLOUR | ONE_FILE} if dedup else set())
+    assert all("tests/processes/test_start.py" in run.process_files(one) for one in run.trees)
 
 
 def test_every_combination_counts_the_tests_that_cover_it(sound: Proof) -> None:
