@@ -68,7 +68,7 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
         f"| Distinct files in all of them, each linted | {figures['distinct_files']:,} |",
         f"| Distinct modules with what they import, each type-checked | {figures['distinct_modules_typed']:,} |",
         f"| Distinct closures of test files, each run | {figures['distinct_closures']:,} |",
-        f"| Tests run, in that many processes | {figures['tests_run']:,}, {figures['runs']:,} |",
+        f"| Tests run, in that many runs of pytest | {figures['tests_run']:,}, {figures['runs']:,} |",
         f"| Tests that cover a combination: least, median, most | {tests['least']:,}, {tests['median']:,}, {tests['most']:,} |",
     ]
     if fold:

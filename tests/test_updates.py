@@ -218,8 +218,10 @@ def test_a_switched_project_is_clean(there_and_back: Round) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("there_and_back", ["self_contained"], indirect=True)
-def test_a_switched_project_passes_its_own_tests(there_and_back: Round) -> None:
-    assert_passed(there_and_back.switched.run_tests("--ignore=tests/production"))
+def test_a_switched_project_passes_its_own_tests(there_and_back: Round, tmp_path: Path) -> None:
+    project = copy(there_and_back.switched, tmp_path / "project")
+    assert_passed(project.run_tests("tests/test_surface.py", "--update-surface"))  # the user's own tool
+    assert_passed(project.run_tests("--ignore=tests/production"))
 
 
 def test_the_command_in_a_projects_readme_switches_the_pattern_that_it_names(
