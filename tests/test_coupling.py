@@ -28,7 +28,7 @@ SEES = {
     f"{PACKAGE}/settings.py": {"environment_config"},
     f"{PACKAGE}/upstream.py": {"connection_pooling"},
     "tests/conftest.py": {"package_name", "environment_config"},
-    "tests/production/test_workers.py": {"package_name", "state_management"},
+    "tests/production/test_workers.py": {"package_name", "rate_limiting", "state_management"},
     "tests/test_server.py": {"package_name", *ALL} - {"self_contained"},
 }
 FILES = sorted(path for path in SKELETON.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
