@@ -1,7 +1,6 @@
 """The cache: one load for all who wait, nothing kept for ever, and nobody else's answers."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +23,7 @@ from {{ cookiecutter.package_name }}.upstream import (
     upstream_api,
 )
 
-from .upstream import answer, local_upstream
+from .upstream import answer, assert_a_long_answer_is_shortened, local_upstream
 
 
 class Source:
@@ -279,16 +278,6 @@ async def _until_all_wait() -> None:
 
 
 async def test_a_long_answer_is_shortened_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
-    users = [{"id": number, "name": "茶" * 50} for number in range(100)]
-    async with local_upstream(answer(body={"users": users, "next": "?page=2"})) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(FastMCP("test", tools=[cached_fetch])) as client:
-            result = await client.call_tool("cached_fetch", {"resource_id": "\x00" * 200})
-    text = result.content[0].text
-    assert json.loads(text) == result.structured_content
-    assert 1000 < len(text.encode()) <= 2000
-    data = result.structured_content["data"]
-    assert data["users"] == users[: len(data["users"])]
-    assert data["next"] == "?page=2"
-    assert "Ask for less." in result.structured_content["hint"]
+    await assert_a_long_answer_is_shortened(
+        cached_fetch, {"resource_id": "\x00" * 200}, monkeypatch
+    )

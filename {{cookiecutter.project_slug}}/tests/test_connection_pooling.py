@@ -1,7 +1,6 @@
 """One pool for all calls: bounded, reused, and closed at the end."""
 
 import asyncio
-import json
 
 import httpx2 as httpx
 import pytest
@@ -19,7 +18,7 @@ from {{ cookiecutter.package_name }}.upstream import (
     upstream_api,
 )
 
-from .upstream import DROPPED, answer, local_upstream
+from .upstream import DROPPED, answer, assert_a_long_answer_is_shortened, local_upstream
 
 
 async def test_thirty_calls_three_at_a_time_need_at_most_three_connections(
@@ -89,16 +88,4 @@ async def test_the_pool_is_closed_at_the_end() -> None:
 
 
 async def test_a_long_answer_is_shortened_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
-    users = [{"id": number, "name": "茶" * 50} for number in range(100)]
-    async with local_upstream(answer(body={"users": users, "next": "?page=2"})) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(FastMCP("test", tools=[api_request])) as client:
-            result = await client.call_tool("api_request", {"endpoint": "users"})
-    text = result.content[0].text
-    assert json.loads(text) == result.structured_content
-    assert 1000 < len(text.encode()) <= 2000
-    data = result.structured_content["data"]
-    assert data["users"] == users[: len(data["users"])]
-    assert data["next"] == "?page=2"
-    assert "Ask for less." in result.structured_content["hint"]
+    await assert_a_long_answer_is_shortened(api_request, {"endpoint": "users"}, monkeypatch)

@@ -1,7 +1,6 @@
 """Retries: for passing faults only, after a random pause, and within bounds."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -25,7 +24,14 @@ from {{ cookiecutter.package_name }}.tools.retry import (
     resilient_api_call,
 )
 
-from .upstream import DROPPED, RESET, TRUNCATED, answer, local_upstream
+from .upstream import (
+    DROPPED,
+    RESET,
+    TRUNCATED,
+    answer,
+    assert_a_long_answer_is_shortened,
+    local_upstream,
+)
 
 
 class EndlessBudget:
@@ -312,16 +318,4 @@ async def test_the_tool_says_what_is_wrong_when_the_api_does_not_recover(
 
 
 async def test_a_long_answer_is_shortened_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
-    users = [{"id": number, "name": "茶" * 50} for number in range(100)]
-    async with local_upstream(answer(body={"users": users, "next": "?page=2"})) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(FastMCP("test", tools=[resilient_api_call])) as client:
-            result = await client.call_tool("resilient_api_call", {"endpoint": "users"})
-    text = result.content[0].text
-    assert json.loads(text) == result.structured_content
-    assert 1000 < len(text.encode()) <= 2000
-    data = result.structured_content["data"]
-    assert data["users"] == users[: len(data["users"])]
-    assert data["next"] == "?page=2"
-    assert "Ask for less." in result.structured_content["hint"]
+    await assert_a_long_answer_is_shortened(resilient_api_call, {"endpoint": "users"}, monkeypatch)
