@@ -69,10 +69,10 @@ def main() -> int:
 
 def prune(project: Path, answers: dict[str, Any]) -> None:
     """Delete the files of what was not chosen, and the patterns' folder when none is left in it."""
-    for path in sorted(project.rglob("*")):
+    for path in list(project.rglob("*")):
         name = path.stem.removeprefix("test_")
         owners = SHARED.get(name, (name,))
-        if path.is_file() and all(answers.get(owner) is False for owner in owners):
+        if all(answers.get(owner) is False for owner in owners) and path.is_file():
             path.unlink()
     patterns = project / "src" / answers["package_name"] / "patterns"
     if [path.name for path in patterns.glob("*.py")] == ["__init__.py"]:

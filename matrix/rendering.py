@@ -6,11 +6,13 @@ reading of the answers, the order of the steps, the walk through the folders, th
 """
 
 import ast
+import atexit
 import contextlib
 import functools
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +27,10 @@ from jinja2 import FileSystemLoader, TemplateError
 
 Files = dict[str, bytes]
 
+# The answers, as JSON in a raw string of a hook, and what stands there while it is compiled.
+ANSWERS = re.compile(r'\br"""(\{.*?\})"""', flags=re.DOTALL)
+PLACE = "{answers}"
+
 
 def render(template: Path, answers: Mapping[str, Any]) -> Files:
     """Return the files of the project that `answers` give, by their paths with forward slashes.
@@ -33,22 +39,30 @@ def render(template: Path, answers: Mapping[str, Any]) -> Files:
         RuntimeError: Cookiecutter, the template or a hook of it has failed.
     """
     speed_up()
-    folder = tempfile.mkdtemp(prefix="rendered-")
-    config = Path(folder, "config.yaml")
-    config.write_text(json.dumps({"replay_dir": folder, "cookiecutters_dir": folder}), encoding="utf-8")
+    folder = working_folder()
     try:
         project = cookiecutter(
             str(template),
             no_input=True,
             extra_context=dict(answers),
-            output_dir=folder,
-            config_file=str(config),
+            output_dir=str(folder / "projects"),
+            config_file=str(folder / "config.yaml"),
         )
         return read_files(Path(project))
     except (CookiecutterException, TemplateError) as error:
         raise RuntimeError(f"The template makes no project: {error}") from error
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder / "projects", ignore_errors=True)
+
+
+@functools.cache
+def working_folder() -> Path:
+    """Return one folder for all projects of this process: Cookiecutter reads their paths as templates too."""
+    folder = Path(tempfile.mkdtemp(prefix="rendered-"))
+    atexit.register(shutil.rmtree, folder)
+    places = {"replay_dir": str(folder / "replay"), "cookiecutters_dir": str(folder / "templates")}
+    (folder / "config.yaml").write_text(json.dumps(places), encoding="utf-8")
+    return folder
 
 
 def read_files(project: Path) -> Files:
@@ -110,6 +124,17 @@ def run_script(path: str, cwd: Path | str = ".") -> None:
 
 
 def compile_script(path: Path) -> CodeType:
+    """Compile a hook, of which nothing differs from project to project but the answers in a raw string."""
     if path.suffix != ".py":
         raise FailedHookException(f"{path.name} is no Python script: only those can be run in one process")
-    return compile(path.read_bytes(), str(path), "exec")
+    source = path.read_text(encoding="utf-8")
+    answers = ANSWERS.search(source)
+    if not answers:
+        return compile(source, str(path), "exec")
+    code = compile_once(source[: answers.start(1)] + PLACE + source[answers.end(1) :])
+    return code.replace(co_consts=tuple(answers[1] if item == PLACE else item for item in code.co_consts))
+
+
+@functools.cache
+def compile_once(source: str) -> CodeType:
+    return compile(source, "<hook>", "exec")

@@ -85,7 +85,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         if "self_contained" not in chosen:
             files |= {f"{PACKAGE}/patterns/__init__.py", f"{PACKAGE}/patterns/{name}.py"}
     if "self_contained" in chosen:
-        files |= {f"{PACKAGE}/utils.py", "tests/test_self_contained.py"}
+        files |= {f"{PACKAGE}/utils.py"}
+        files |= {f"tests/{folder}test_self_contained.py" for folder in ("", "production/")}
     if "environment_config" in chosen:
         files.add(f"{PACKAGE}/environment_config.toml")
     if chosen & set(API_PATTERNS):

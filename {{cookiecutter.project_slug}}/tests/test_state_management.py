@@ -1,9 +1,6 @@
-"""No update is lost: not between callers, not between processes, not when a caller leaves."""
+"""No update is lost: not between callers, and not when a caller leaves."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -34,26 +31,6 @@ from {{ cookiecutter.package_name }}.settings import (
 from {{ cookiecutter.package_name }}.tools.state_management import (
     increment_counter,
 )
-
-# What another process does: say that it is ready, wait for a line, count, say that it is done.
-OTHER_PROCESS = """
-import asyncio, gc, importlib, sys
-
-gc.disable()  # as the server does while it imports: a fifth faster
-pattern = importlib.import_module(sys.argv[1])
-
-async def count():
-    async with pattern.state_store() as state:
-        for _ in range(int(sys.argv[2])):
-            await state.update("n", lambda value: (value or 0) + 1)
-
-from sqlalchemy.ext.asyncio import create_async_engine
-create_async_engine("sqlite+aiosqlite://")  # imports what the first opening would
-print("ready", flush=True)
-sys.stdin.readline()
-asyncio.run(count())
-print("done", flush=True)
-"""
 
 
 @pytest.fixture
@@ -87,28 +64,6 @@ async def test_fifty_concurrent_increments_are_all_counted(state: StateStore) ->
     values = [value for five in counts for value in five if isinstance(value, int)]
     assert sorted(values) == [*range(1, 51)]
     assert await state.get("n") == 50
-
-
-async def test_increments_of_two_processes_are_all_counted(in_a_file: None) -> None:
-    other = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", OTHER_PROCESS, StateStore.__module__, "10"),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert other.stdin is not None
-    assert other.stdout is not None
-    assert await other.stdout.readline() == b"ready\n"
-    other.stdin.write(b"go\n")
-    other_is_done = asyncio.create_task(other.stdout.readline())
-    own = 0
-    async with state_store() as state:  # the file is new for both
-        while not other_is_done.done():
-            await state.update("n", increment)
-            own += 1
-        assert other_is_done.result() == b"done\n"
-        assert await state.get("n") == own + 10
-    assert await other.wait() == 0
 
 
 async def test_the_tool_counts_concurrent_calls(in_either: None) -> None:
