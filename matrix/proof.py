@@ -263,15 +263,17 @@ class Run:
     def process_files(self, combination: Combination) -> list[str]:
         """Return the test files that start server processes.
 
-        With deduplication those of a prompt stand where it is chosen alone, and where every other is chosen too.
+        With deduplication: all where nothing or everything is chosen, folded or not; elsewhere those that the template
+        wants everywhere, and where a prompt is chosen alone those that it owns.
         """
+        files = [path for path in sorted(self.trees[combination]) if is_test(path) and self.is_process(path)]
         every = frozenset(self.declaration.patterns)
-        whole = not self.dedup or len(combination) <= 1 or self.twin(combination) == self.twin(every)
+        if not self.dedup or self.twin(combination) in {frozenset(), self.twin(every)}:
+            return files
+        everywhere = self.declaration.processes_everywhere
         always = self.declaration.files(frozenset())
         return [
-            path
-            for path in sorted(self.trees[combination])
-            if is_test(path) and self.is_process(path) and (whole or path in always)
+            path for path in files if path in everywhere or (len(combination) == 1 and path not in always)
         ]
 
     def is_process(self, path: str) -> bool:

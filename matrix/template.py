@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,8 @@ class Declaration:
     `files` gives the exact files of a combination; `probe` is a function, as `file:name`, that is called in
     the project with the package's name and must return what `listing` gives; `closures` states in how many distinct surroundings each
     test file is to be found, `EACH` for those that see the whole project. Where a prompt is a fold, the counts
-    are of the projects without it. Tests under `processes` start processes: they run on the linear design.
+    are of the projects without it. Tests under `processes` start processes: those of `processes_everywhere` run on the
+    linear design, all of them at its corners.
     """
 
     template: Path
@@ -44,6 +45,7 @@ class Declaration:
     closures: Mapping[str, int]
     sources: str = "src"
     processes: str = "tests/production"
+    processes_everywhere: Collection[str] = ()
     fold: Fold | None = None
     answers: Mapping[str, object] = field(default_factory=dict)
     # Test plugins that the projects need: others are not loaded.

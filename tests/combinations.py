@@ -147,6 +147,8 @@ DECLARATION = Declaration(
     probe=f"{TEMPLATE / 'tests' / 'probe.py'}:listing",
     listing=expected_listing,
     closures=CLOSURES,
+    # What a pattern could change: the start, calls, and every way to end. The others are of the runtime alone.
+    processes_everywhere=["tests/production/test_calls.py", "tests/production/test_signals.py"],
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
     plugins=["anyio.pytest_plugin"],
 )

@@ -652,7 +652,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a module goes when one of its owners does",
-            "if path.is_file() and all(",
+            "if all(answers.get(owner) is False for owner in owners)",
             "if path.is_file() and any(",
             [only("retry", "connection_pooling")],
         ),

@@ -229,6 +229,7 @@ class SmallTemplate:
                 "tests/test_main.py": EACH,
             },
             processes="tests/processes",
+            processes_everywhere=["tests/processes/test_start.py"],
             fold=Fold("one_file", "src/small/parts", "src/small/parts.py"),
         )
 

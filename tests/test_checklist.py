@@ -540,8 +540,8 @@ BREAKS = {
     ),
     "clean-exit-on-stdio": Break(
         "runtime/stdio.py",
-        "    end_stdin_on_signal()\n\n    async",
-        "    async",
+        "        call_on_signal(end_stdin)\n",
+        "",
         "test_signals.py -k stdio",
     ),
     "pure-stdout": Break("runtime/stdio.py", "    os.dup2(2, 1)\n", "", "test_command.py -k stdout"),

@@ -104,18 +104,28 @@ def test_a_folded_project_is_started_and_runs_its_tests_in_the_linear_design_onl
 
 
 @pytest.mark.parametrize("dedup", [True, False])
-def test_a_prompts_server_processes_are_tested_where_it_is_alone_and_where_all_are(
+def test_processes_are_tested_where_a_prompt_is_alone_and_where_all_are_and_some_everywhere(
     dedup: bool, new_folder: NewFolder
 ) -> None:
-    declaration = SmallTemplate(new_folder("processes")).declaration
+    start, port, own = (f"tests/processes/test_{name}.py" for name in ("start", "port", "colour"))
+
+    def own_files(combination: Combination) -> set[str]:
+        return {start, port, *([own] if combination >= COLOUR else [])}
+
+    template = SmallTemplate(new_folder("processes")).declaration
+    declaration = replace(template, files=own_files, processes_everywhere=[start])
     run = proof_module.Run(declaration, [], new_folder("run"), silent(), dedup, processes=True)
-    own = "tests/processes/test_colour.py"
-    for combination in declaration.combinations():
-        files = ["tests/processes/test_start.py", *([own] if combination >= COLOUR else [])]
-        run.trees[combination] = dict.fromkeys(files, "")
-    found = {combination for combination in run.trees if own in run.process_files(combination)}
-    assert found == folded_too(COLOUR, BOTH) - ({COLOUR | ONE_FILE} if dedup else set())
-    assert all("tests/processes/test_start.py" in run.process_files(one) for one in run.trees)
+    every = set(declaration.combinations())
+    run.trees |= {combination: dict.fromkeys(own_files(combination), "") for combination in every}
+    found = {file: {one for one in every if file in run.process_files(one)} for file in (start, port, own)}
+    assert found[start] == every
+    if dedup:
+        corners = folded_too(NONE, BOTH)
+        assert found[port] == corners
+        assert found[own] == {COLOUR} | {one for one in corners if one >= COLOUR}
+    else:
+        assert found[port] == every
+        assert found[own] == {one for one in every if one >= COLOUR}
 
 
 def test_every_combination_counts_the_tests_that_cover_it(sound: Proof) -> None:

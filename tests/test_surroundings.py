@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -130,3 +132,35 @@ def test_a_server_on_stdio_answers_without_a_reader_of_its_log(projects: Project
         process.stdin.close()
         # Python's own code for an end at which it could not write.
         assert process.wait(PATIENCE_SECONDS) in {0, 120}
+
+
+INTERRUPTED_WHILE_IDLE = """
+import signal, threading
+from fastmcp import FastMCP
+from {package}.runtime.stdio import reserve_stdout, serve_stdio
+
+def interrupt():
+    # To this thread, so that nothing but the signal wakes the one that serves.
+    signal.pthread_kill(threading.get_ident(), signal.{name})
+
+reserve_stdout()
+threading.Timer(0.5, interrupt).start()
+serve_stdio(FastMCP("idle"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to a thread")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_server_on_stdio_hears_a_signal_while_nothing_else_happens(
+    name: str, projects: Projects, tmp_path: Path
+) -> None:
+    project = projects("all")
+    script = tmp_path / "idle.py"
+    script.write_text(INTERRUPTED_WHILE_IDLE.format(package=project.package_name, name=name))
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(project.path / "src")}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:
+        try:
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()

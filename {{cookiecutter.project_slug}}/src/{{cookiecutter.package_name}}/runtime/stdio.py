@@ -5,11 +5,13 @@ not hear a signal. So the real stdout is put aside before the server is even imp
 signal ends stdin.
 """
 
+import asyncio
 import io
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import anyio
@@ -40,8 +42,8 @@ def reserve_stdout() -> None:
     sys.stdout = StrayOutput(os.fdopen(os.dup(2), "wb"), wire)
 
 
-def end_stdin_on_signal() -> None:
-    """Pass stdin through a pipe that ends with stdin, or with the first signal."""
+def divert_stdin() -> Callable[[], None]:
+    """Pass stdin through a pipe, and return the function that ends it before stdin does."""
     source = os.dup(0)
     read_end, write_end = os.pipe()
     lock = threading.Lock()
@@ -63,18 +65,31 @@ def end_stdin_on_signal() -> None:
         finally:
             close()
 
-    for number in STOP_SIGNALS:
-        # In a thread: a handler must not wait for the lock.
-        signal.signal(number, lambda *_: threading.Thread(target=close, daemon=True).start())
     sys.stdin = io.TextIOWrapper(os.fdopen(read_end, "rb"), encoding="utf-8", errors="replace")
     threading.Thread(target=pump, daemon=True).start()
+    return close
+
+
+def call_on_signal(callback: Callable[[], None]) -> None:
+    """Have the running loop call `callback` when a signal arrives.
+
+    A handler of `signal.signal` alone would run when the loop next wakes: one that arrives just
+    before the loop waits for a message would be heard with that message, or never.
+    """
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
+        else:
+            loop.add_signal_handler(number, callback)
 
 
 def serve_stdio(mcp: FastMCP[Any]) -> None:
     """Serve until stdin ends or a signal arrives; calls in flight are cancelled then."""
-    end_stdin_on_signal()
+    end_stdin = divert_stdin()
 
     async def serve() -> None:
+        call_on_signal(end_stdin)
         await mcp.run_stdio_async(show_banner=False)
 
     anyio.run(serve)
