@@ -1,10 +1,18 @@
 """A generated project, and what can be done with it."""
 
+import functools
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+PLUGIN = "anyio.pytest_plugin"
+LIBRARIES = ["pytest", PLUGIN, "fastmcp.server.server", "fastmcp.utilities.tests", "mcp.server", "uvicorn"]
 
 
 @dataclass(frozen=True)
@@ -29,31 +37,74 @@ class Project:
 
     def run(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run Python with `command` in the project, as if it were installed."""
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.path / "src"),
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            **variables,
-        }
         return subprocess.run(
             [sys.executable, *command],
             cwd=self.path,
-            env=environment,
+            env=self.environment(**variables),
             capture_output=True,
             text=True,
             encoding="utf-8",
             check=False,
         )
 
-    def run_tests(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run the project's own tests."""
-        return self.run("-m", "pytest", "-q", "-p", "anyio", "-p", "no:cacheprovider", *arguments)
+    def environment(self, **variables: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PYTHONPATH": str(self.path / "src"),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            **variables,
+        }
+
+    def run_tests(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run the project's own tests, in a fork that has imported the libraries where there are forks."""
+        arguments = ("-q", "-p", "no:cacheprovider", *arguments)
+        if not hasattr(os, "fork"):
+            return self.run("-m", "pytest", "-p", "anyio", *arguments, **variables)
+        with tempfile.TemporaryDirectory() as folder:
+            printed = [Path(folder, name) for name in ("stdout", "stderr")]
+            process = forks().Process(
+                target=run_pytest, args=(self.path, arguments, self.environment(**variables), printed)
+            )
+            process.start()
+            process.join()
+            assert process.exitcode is not None
+            stdout, stderr = (path.read_text(encoding="utf-8") for path in printed)
+        return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
 
     def lint(self) -> str:
         """Return what ruff's check and format have to say; nothing if all is well."""
         check = self.run("-m", "ruff", "check", "--no-cache", "--quiet", "--output-format=concise", ".")
         form = self.run("-m", "ruff", "format", "--no-cache", "--quiet", "--diff", ".")
         return check.stdout + check.stderr + form.stdout + form.stderr
+
+
+@functools.cache
+def forks() -> ForkServerContext:
+    """Return what forks processes that have imported the libraries, which takes longer than most tests."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
+
+
+def run_pytest(
+    project: Path, arguments: Sequence[str], environment: Mapping[str, str], printed: Sequence[Path]
+) -> None:
+    """Do in this process what `python -m pytest` does in the folder of a project."""
+    for number, path in enumerate(printed, start=1):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), number)
+    os.chdir(project)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.dont_write_bytecode = False
+    template = Path(__file__).parents[1]
+    kept = [folder for folder in sys.path if Path(folder).resolve() != template]
+    sys.path[:] = [str(project), environment["PYTHONPATH"], *kept]
+    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
+        del sys.modules[name]
+    import pytest  # noqa: PLC0415 - loaded by now
+
+    sys.exit(pytest.main(list(arguments), plugins=[sys.modules[PLUGIN]]))
 
 
 def assert_passed(run: "subprocess.CompletedProcess[str]") -> None:

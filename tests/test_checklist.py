@@ -259,8 +259,7 @@ def serving(app: Any) -> Iterator[str]:
 
 
 def check(project: Project, url: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    arguments = ("-m", "pytest", "-q", "-p", "anyio", "-p", "no:cacheprovider")
-    return project.run(*arguments, "tests/production", "--checklist-url", url, **variables)
+    return project.run_tests("tests/production", "--checklist-url", url, **variables)
 
 
 FROM_OUTSIDE = {
