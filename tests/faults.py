@@ -586,9 +586,10 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/logs.py": [
+        Fault("nobody is told of lines that were lost", "if self._lost and has", "if self._torn and has"),
         Fault(
             "the log stands among the protocol",
-            "logging.StreamHandler(sys.stderr)",
+            "UnblockedHandler(sys.stderr)",
             "logging.StreamHandler(sys.stdout.buffer)",
             processes=True,
         ),

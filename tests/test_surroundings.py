@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -117,6 +118,39 @@ def test_a_log_that_nobody_reads_any_more_changes_no_answer(projects: Projects, 
             assert process.wait(PATIENCE_SECONDS) in {0, 1, 120, -15, 143}  # 1: of Windows
         finally:
             process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe cannot be asked there whether it is full")
+def test_a_log_that_nobody_reads_for_a_while_stops_no_call_and_says_what_was_lost(
+    projects: Projects, tmp_path: Path
+) -> None:
+    names = {f"unknown_{number:050}": "" for number in range(20)}  # which the record of a call tells
+
+    async def calls(server: Running) -> None:
+        for _ in range(50):
+            for era in ERAS:
+                assert (await server.call(era, "process_data", names)).result["isError"]
+                await server.good_call(era)
+
+    async def one_call(server: Running) -> None:
+        await server.good_call(MODERN)
+
+    flags = ("--transport", "http", "--port", "0")
+    with start(projects("all"), tmp_path, *flags, **UNLIMITED) as process:
+        assert process.stderr is not None
+        try:
+            line = next(line for line in process.stderr if b"running on http://" in line)
+            server = Running(process, port=int(line.split(b"http://")[1].split()[0].split(b":")[1]))
+            asyncio.run(asyncio.wait_for(calls(server), PATIENCE_SECONDS))
+            reading = threading.Thread(target=server.follow)
+            reading.start()
+            asyncio.run(one_call(server))
+            told = json.loads(server.logged("lost"))
+            assert int(told["message"].split()[0]) > 0
+            assert all(isinstance(json.loads(line), dict) for line in server.log)
+        finally:
+            process.kill()
+        reading.join()
 
 
 def test_a_server_on_stdio_answers_without_a_reader_of_its_log(projects: Projects, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """One log, on stderr: stdout belongs to the stdio protocol.
 
 FastMCP installs its own coloured handlers and uvicorn brings a configuration; here all of them
-end in one handler, so that every line has one form.
+end in one handler, so that every line has one form. A host that never reads its server's stderr
+fills a pipe with some hundred lines, and the next would wait for ever: it is left out instead.
 """
 
 import logging
+import select
 import sys
+from typing import TextIO
 
 import fastmcp
 
@@ -17,11 +20,60 @@ LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error")
 # A line per request, at INFO, of what the tools' own records tell better.
 CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite", "mcp.server.streamable_http")
 
+# What a pipe with any room takes without blocking.
+PIECE_BYTES: int = getattr(select, "PIPE_BUF", 4096)
+# How long a line waits for a reader that is slow; the next ones not at all.
+PATIENCE_SECONDS = 0.1
+LOST = "%d log lines were lost: nobody has read the log"
+
+
+class UnblockedHandler(logging.Handler):
+    """Writes lines to a stream, leaves out those for which it has no room, and tells how many."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lost = 0
+        self._torn = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._lost and has_room(self._stream, 0):
+                told = logging.LogRecord(
+                    __name__, logging.WARNING, __file__, 0, LOST, (self._lost,), None
+                )
+                start = "\n" if self._torn else ""
+                self._lost, self._torn = 0, False
+                self._write(start + self.format(told))
+            self._write(self.format(record))
+        except Exception:  # noqa: BLE001 - as every handler does: a log must not fail a call
+            self.handleError(record)
+
+    def _write(self, line: str) -> None:
+        data = f"{line}\n".encode(errors="backslashreplace")
+        for start in range(0, len(data), PIECE_BYTES):
+            if not has_room(self._stream, 0 if self._lost else PATIENCE_SECONDS):
+                self._lost += 1
+                self._torn = self._torn or start > 0
+                return
+            self._stream.buffer.write(data[start : start + PIECE_BYTES])
+            self._stream.buffer.flush()
+
+
+def has_room(stream: TextIO, seconds: float) -> bool:
+    """Wait until a stream takes a piece without blocking, or `seconds` have passed."""
+    if sys.platform == "win32":
+        return True  # a pipe cannot be asked there
+    try:
+        return bool(select.select([], [stream], [], seconds)[1])
+    except (OSError, ValueError):
+        return True  # no file, as under a test that captures it
+
 
 def configure_logging(formatter: logging.Formatter | None = None) -> None:
     """Send every record of `LOG_LEVEL` and above to stderr, in the form that `formatter` gives."""
     fastmcp.settings.log_enabled = False  # FastMCP would put its own handlers back
-    handler = logging.StreamHandler(sys.stderr)
+    handler = UnblockedHandler(sys.stderr)
     handler.setFormatter(formatter or logging.Formatter(FORMAT))
     root = logging.getLogger()
     root.handlers = [handler]
