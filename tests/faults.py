@@ -653,8 +653,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a module goes when one of its owners does",
-            "if all(answers.get(owner) is False for owner in owners)",
-            "if path.is_file() and any(",
+            "if all(answers.get(owner) is False",
+            "if any(answers.get(owner) is False",
             [only("retry", "connection_pooling")],
         ),
         Fault(
