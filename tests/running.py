@@ -26,6 +26,7 @@ META = {
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 MIB = 1024 * 1024
+SERVING = "running on http://"
 UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000", "RATE_LIMIT_BURST": "1000000"}
 
 
@@ -207,6 +208,18 @@ def start(project: Project, home: Path, *flags: str, **variables: str) -> "subpr
     )
 
 
+def port_in(line: str) -> int:
+    """Return the port that a server has said it serves on."""
+    return int(line.split("http://")[1].split(maxsplit=1)[0].split(":")[1])
+
+
+def read_until_serving(process: "subprocess.Popen[bytes]") -> Running:
+    """Read the log of a server up to the line that says where it serves, and no further."""
+    assert process.stderr is not None
+    lines = (line.decode() for line in process.stderr)
+    return Running(process, port=port_in(next(line for line in lines if SERVING in line)))
+
+
 @contextmanager
 def running(project: Project, home: Path, *flags: str, **variables: str) -> Iterator[Running]:
     """Serve HTTP on a free port."""
@@ -215,8 +228,7 @@ def running(project: Project, home: Path, *flags: str, **variables: str) -> Iter
         thread = threading.Thread(target=server.follow)
         thread.start()
         try:
-            line = server.logged("running on http://")
-            server.port = int(line.split("http://")[1].split()[0].split(":")[1])
+            server.port = port_in(server.logged(SERVING))
             yield server
         finally:
             process.kill()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,17 @@ from typing import Any
 import pytest
 
 from .conftest import Projects
-from .running import ERAS, MODERN, PATIENCE_SECONDS, UNLIMITED, Running, message, running, start
+from .running import (
+    ERAS,
+    MODERN,
+    PATIENCE_SECONDS,
+    UNLIMITED,
+    Running,
+    message,
+    read_until_serving,
+    running,
+    start,
+)
 
 pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 
@@ -109,11 +118,10 @@ def test_a_log_that_nobody_reads_any_more_changes_no_answer(projects: Projects, 
 
     with start(projects("all"), tmp_path, "--transport", "http", "--port", "0") as process:
         assert process.stderr is not None
-        line = next(line for line in process.stderr if b"running on http://" in line)
+        server = read_until_serving(process)
         process.stderr.close()
-        port = int(line.split(b"http://")[1].split()[0].split(b":")[1])
         try:
-            asyncio.run(calls(Running(process, port=port)))
+            asyncio.run(calls(server))
             process.terminate()
             assert process.wait(PATIENCE_SECONDS) in {0, 1, 120, -15, 143}  # 1: of Windows
         finally:
@@ -137,10 +145,8 @@ def test_a_log_that_nobody_reads_for_a_while_stops_no_call_and_says_what_was_los
 
     flags = ("--transport", "http", "--port", "0")
     with start(projects("all"), tmp_path, *flags, **UNLIMITED) as process:
-        assert process.stderr is not None
         try:
-            line = next(line for line in process.stderr if b"running on http://" in line)
-            server = Running(process, port=int(line.split(b"http://")[1].split()[0].split(b":")[1]))
+            server = read_until_serving(process)
             asyncio.run(asyncio.wait_for(calls(server), PATIENCE_SECONDS))
             reading = threading.Thread(target=server.follow)
             reading.start()
@@ -192,8 +198,7 @@ def test_a_server_on_stdio_hears_a_signal_while_nothing_else_happens(
     script = tmp_path / "idle.py"
     script.write_text(INTERRUPTED_WHILE_IDLE.format(package=project.package_name, name=name))
     command = [sys.executable, str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(project.path / "src")}
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(command, env=project.environment(), stdin=subprocess.PIPE) as process:
         try:
             assert process.wait(PATIENCE_SECONDS) == 0
         finally:
