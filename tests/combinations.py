@@ -60,10 +60,10 @@ ALWAYS = {
     f"{PACKAGE}/tools/process_data.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "lifespan")),
+    *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "errors")),
     *(
         f"tests/test_{name}.py"
-        for name in ("changes", "logs", "messages", "readiness", "server", "settings", "surface")
+        for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
     ),
     "tests/changes.py",
     "tests/surface/process_data.json",
@@ -130,8 +130,8 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "changes", "deadlines", "drain", "lifespan", "logs", "messages", "readiness"),
-            *("results", "settings", "database", "lazy_initialization", "connection_pooling"),
+            *("arguments", "changes", "deadlines", "drain", "errors", "lifespan", "logs", "messages"),
+            *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             "structured_errors",
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),
             "structured_logging",

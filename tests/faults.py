@@ -525,6 +525,21 @@ FAULTS: dict[str, list[Fault]] = {
             "self.retryable = False and retryable",
             [only("structured_errors")],
         ),
+        Fault(
+            "the log repeats what caused a failure",
+            'f" ({type(failure.__cause__).__name__})"',
+            'f" ({failure.__cause__})"',
+        ),
+        Fault(
+            "a client writes lines of the log",
+            'reason = " ".join(str(failure).split())',
+            "reason = str(failure)",
+        ),
+        Fault(
+            "each failure is logged twice",
+            "log_level=logging.DEBUG)",
+            "log_level=logging.WARNING)",
+        ),
     ],
     "runtime/serving.py": [
         Fault(

@@ -48,6 +48,7 @@ MIDDLEWARE = [
     "RateLimiting",
 {% endif %}
     "ReadableArguments",
+    "FailureLog",
     "Deadlines",
 ]
 # A call of every tool that must succeed.

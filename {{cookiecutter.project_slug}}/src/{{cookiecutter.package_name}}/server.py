@@ -49,6 +49,7 @@ from .patterns.structured_logging import (
 {% endif %}
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
+from .runtime.errors import FailureLog
 from .runtime.lifespan import runtime
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
@@ -137,6 +138,7 @@ mcp = FastMCP(
         RateLimiting(),
 {% endif %}
         ReadableArguments(),
+        FailureLog(),
         Deadlines(),
     ],
     tools=[
