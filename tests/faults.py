@@ -387,6 +387,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("the engine stays open", "await engine.dispose()", "pass", [only("lazy_initialization")]),
         Fault(
+            "a cancelled write locks the file",
+            "rowcount\n\n        with self._readable_failure():\n            return await _to_its_end(run())",
+            "rowcount\n\n        with self._readable_failure():\n            return await run()",
+            [only("state_management")],
+        ),
+        Fault(
             "what was written is rolled back",
             "self._engine.begin()",
             "self._engine.connect()",

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import anyio
 import platformdirs
 import pytest
+from sqlalchemy import Engine, event
 
 from {{ cookiecutter.package_name }}.database import (
     Database,
@@ -186,6 +188,26 @@ async def test_cancelled_statements_leave_the_database_usable(file: Path) -> Non
         await asyncio.gather(*writes, return_exceptions=True)
         async with asyncio.timeout(5):
             await database.execute(INSERT, {"id": 100, "text": "after"})
+
+
+async def test_a_cancelled_statement_is_finished_and_locks_nobody_out(file: Path) -> None:
+    """A server's calls are cancelled by anyio: again at each await, those of the driver too."""
+    scope = anyio.CancelScope()
+
+    def cancel(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT"):
+            asyncio.get_running_loop().call_soon(scope.cancel)
+
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        event.listen(Engine, "before_cursor_execute", cancel)
+        with scope:
+            await database.execute(INSERT, *({"id": n, "text": "one"} for n in range(2000)))
+        event.remove(Engine, "before_cursor_execute", cancel)
+        assert scope.cancelled_caught
+        with closing(sqlite3.connect(file, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        assert await count(database) == 2000
 
 
 async def test_the_file_is_closed_at_the_end(file: Path) -> None:

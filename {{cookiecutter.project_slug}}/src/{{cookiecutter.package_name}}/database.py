@@ -4,12 +4,14 @@ SQLAlchemy takes half as long to import as FastMCP itself, so it is imported whe
 opened.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import platformdirs
 
 from .runtime.errors import ToolFailure
@@ -23,7 +25,12 @@ DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
-BUSY_SECONDS = 30
+# How long a statement may take, or wait for SQLite's lock.
+STATEMENT_SECONDS = 30
+# How long a cancelled call waits for its statement, and a shutdown for all connections.
+CLOSE_SECONDS = 2
+
+T = TypeVar("T")
 
 
 class DatabaseUnavailable(ToolFailure):
@@ -31,7 +38,10 @@ class DatabaseUnavailable(ToolFailure):
 
 
 class Database:
-    """An open engine. Statements are SQL with `:name` parameters, each its own transaction."""
+    """An open engine. Statements are SQL with `:name` parameters, each its own transaction.
+
+    One that has begun is finished, even if its call is cancelled.
+    """
 
     def __init__(
         self,
@@ -49,10 +59,14 @@ class Database:
         Raises:
             DatabaseUnavailable: the query could not be run.
         """
-        with self._readable_failure():
+
+        async def run() -> list[Mapping[str, Any]]:
             async with self._engine.connect() as connection:
                 result = await connection.execute(self._text(statement), values)
                 return [dict(row) for row in result.mappings()]
+
+        with self._readable_failure():
+            return await _to_its_end(run())
 
     async def execute(self, statement: str, *rows: Mapping[str, Any]) -> int:
         """Run a statement, once for each of `rows`, and return how many rows it changed.
@@ -60,12 +74,16 @@ class Database:
         Raises:
             DatabaseUnavailable: the statement could not be run; nothing has changed.
         """
-        with self._readable_failure():
+
+        async def run() -> int:
             async with self._engine.begin() as connection:
                 result = await connection.execute(
                     self._text(statement), [dict(row) for row in rows] or None
                 )
                 return result.rowcount
+
+        with self._readable_failure():
+            return await _to_its_end(run())
 
     async def ping(self) -> None:
         await self.fetch("SELECT 1")
@@ -91,13 +109,16 @@ async def open_database(url: str) -> AsyncIterator[Database]:
 
     parsed = driver_url(url)
     kind = parsed.get_backend_name()
-    options: dict[str, Any] = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 10}
+    options: dict[str, Any] = {}
     if kind == "sqlite":
-        options = {"connect_args": {"timeout": BUSY_SECONDS}}
+        limit = {"timeout": STATEMENT_SECONDS}
         if parsed.database not in (None, "", ":memory:"):
             _create_folder(Path(str(parsed.database)).parent)
+    else:
+        limit = {"command_timeout": STATEMENT_SECONDS}
+        options = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 10}
     try:
-        engine = create_async_engine(parsed, **options)
+        engine = create_async_engine(parsed, connect_args=limit, **options)
     except ModuleNotFoundError as error:
         raise DatabaseUnavailable(
             f"The driver for {kind} is not installed: add the package {error.name}."
@@ -114,7 +135,23 @@ async def open_database(url: str) -> AsyncIterator[Database]:
             ) from error
         yield database
     finally:
-        await engine.dispose()
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await engine.dispose()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, which is finished even if this call is cancelled meanwhile.
+
+    Cancelled in the middle of a statement, SQLAlchemy closes the connection but not its
+    transaction, and SQLite's file stays locked until garbage is collected.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await asyncio.wait([task])
+        raise
 
 
 def driver_url(url: str) -> "URL":
