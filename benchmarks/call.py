@@ -4,10 +4,10 @@ uv run python -m benchmarks.call
 """
 
 import importlib
-import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ async def main() -> None:
         server = importlib.import_module("benchmarked.server")
         logs = importlib.import_module("benchmarked.runtime.logs")
         json_lines = importlib.import_module("benchmarked.patterns.structured_logging").JsonLines
-        logs.configure_logging(json_lines())
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-            logging.getLogger().handlers[0].setStream(nowhere)  # type: ignore[attr-defined]
+            with redirect_stderr(nowhere):
+                logs.configure_logging(json_lines())
             async with Client(server.mcp) as ours, Client(plain_server(server.process_data)) as plain:
 
                 async def calls(client: Client[Any]) -> float:

@@ -1,6 +1,9 @@
-"""The benchmark of the running server still runs, and a bar that is missed is reported."""
+"""The benchmarks still run, and a bar that is missed is reported."""
 
 import asyncio
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,6 +12,17 @@ from benchmarks import serving
 from benchmarks.contest import OURS, PLAIN
 from benchmarks.serving import Memory, Plan, Results, Row
 
+from .combinations import TEMPLATE
+
+ONE_ROUND = """\
+import asyncio, inspect
+from benchmarks import {} as benchmark
+benchmark.ROUNDS = 1
+run = benchmark.main()
+if inspect.iscoroutine(run):
+    asyncio.run(run)
+"""
+
 ROW = Row("HTTP", "stateless", 13, 8, OURS, 1, 0.8, 800, 9, 20, 1000, 0)
 MEMORY = Memory(OURS, 20_000, 100, 105, 0)
 SMALLEST = Plan(sizes=(9,), clients=(), rounds=1, seconds=0.1, memory_calls=0, stdio=False)
@@ -16,6 +30,14 @@ SMALLEST = Plan(sizes=(9,), clients=(), rounds=1, seconds=0.1, memory_calls=0, s
 
 def verdicts(*rows: Row, memory: Memory = MEMORY) -> list[str]:
     return [bar.cells[-1] for bar in Results(SMALLEST, [*rows], [memory]).bars]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", ["call", "generation", "startup"])
+def test_a_benchmark_says_its_ratio_and_its_bar(name: str) -> None:
+    command = [sys.executable, "-c", ONE_ROUND.format(name)]
+    printed = subprocess.run(command, cwd=TEMPLATE, check=True, capture_output=True, text=True).stdout
+    assert re.search(r", ratio \d+\.\d\d \(at most [\d.]+\): (holds|MISSED)$", printed, re.MULTILINE)
 
 
 @pytest.mark.matrix
