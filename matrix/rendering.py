@@ -92,6 +92,8 @@ def speed_up() -> None:
             environment = create(context)
             environment.auto_reload = False
             environment.from_string = functools.cache(environment.from_string)
+            # One mapping: each rendering copies it, and Jinja's two linked ones take ten times as long.
+            environment.make_globals = lambda given: {**environment.globals, **(given or {})}
             environments[key] = environment
         return environments[key]
 
