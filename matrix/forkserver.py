@@ -6,6 +6,7 @@ from outside the project, later forks are born with it. A job that allows it is 
 """
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import io
@@ -24,7 +25,9 @@ from . import audit
 
 # How many jobs one fork does, where it may do several: nothing that it leaves is collected.
 JOBS_OF_A_FORK = 8
-ARGUMENTS = ("-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=60", "--tb=short", "--color=no")
+ARGUMENTS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--color=no")
+# When a job writes where it is: so much of its time has passed.
+LATE = 0.9
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class Fork:
         """Have a job done, and return its outcome, whatever becomes of the fork."""
         self._done += 1
         deadline = time.monotonic() + job.seconds
+        stacks(job).unlink(missing_ok=True)
         with contextlib.suppress(BrokenPipeError):
             self._jobs.write(json.dumps(asdict(job)) + "\n")
             self._jobs.flush()
@@ -161,9 +165,9 @@ class Fork:
         with contextlib.suppress(ValueError):
             answer: dict[str, Any] = json.loads(line)
             return answer
-        ending = (
-            f"was still running after {job.seconds:g} s" if time.monotonic() >= deadline else "ended the run"
-        )
+        ending = "ended the run"
+        if time.monotonic() >= deadline:
+            ending = f"was still running after {job.seconds:g} s: {last_stacks(job)}"
         return asdict(Outcome(error=f"{last_test(job)} {ending}"))
 
     def end(self) -> None:
@@ -186,6 +190,17 @@ def last_test(job: Job) -> str:
 def running(job: Job) -> Path:
     """The file with the name of the test that runs."""
     return Path(f"{job.project}.running")
+
+
+def stacks(job: Job) -> Path:
+    """The file with what every thread does, written shortly before the run is ended."""
+    return Path(f"{job.project}.stacks")
+
+
+def last_stacks(job: Job) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return stacks(job).read_text(encoding="utf-8")
+    return "it had not begun"
 
 
 def read_line(reader: int, deadline: float) -> str:
@@ -236,7 +251,8 @@ def run(job: Job, plugins: list[str]) -> Outcome:
     os.chdir(job.project)
     sys.path = [*job.path, *sys.path, audit.FOLLOW]
     os.environ["PYTHONPATH"] = os.pathsep.join([*job.path, audit.FOLLOW])
-    with followed(job, outcome):
+    with followed(job, outcome), stacks(job).open("w") as late:
+        faulthandler.dump_traceback_later(LATE * job.seconds, file=late)
         try:
             if job.tests:
                 run_tests(job, plugins, outcome)
@@ -244,6 +260,8 @@ def run(job: Job, plugins: list[str]) -> Outcome:
                 outcome.listing = call_probe(job.probe, job.package)
         except BaseException as error:  # it is the answer
             outcome.error = f"{type(error).__name__}: {error}"
+        finally:
+            faulthandler.cancel_dump_traceback_later()
     loaded = set(sys.modules) - known
     outcome.modules = sorted(name for name in loaded if has_file(name) and is_outside(name, job.project))
     return outcome
