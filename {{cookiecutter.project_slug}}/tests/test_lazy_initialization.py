@@ -111,7 +111,8 @@ async def test_twenty_concurrent_first_calls_open_one_database(
 async def test_a_first_call_that_is_cancelled_while_opening_does_not_fail_the_others(
     file: Path, creations: Creations
 ) -> None:
-    async with Client(server()) as client:
+    # What waits for ever fails here, and says where.
+    async with asyncio.timeout(60), Client(server()) as client:
         first = asyncio.create_task(client.call_tool("database_operation"))
         second = asyncio.create_task(client.call_tool("database_operation"))
         await creations.seen.wait()
