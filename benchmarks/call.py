@@ -28,7 +28,7 @@ def plain_server(process_data: Callable[..., Any]) -> FastMCP[Any]:
     return FastMCP("plain", tools=[process_data])
 
 
-async def main() -> None:
+async def measure() -> None:
     os.environ.update(UNLIMITED)
     with generated_server() as source, importable(source):
         server = importlib.import_module("benchmarked.server")
@@ -50,5 +50,9 @@ async def main() -> None:
     report("one call, CPU", "ms", compare(lambda: next(first), lambda: next(second), ROUNDS), BAR)
 
 
+def main() -> None:
+    anyio.run(measure)
+
+
 if __name__ == "__main__":
-    anyio.run(main)
+    main()

@@ -167,8 +167,10 @@ class Fork:
             return answer
         ending = "ended the run"
         if time.monotonic() >= deadline:
-            ending = f"was still running after {job.seconds:g} s: {last_stacks(job)}"
-        return asdict(Outcome(error=f"{last_test(job)} {ending}"))
+            where = text_of(stacks(job), "It had not begun.")
+            ending = f"was still running after {job.seconds:g} s\n{where}"
+        # The test that it was at when it ended.
+        return asdict(Outcome(error=f"{text_of(running(job), 'The project')} {ending}"))
 
     def end(self) -> None:
         """End the fork, and every process that it has started."""
@@ -178,13 +180,6 @@ class Fork:
         os.close(self._answers)
         with contextlib.suppress(BrokenPipeError):
             self._jobs.close()
-
-
-def last_test(job: Job) -> str:
-    """Return the test that a run was at when it ended."""
-    with contextlib.suppress(FileNotFoundError):
-        return running(job).read_text(encoding="utf-8")
-    return "The project"
 
 
 def running(job: Job) -> Path:
@@ -197,10 +192,11 @@ def stacks(job: Job) -> Path:
     return Path(f"{job.project}.stacks")
 
 
-def last_stacks(job: Job) -> str:
+def text_of(path: Path, otherwise: str) -> str:
+    """Return what a job has written so far, if it has."""
     with contextlib.suppress(FileNotFoundError):
-        return stacks(job).read_text(encoding="utf-8")
-    return "it had not begun"
+        return path.read_text(encoding="utf-8")
+    return otherwise
 
 
 def read_line(reader: int, deadline: float) -> str:

@@ -388,8 +388,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the engine stays open", "await engine.dispose()", "pass", [only("lazy_initialization")]),
         Fault(
             "a cancelled write locks the file",
-            "rowcount\n\n        with self._readable_failure():\n            return await _to_its_end(run())",
-            "rowcount\n\n        with self._readable_failure():\n            return await run()",
+            "return await _to_its_end(work)",
+            "return await work",
             [only("state_management")],
         ),
         Fault(

@@ -14,14 +14,7 @@ from benchmarks.serving import Memory, Plan, Results, Row
 
 from .combinations import TEMPLATE
 
-ONE_ROUND = """\
-import asyncio, inspect
-from benchmarks import {} as benchmark
-benchmark.ROUNDS = 1
-run = benchmark.main()
-if inspect.iscoroutine(run):
-    asyncio.run(run)
-"""
+ONE_ROUND = "from benchmarks import {} as benchmark; benchmark.ROUNDS = 1; benchmark.main()"
 
 ROW = Row("HTTP", "stateless", 13, 8, OURS, 1, 0.8, 800, 9, 20, 1000, 0)
 MEMORY = Memory(OURS, 20_000, 100, 105, 0)

@@ -6,8 +6,8 @@ opened.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +30,7 @@ STATEMENT_SECONDS = 30
 # How long a cancelled call waits for its statement, and a shutdown for all connections.
 CLOSE_SECONDS = 2
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 class DatabaseUnavailable(ToolFailure):
@@ -65,8 +65,7 @@ class Database:
                 result = await connection.execute(self._text(statement), values)
                 return [dict(row) for row in result.mappings()]
 
-        with self._readable_failure():
-            return await _to_its_end(run())
+        return await self._carry_out(run())
 
     async def execute(self, statement: str, *rows: Mapping[str, Any]) -> int:
         """Run a statement, once for each of `rows`, and return how many rows it changed.
@@ -82,16 +81,14 @@ class Database:
                 )
                 return result.rowcount
 
-        with self._readable_failure():
-            return await _to_its_end(run())
+        return await self._carry_out(run())
 
     async def ping(self) -> None:
         await self.fetch("SELECT 1")
 
-    @contextmanager
-    def _readable_failure(self) -> Iterator[None]:
+    async def _carry_out(self, work: Coroutine[Any, Any, Result]) -> Result:
         try:
-            yield
+            return await _to_its_end(work)
         except self._errors as error:
             raise DatabaseUnavailable("The database does not answer.", retryable=True) from error
 
@@ -139,7 +136,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
             await engine.dispose()
 
 
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
     """Await `work`, which is finished even if this call is cancelled meanwhile.
 
     Cancelled in the middle of a statement, SQLAlchemy closes the connection but not its
