@@ -36,14 +36,17 @@ RUNTIME = [
     "arguments",
     "caller",
     "command",
+    "containment",
     "deadlines",
     "drain",
     "errors",
     "http",
     "lifespan",
+    "limits",
     "logs",
     "messages",
     "readiness",
+    "requests",
     "serving",
     "stdio",
 ]
@@ -60,7 +63,8 @@ ALWAYS = {
     f"{PACKAGE}/tools/process_data.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "errors")),
+    *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "containment", "deadlines", "drain")),
+    *(f"tests/test_{name}.py" for name in ("errors", "limits")),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -130,7 +134,8 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "changes", "deadlines", "drain", "errors", "lifespan", "logs", "messages"),
+            *("arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan", "limits"),
+            *("logs", "messages"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             "structured_errors",
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

@@ -144,9 +144,9 @@ FAULTS: dict[str, list[Fault]] = {
             "for kind in reversed(type(error).__mro__) if",
         ),
         Fault(
-            "the text of an unknown exception reaches the client",
-            'message=f"An unexpected error occurred;',
-            'message=f"An unexpected error occurred ({cause});',
+            "a resource that fails has no code",
+            "info.message, info.model_dump(mode=\"json\")) from error",
+            "info.message) from error",
         ),
     ],
     "tools/structured_errors.py": [
@@ -258,7 +258,7 @@ FAULTS: dict[str, list[Fault]] = {
     "patterns/rate_limiting.py": [
         Fault(
             "one agent uses up everybody's share",
-            "self._limiter.limit(caller_name())",
+            'self._limiter.limit(f"{kind} {caller_name()}")',
             "self._limiter.limit(caller_name()[:0])",
         ),
         Fault(
@@ -275,8 +275,8 @@ FAULTS: dict[str, list[Fault]] = {
     "patterns/structured_logging.py": [
         Fault(
             "the values of arguments are logged",
-            "[name[:60] for name in list(context.message.arguments or {})[:20]]",
-            "[str(value)[:60] for value in list((context.message.arguments or {}).values())[:20]]",
+            "[argument[:60] for argument in list(arguments)[:20]]",
+            "[str(argument)[:60] for argument in list(arguments.values())[:20]]",
         ),
         Fault(
             "a password in a URL is logged", '    text = URL_PASSWORD.sub(rf"\\1{REDACTED}\\2", text)\n', ""
@@ -293,11 +293,6 @@ FAULTS: dict[str, list[Fault]] = {
             "{% if cookiecutter.structured_errors %}\n        StructuredErrors(CODES),\n{% endif %}\n{% if cookiecutter.rate_limiting %}\n        RateLimiting(),\n{% endif %}\n",
             "{% if cookiecutter.rate_limiting %}\n        RateLimiting(),\n{% endif %}\n{% if cookiecutter.structured_errors %}\n        StructuredErrors(CODES),\n{% endif %}\n",
             [only("structured_errors", "rate_limiting")],
-        ),
-        Fault(
-            "details of unknown exceptions reach the client",
-            "mask_error_details=True",
-            "mask_error_details=False",
         ),
         Fault(
             "a tool is imported and not added",
@@ -453,14 +448,41 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/deadlines.py": [
         Fault(
-            "the answer of a tool in a thread counts after its deadline",
-            "if scope.cancelled_caught or anyio.current_time() >= scope.deadline:",
-            "if scope.cancelled_caught:",
+            "an answer waits for a thread that hangs",
+            "await asyncio.wait([call], timeout=CLEAN_UP_SECONDS)",
+            "await asyncio.wait([call])",
         ),
+        Fault(
+            "threads that hang are never too many",
+            "self._abandoned.total() >= self._max_abandoned",
+            "self._abandoned.total() > 1000",
+        ),
+        Fault(
+            "a call that writes is to be repeated after its deadline",
+            "return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)",
+            "return True",
+        ),
+        Fault("resources have no deadline", "not in METHODS:", "not in {'tools/call'}:"),
+    ],
+    "runtime/containment.py": [
+        Fault(
+            "a tool that exits ends the process",
+            "            return self._coroutine.send(value)\n"
+            "        except (SystemExit, KeyboardInterrupt) as error:",
+            "            return self._coroutine.send(value)\n        except ZeroDivisionError as error:",
+        ),
+        Fault(
+            "an exception outside of the middleware reaches the client",
+            "    except (Exception, SystemExit, KeyboardInterrupt) as error:",
+            "    except (SystemExit, KeyboardInterrupt) as error:",
+        ),
+    ],
+    "runtime/limits.py": [
+        Fault("a resource of any size is returned", "if size > limit:", "if size > 100 * limit:"),
     ],
     "runtime/arguments.py": [
         Fault(
-            "the answer grows with the input", "for problem in report[:MAX_PROBLEMS]", "for problem in report"
+            "the answer grows with the input", "in report[:MAX_PROBLEMS]:", "in report:"
         ),
     ],
     "runtime/messages.py": [
@@ -540,6 +562,11 @@ FAULTS: dict[str, list[Fault]] = {
             "a client writes lines of the log",
             'reason = " ".join(str(failure).split())',
             "reason = str(failure)",
+        ),
+        Fault(
+            "the text of an unknown exception reaches the client",
+            "        except Exception as error:\n            raise unexpected(error) from error",
+            "        except ZeroDivisionError as error:\n            raise unexpected(error) from error",
         ),
         Fault(
             "each failure is logged twice",

@@ -5,11 +5,17 @@ from typing import Annotated, Any
 
 import pytest
 from fastmcp import Client, FastMCP
+from fastmcp.prompts import Prompt
+from fastmcp.resources import ResourceTemplate
 from fastmcp.tools import tool
+from mcp import MCPError
 from pydantic import Field
 
 from {{ cookiecutter.package_name }}.runtime.arguments import (
     ReadableArguments,
+)
+from {{ cookiecutter.package_name }}.runtime.lifespan import (
+    runtime,
 )
 
 
@@ -53,6 +59,46 @@ async def test_the_input_and_the_validator_do_not_show() -> None:
     assert "canary" not in text
     assert "pydantic" not in text
     assert "http" not in text
+
+
+async def item(number: Annotated[int, Field(ge=1)], tags: list[str] | None = None) -> str:
+    return f"{number} {tags}"
+
+
+def texts_server() -> FastMCP[Any]:
+    """Return a server of a prompt and a resource template, whose arguments are texts."""
+    server = FastMCP("test", middleware=[ReadableArguments()], lifespan=runtime)
+    server.add_prompt(Prompt.from_function(item))
+    server.add_template(ResourceTemplate.from_function(item, uri_template="test://item/{number}"))
+    return server
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({}, "number is required"),
+        ({"number": "canary"}, "number should be a valid integer"),
+        ({"number": "0"}, "number should be greater than or equal to 1"),
+        ({"number": "1", "tags": "canary"}, "tags should be a valid list"),
+    ],
+)
+async def test_the_arguments_of_a_prompt_are_checked_in_the_same_words(
+    arguments: dict[str, Any], problem: str
+) -> None:
+    async with Client(texts_server()) as client:
+        with pytest.raises(MCPError, match=f"Invalid arguments: {problem}") as raised:
+            await client.get_prompt("item", arguments)
+        assert "canary" not in str(raised.value)
+        assert await client.get_prompt("item", {"number": "1", "tags": '["a"]'})
+
+
+async def test_the_arguments_of_a_resource_template_are_checked_in_the_same_words() -> None:
+    async with Client(texts_server()) as client:
+        with pytest.raises(MCPError, match="Invalid arguments: number should be a valid integer"):
+            await client.read_resource("test://item/canary")
+        with pytest.raises(MCPError, match="Resource not found"):
+            await client.read_resource("test://nowhere/1")
+        assert await client.read_resource("test://item/1")
 
 
 @pytest.mark.parametrize("key", ["\U0001f680", "\u540d", "\0", '"', "\\"], ids=ascii)

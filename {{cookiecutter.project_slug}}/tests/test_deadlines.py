@@ -1,61 +1,152 @@
-"""A call that takes too long ends, and says so although details are masked."""
+"""A request that takes too long is answered in time, and the answer says what became of it."""
 
 import asyncio
-import time
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import anyio
+import pytest
 from fastmcp import Client, FastMCP
+from fastmcp.prompts import Prompt
+from fastmcp.resources import Resource
+from fastmcp.server.middleware import Middleware
 from fastmcp.tools import tool
+from mcp import MCPError
 
 from {{ cookiecutter.package_name }}.runtime.deadlines import (
+    DeadlineExceeded,
     Deadlines,
 )
+from {{ cookiecutter.package_name }}.runtime.lifespan import (
+    runtime,
+)
+
+PROMPT_SECONDS = 5
 
 
-@tool
+class Raised(Middleware):
+    """Keeps the failure that the deadline raises."""
+
+    failure: DeadlineExceeded
+
+    async def on_call_tool(self, context: Any, call_next: Any) -> Any:
+        try:
+            return await call_next(context)
+        except DeadlineExceeded as failure:
+            self.failure = failure
+            raise
+
+
 async def hang() -> str:
     await anyio.sleep_forever()
     return "never"
 
 
-@tool(timeout=0.01)
-async def hang_with_its_own_limit() -> str:
-    await anyio.sleep_forever()
-    return "never"
+@pytest.fixture
+def stuck() -> Any:
+    """Return a function that blocks its thread until the test ends."""
+    released = threading.Event()
+
+    def block() -> str:
+        released.wait(PROMPT_SECONDS * 2)
+        return "late"
+
+    yield block
+    released.set()
 
 
-@tool
-def block() -> str:
-    time.sleep(0.03)
-    return "late"
-
-
-async def failure(name: str, middleware: Deadlines) -> str:
+async def failure(
+    function: Callable[..., Any], *, seconds: float = 0.01, calls: int = 1, **hints: bool
+) -> DeadlineExceeded:
+    """Call a tool that takes too long, and return what the last of its calls raises."""
+    raised = Raised()
     server = FastMCP(
         "test",
-        tools=[hang, hang_with_its_own_limit, block],
-        middleware=[middleware],
+        middleware=[raised, Deadlines(seconds, max_abandoned=2)],
         mask_error_details=True,
     )
+    name = server.add_tool(tool(annotations=hints)(function) if hints else function).name
     async with Client(server) as client:
-        result = await client.call_tool(name, raise_on_error=False)
-    assert result.is_error
-    return str(result.content[0].text)
+        for _ in range(calls):
+            with anyio.fail_after(PROMPT_SECONDS):
+                result = await client.call_tool(name, raise_on_error=False)
+            assert result.is_error
+    assert str(result.content[0].text) == str(raised.failure)
+    return raised.failure
 
 
 async def test_a_tool_that_hangs_is_cancelled_at_its_deadline() -> None:
-    text = await failure("hang", Deadlines(seconds=0.01))
-    assert text == "hang did not finish within 0.01 seconds and was cancelled."
+    error = await failure(hang)
+    assert str(error) == "hang did not finish within 0.01 seconds."
+
+
+async def test_only_a_call_that_changes_nothing_is_worth_repeating() -> None:
+    assert (await failure(hang, readOnlyHint=True)).retryable
+    assert (await failure(hang, idempotentHint=True, readOnlyHint=False)).retryable
+    assert not (await failure(hang, idempotentHint=False, readOnlyHint=False)).retryable
 
 
 async def test_the_expiry_of_a_tools_own_timeout_stays_legible() -> None:
-    text = await failure("hang_with_its_own_limit", Deadlines())
-    assert text == "hang_with_its_own_limit did not finish in time and was cancelled."
+    @tool(timeout=0.01)
+    async def hang() -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    error = await failure(hang, seconds=PROMPT_SECONDS)
+    assert str(error) == "hang did not finish in time."
 
 
-async def test_the_answer_of_a_blocking_tool_is_refused_when_it_is_late() -> None:
-    text = await failure("block", Deadlines(seconds=0.01))
-    assert "did not finish" in text
+async def test_a_thread_that_hangs_delays_no_answer_and_is_not_called_cancelled(
+    stuck: Callable[[], str],
+) -> None:
+    error = await failure(stuck, readOnlyHint=True)
+    assert str(error).endswith("0.01 seconds. It is still running and may complete.")
+    assert not error.retryable
+
+
+async def test_a_tool_with_too_many_hanging_threads_is_not_started_again(
+    stuck: Callable[[], str],
+) -> None:
+    error = await failure(stuck, calls=3)
+    assert str(error).startswith("block was not started: 2 earlier calls of it are still running")
+
+
+async def test_a_thread_that_ends_after_all_makes_room_again() -> None:
+    released = threading.Event()
+
+    def block() -> str:
+        released.wait(PROMPT_SECONDS)
+        return "done"
+
+    deadlines = Deadlines(seconds=0.01, max_abandoned=1)
+    server = FastMCP("test", tools=[block], middleware=[deadlines])
+    async with Client(server) as client:
+        assert (await client.call_tool("block", raise_on_error=False)).is_error
+        released.set()
+        for _ in range(500):
+            if not deadlines._abandoned:
+                break
+            await anyio.sleep(0.01)
+        assert (await client.call_tool("block")).data == "done"
+
+
+async def test_a_resource_a_prompt_and_a_list_have_the_same_deadline() -> None:
+    class SlowLists(Middleware):
+        async def on_list_tools(self, context: Any, call_next: Any) -> Any:
+            await anyio.sleep_forever()
+
+    server = FastMCP("test", middleware=[Deadlines(seconds=0.01), SlowLists()], lifespan=runtime)
+    server.add_resource(Resource.from_function(hang, uri="test://hang"))
+    server.add_prompt(Prompt.from_function(hang))
+    async with Client(server) as client:
+        for request, name in (
+            (client.read_resource("test://hang"), "test://hang"),
+            (client.get_prompt("hang"), "hang"),
+            (client.list_tools(), "tools/list"),
+        ):
+            with pytest.raises(MCPError, match=f"{name} did not finish within 0.01 seconds"):
+                await request
 
 
 async def test_a_caller_that_leaves_is_not_told_of_a_deadline() -> None:

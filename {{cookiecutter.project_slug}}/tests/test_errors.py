@@ -8,7 +8,7 @@ from fastmcp.tools import tool
 
 from {{ cookiecutter.package_name }}.runtime.errors import (
     MAX_REASON_LENGTH,
-    FailureLog,
+    Failures,
     ToolFailure,
 )
 
@@ -38,7 +38,7 @@ async def logged(name: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     server = FastMCP(
         "test",
         tools=[answer, refuse, lose_connection, ramble],
-        middleware=[FailureLog()],
+        middleware=[Failures()],
         mask_error_details=True,
     )
     with caplog.at_level(logging.INFO):

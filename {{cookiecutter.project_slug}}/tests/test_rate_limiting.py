@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 from fastmcp import Client, FastMCP
+from fastmcp.prompts import Prompt
+from fastmcp.resources import Resource
 from fastmcp.server.auth import AccessToken
 from fastmcp.utilities.tests import asgi_server
+from mcp import MCPError
 from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from throttled import utils
@@ -160,11 +163,27 @@ async def test_a_call_over_http_costs_one(mode: str) -> None:
     assert [result.is_error for result in results] == [False] * 3 + [True]
 
 
-async def test_listing_tools_costs_nothing() -> None:
-    async with Client(server(burst=1)) as client:
-        for _ in range(5):
+async def test_lists_have_a_share_of_their_own() -> None:
+    async with Client(server(burst=3)) as client:
+        for _ in range(3):
+            await client.list_tools()
+        with pytest.raises(MCPError, match="Too many calls"):
             await client.list_tools()
         assert not await refused(client)
+
+
+async def test_resources_and_prompts_are_counted_with_the_tools() -> None:
+    limited = server(burst=3)
+    limited.add_resource(Resource.from_function(echo, uri="test://echo"))
+    limited.add_prompt(Prompt.from_function(echo))
+    async with Client(limited) as client:
+        await client.read_resource("test://echo")
+        await client.get_prompt("echo")
+        assert not await refused(client)
+        with pytest.raises(MCPError, match="Too many calls"):
+            await client.read_resource("test://echo")
+        with pytest.raises(MCPError, match="Too many calls"):
+            await client.get_prompt("echo")
 
 
 async def test_a_call_that_fails_costs_as_much() -> None:

@@ -8,10 +8,12 @@ from pydantic_core import from_json, to_json
 
 from {{ cookiecutter.package_name }}.results import (
     RESERVED,
-    ResultSettings,
     cut,
     fit,
     shorten,
+)
+from {{ cookiecutter.package_name }}.runtime.limits import (
+    ResultSettings,
 )
 
 

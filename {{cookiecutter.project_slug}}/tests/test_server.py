@@ -39,7 +39,7 @@ HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hi
 # What stands around a call, the outermost first.
 MIDDLEWARE = [
 {% if cookiecutter.structured_logging %}
-    "ToolLog",
+    "CallLog",
 {% endif %}
 {% if cookiecutter.structured_errors %}
     "StructuredErrors",
@@ -48,7 +48,8 @@ MIDDLEWARE = [
     "RateLimiting",
 {% endif %}
     "ReadableArguments",
-    "FailureLog",
+    "Failures",
+    "ResultLimit",
     "Deadlines",
 ]
 # A call of every tool that must succeed.

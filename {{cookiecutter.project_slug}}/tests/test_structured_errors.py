@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from fastmcp import Client, FastMCP
 from fastmcp.exceptions import NotFoundError, ToolError
+from fastmcp.prompts import Prompt
+from fastmcp.resources import ResourceTemplate
+from mcp import MCPError
+from mcp_types import INVALID_PARAMS
 from pydantic import BaseModel
 
 from {{ cookiecutter.package_name }}.patterns.structured_errors import (
@@ -21,6 +25,7 @@ from {{ cookiecutter.package_name }}.runtime.arguments import (
     ReadableArguments,
 )
 from {{ cookiecutter.package_name }}.runtime.errors import (
+    Failures,
     ToolFailure,
 )
 from {{ cookiecutter.package_name }}.tools.structured_errors import (
@@ -83,7 +88,7 @@ def server(*, mask: bool = True) -> FastMCP[Any]:
     return FastMCP(
         "test",
         tools=[fail, validated_operation],
-        middleware=[StructuredErrors(CODES), ReadableArguments()],
+        middleware=[StructuredErrors(CODES), ReadableArguments(), Failures()],
         mask_error_details=mask,
     )
 
@@ -268,3 +273,34 @@ async def test_invalid_json_is_refused_with_its_place(
     assert message in str(refusal.value)
     assert refusal.value.code is ErrorCode.VALIDATION_ERROR
     assert refusal.value.details == {"field": "data", **place}
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_resource_and_a_prompt_fail_with_a_code_in_the_data_of_the_error(mode: str) -> None:
+    failing = server()
+    failing.add_prompt(Prompt.from_function(fail))
+    failing.add_template(ResourceTemplate.from_function(fail, uri_template="test://fail/{kind}"))
+    async with Client(failing, mode=mode) as client:
+        for request in (
+            client.read_resource("test://fail/refused"),
+            client.get_prompt("fail", {"kind": "refused"}),
+        ):
+            with pytest.raises(MCPError, match="The API said no") as raised:
+                await request
+            assert raised.value.error.data == {
+                "code": "API_ERROR",
+                "message": "The API said no.",
+                "retryable": True,
+                "details": {"status": 503},
+            }
+
+
+@pytest.mark.parametrize("uri", ["test://nowhere", "test://fail/coded"])
+async def test_a_resource_that_is_unknown_is_not_found_for_the_protocol_too(uri: str) -> None:
+    failing = server()
+    failing.add_template(ResourceTemplate.from_function(fail, uri_template="test://fail/{kind}"))
+    async with Client(failing) as client:
+        with pytest.raises(MCPError) as raised:
+            await client.read_resource(uri)
+    assert raised.value.error.code == INVALID_PARAMS
+    assert raised.value.error.data["code"] == "NOT_FOUND"

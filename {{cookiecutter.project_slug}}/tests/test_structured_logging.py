@@ -13,14 +13,16 @@ from typing import Any
 import fastmcp
 import pytest
 from fastmcp import Client, FastMCP
+from fastmcp.prompts import Prompt
+from fastmcp.resources import ResourceTemplate
 from fastmcp.server.auth import AccessToken
 from fastmcp.tools import ToolResult
 from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
 from {{ cookiecutter.package_name }}.patterns.structured_logging import (
+    CallLog,
     JsonLines,
-    ToolLog,
     redact,
 )
 from {{ cookiecutter.package_name }}.runtime.errors import (
@@ -104,7 +106,7 @@ async def work(outcome: str = "", note: str = "") -> ToolResult:
 
 
 def server() -> FastMCP[Any]:
-    return FastMCP("test", tools=[work], middleware=[ToolLog()], mask_error_details=True)
+    return FastMCP("test", tools=[work], middleware=[CallLog()], mask_error_details=True)
 
 
 async def test_a_call_is_one_record_with_names_and_no_values(log: Log) -> None:
@@ -151,6 +153,30 @@ async def test_the_record_tells_the_outcome(
     assert [record["outcome"] for record in log.calls] == [outcome]
 
 
+async def test_resources_prompts_and_lists_are_recorded_without_the_values_of_a_uri(
+    log: Log,
+) -> None:
+    async def about(name: str) -> str:
+        return name
+
+    recorded = FastMCP("test", middleware=[CallLog()])
+    recorded.add_template(ResourceTemplate.from_function(about, uri_template="test://about/{name}"))
+    recorded.add_prompt(Prompt.from_function(about))
+    async with Client(recorded) as client:
+        await client.read_resource(f"test://about/{CANARY}")
+        await client.get_prompt("about", {"name": CANARY})
+        await client.list_prompts()
+    calls = [record for record in log.records if record["message"].endswith(" call")]
+    named = [{key: call.get(key) for key in ("resource", "prompt", "list")} for call in calls]
+    assert named == [
+        {"resource": "test://about/{name}", "prompt": None, "list": None},
+        {"resource": None, "prompt": "about", "list": None},
+        {"resource": None, "prompt": None, "list": "prompts/list"},
+    ]
+    assert calls[1]["arguments"] == ["name"]
+    assert CANARY not in log.text
+
+
 async def test_a_cancelled_call_is_recorded(log: Log) -> None:
     waiting = asyncio.Event()
     logged = asyncio.Event()
@@ -162,7 +188,7 @@ async def test_a_cancelled_call_is_recorded(log: Log) -> None:
         finally:
             asyncio.get_running_loop().call_soon(logged.set)
 
-    async with Client(FastMCP("test", tools=[wait], middleware=[ToolLog()])) as client:
+    async with Client(FastMCP("test", tools=[wait], middleware=[CallLog()])) as client:
         call = asyncio.create_task(client.call_tool("wait"))
         await waiting.wait()
         call.cancel()

@@ -52,6 +52,8 @@ async def surface_by_module() -> dict[str, Surface]:
         # What was made from no function came from the composition.
         source = getattr(getattr(component, "fn", None), "__module__", "server")
         fields = listed.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if "arguments" in fields:
+            fields["inputSchema"] = schema_of(fields["arguments"])
         modules.setdefault(source.rpartition(".")[2], {})[name] = {
             field: fields[field] for field in FIELDS if fields.get(field, name) != name
         }
@@ -64,7 +66,20 @@ async def surface_by_module() -> dict[str, Surface]:
         add(str(resource.uri), resource, resource.to_mcp_resource())
     for template in await mcp.list_resource_templates():
         add(template.uri_template, template, template.to_mcp_template())
+    for prompt in await mcp.list_prompts():
+        add(f"prompt {prompt.name}", prompt, prompt.to_mcp_prompt())
     return modules
+
+
+def schema_of(arguments: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the arguments of a prompt in the form of a tool's parameters."""
+    return {
+        "properties": {
+            argument["name"]: {"description": argument.get("description", "")}
+            for argument in arguments
+        },
+        "required": [argument["name"] for argument in arguments if argument.get("required")],
+    }
 
 
 def components(modules: dict[str, Surface]) -> Iterator[tuple[str, Component]]:

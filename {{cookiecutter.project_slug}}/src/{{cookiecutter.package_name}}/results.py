@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Annotated, Generic, NamedTuple, TypeVar
 
 from fastmcp.dependencies import Shared
-from pydantic import BaseModel, Field, JsonValue
-from pydantic_core import to_json
+from pydantic import BaseModel, JsonValue
 
-from .settings import Settings
+from .runtime.limits import ResultSettings, json_size
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,11 +22,6 @@ CUT = "…"
 CUT_HINT = f"A text that ends in {CUT} is cut short."
 MAX_DEPTH = 16
 LEAST_BYTES = 32  # that a field of an object gets; of those that cannot, only the first stay
-
-
-class ResultSettings(Settings):
-    # Some 17,000 tokens of records. Bare numbers and ids have up to three times as many: set less.
-    result_max_bytes: int = Field(50_000, ge=2_000)
 
 
 class Page(NamedTuple, Generic[Model]):
@@ -63,11 +57,6 @@ def cut(data: JsonValue, max_bytes: int) -> tuple[JsonValue, str]:
         return data, ""
     size = json_size(data)
     return shortened, f"The data has {size} bytes: lists end early. {CUT_HINT} Ask for less."
-
-
-def json_size(value: BaseModel | JsonValue) -> int:
-    """Return the bytes of a value's JSON, as it stands in a result."""
-    return len(to_json(value))
 
 
 def shorten(value: JsonValue, max_bytes: int) -> JsonValue:

@@ -44,13 +44,14 @@ from .patterns.structured_errors import (
 {% endif %}
 {% if cookiecutter.structured_logging %}
 from .patterns.structured_logging import (
-    ToolLog,
+    CallLog,
 )
 {% endif %}
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
-from .runtime.errors import FailureLog
+from .runtime.errors import Failures
 from .runtime.lifespan import runtime
+from .runtime.limits import ResultLimit
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
 {% endif %}
@@ -129,7 +130,7 @@ mcp = FastMCP(
     # The first is the outermost: it sees the call first and the answer last.
     middleware=[
 {% if cookiecutter.structured_logging %}
-        ToolLog(),
+        CallLog(),
 {% endif %}
 {% if cookiecutter.structured_errors %}
         StructuredErrors(CODES),
@@ -138,7 +139,8 @@ mcp = FastMCP(
         RateLimiting(),
 {% endif %}
         ReadableArguments(),
-        FailureLog(),
+        Failures(),
+        ResultLimit(),
         Deadlines(),
     ],
     tools=[

@@ -6,6 +6,7 @@ iterator: bounded, in input order, a failure stays with its item, and cancelling
 the rest.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import anyio
 from fastmcp.dependencies import Shared
 from pydantic import Field
 
+from ..runtime.containment import is_cancelled
 from ..runtime.errors import ToolFailure
 from ..settings import Settings
 
@@ -61,7 +63,9 @@ async def process_in_parallel(
                 outcomes[index] = Outcome(item, result=await process(item))
             except ToolFailure as failure:
                 outcomes[index] = Outcome(item, error=str(failure))
-            except Exception:  # noqa: BLE001 - one item must not end the batch
+            except (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError):
+                if is_cancelled():
+                    raise
                 batch_log.exception("Item %d of a batch failed", index)
                 outcomes[index] = Outcome(item, error="An unexpected error occurred.")
             await report_progress(len(outcomes), len(items))

@@ -1,8 +1,8 @@
 """Give every caller a share: one agent in a loop must not take the server from all others.
 
 FastMCP's own limiter knows one bucket for everybody, counts requests that are no calls, and never
-forgets a client. This one counts tool calls, by caller, in bounded memory, and its refusal says
-when to come back.
+forgets a client. This one counts calls of tools, resources and prompts, and lists apart from
+them, by caller, in bounded memory, and its refusal says when to come back.
 """
 
 import math
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..runtime.caller import caller_name
 from ..runtime.errors import ToolFailure
+from ..runtime.requests import LISTS, METHODS
 from ..settings import Settings
 
 
@@ -45,10 +46,14 @@ class RateLimiting(Middleware):
         store = throttled.MemoryStore(options={"MAX_SIZE": settings.rate_limit_max_callers})
         return throttled.Throttled(using="gcra", quota=quota, store=store)
 
-    async def on_call_tool(
+    async def on_request(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
-        verdict = await self._limiter.limit(caller_name())
+        if context.method not in METHODS:
+            return await call_next(context)
+        # Clients list what there is by themselves, after a first call: that must not cost a call.
+        kind = "list" if context.method in LISTS else "call"
+        verdict = await self._limiter.limit(f"{kind} {caller_name()}")
         if verdict.limited:
             seconds = math.ceil(verdict.state.retry_after * 10) / 10
             raise RateLimitExceeded(

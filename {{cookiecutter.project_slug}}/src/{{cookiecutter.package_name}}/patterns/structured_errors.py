@@ -7,21 +7,20 @@ under an id that the log repeats. The output schemas name that body beside the a
 clients hold failed calls against them too, and drop what does not fit.
 """
 
-import logging
-import uuid
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from fastmcp.exceptions import FastMCPError, NotFoundError, ToolError
+import pydantic
+from fastmcp.exceptions import DisabledError, FastMCPError, NotFoundError, ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import Tool, ToolResult
+from mcp import MCPError
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 from pydantic import BaseModel, JsonValue
 from pydantic_core import to_jsonable_python
 
-from ..runtime.errors import ToolFailure
-
-error_log = logging.getLogger(__name__)
+from ..runtime.errors import ToolFailure, unexpected
 
 
 class ErrorCode(StrEnum):
@@ -31,6 +30,9 @@ class ErrorCode(StrEnum):
     TIMEOUT = "TIMEOUT"
     RATE_LIMITED = "RATE_LIMITED"
     UNKNOWN = "UNKNOWN"
+
+
+CALLERS_FAULT = frozenset({ErrorCode.VALIDATION_ERROR, ErrorCode.NOT_FOUND})
 
 
 class ErrorInfo(BaseModel):
@@ -65,7 +67,11 @@ class CodedError(ToolFailure):
 
 
 class StructuredErrors(Middleware):
-    """Turn every failed call into an `isError` result; `codes` maps failures to codes."""
+    """Answer every failed request with a code; `codes` maps failures to codes.
+
+    A failed call of a tool is an `isError` result. Resources, prompts and lists have no such
+    result: for them the code is in the `data` of a JSON-RPC error.
+    """
 
     def __init__(self, codes: Mapping[type[Exception], ErrorCode] | None = None) -> None:
         self._codes = dict(codes or {})
@@ -80,7 +86,9 @@ class StructuredErrors(Middleware):
     ) -> Any:
         try:
             return await call_next(context)
-        except (FastMCPError, NotFoundError) as error:
+        except MCPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - masked, and logged
             info = self.describe(error)
         return ToolResult(
             content=f"{info.code}: {info.message}",
@@ -88,9 +96,21 @@ class StructuredErrors(Middleware):
             is_error=True,
         )
 
+    async def on_request(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        try:
+            return await call_next(context)
+        except (MCPError, pydantic.ValidationError):
+            raise  # of the protocol: bad parameters
+        except Exception as error:
+            info = self.describe(error)
+            rpc_code = INVALID_PARAMS if info.code in CALLERS_FAULT else INTERNAL_ERROR
+            raise MCPError(rpc_code, info.message, info.model_dump(mode="json")) from error
+
     def describe(self, error: Exception) -> ErrorInfo:
         """Return what a client may know of `error`."""
-        if isinstance(error, NotFoundError):
+        if isinstance(error, NotFoundError | DisabledError):
             return ErrorInfo(code=ErrorCode.NOT_FOUND, message=str(error))
         if isinstance(error, ToolFailure):
             return ErrorInfo(
@@ -99,9 +119,9 @@ class StructuredErrors(Middleware):
                 retryable=error.retryable,
                 details=to_jsonable_python(error.details, fallback=str),
             )
-        if isinstance(error, ToolError) and not _wraps_unknown(error):
+        if isinstance(error, FastMCPError) and not isinstance(error, ValidationError):
             return ErrorInfo(code=ErrorCode.UNKNOWN, message=str(error))
-        return self._masked(error)
+        return self.describe(unexpected(error))
 
     def _code(self, error: ToolFailure) -> ErrorCode:
         if isinstance(error, CodedError):
@@ -109,16 +129,6 @@ class StructuredErrors(Middleware):
         # The nearest ancestor wins, so a subclass may have a code of its own.
         known = (self._codes[kind] for kind in type(error).__mro__ if kind in self._codes)
         return next(known, ErrorCode.UNKNOWN)
-
-    def _masked(self, error: Exception) -> ErrorInfo:
-        error_id = uuid.uuid4().hex[:12]
-        cause = error.__cause__ or error
-        error_log.error("Unexpected error %s", error_id, exc_info=cause)
-        return ErrorInfo(
-            code=ErrorCode.UNKNOWN,
-            message=f"An unexpected error occurred; the server's log knows it as {error_id}.",
-            details={"error_id": error_id},
-        )
 
 
 def _may_fail(tool: Tool) -> Tool:
@@ -133,8 +143,3 @@ def _may_fail(tool: Tool) -> Tool:
         "anyOf": [answer, {"required": ["error"]}],
     }
     return tool.model_copy(update={"output_schema": either})
-
-
-def _wraps_unknown(error: ToolError) -> bool:
-    """Recognise what FastMCP makes of an exception that no tool meant for the client."""
-    return error.__cause__ is not None and str(error).startswith("Error calling tool ")

@@ -20,6 +20,7 @@ from pythonjsonlogger.defaults import unknown_default
 from pythonjsonlogger.json import JsonFormatter
 
 from ..runtime.caller import caller_name
+from ..runtime.requests import METHODS, name_of
 
 call_log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ SECRET_PAIR = re.compile(
 URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(@)")
 BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 REDACTED = "[redacted]"
+KINDS = {"tools/call": "tool", "resources/read": "resource", "prompts/get": "prompt"}
 LOG_ENCODER = json.JSONEncoder(default=datetime.isoformat)
 # Deeper values are written as one text, which also ends a structure that contains itself.
 MAX_LOGGED_DEPTH = 8
@@ -97,13 +99,17 @@ class JsonLines(JsonFormatter):
         return LOG_ENCODER.encode(log_data)
 
 
-class ToolLog(Middleware):
-    """Write one record per tool call."""
+class CallLog(Middleware):
+    """Write one record per call of a tool, resource or prompt, and per list."""
 
-    async def on_call_tool(
+    async def on_request(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
+        if context.method not in METHODS:
+            return await call_next(context)
         start = time.perf_counter()
+        kind = KINDS.get(str(context.method), "list")
+        name = await name_of(context)
         outcome = "cancelled"
         try:
             result = await call_next(context)
@@ -113,15 +119,18 @@ class ToolLog(Middleware):
             raise
         finally:
             request = context.fastmcp_context
+            on_the_wire = request and request.request_context  # not of a call inside the process
+            arguments = getattr(context.message, "arguments", None) or {}
             call_log.info(
-                "tool call",
+                "%s call",
+                kind,
                 extra={
-                    "tool": context.message.name[:100],
+                    kind: name,
                     "caller": caller_name(),
                     "outcome": outcome,
                     "duration_ms": round((time.perf_counter() - start) * 1000, 1),
-                    "request_id": request.request_id if request else None,
-                    "arguments": [name[:60] for name in list(context.message.arguments or {})[:20]],
+                    "request_id": request.request_id if request and on_the_wire else None,
+                    "arguments": [argument[:60] for argument in list(arguments)[:20]],
                 },
             )
         return result

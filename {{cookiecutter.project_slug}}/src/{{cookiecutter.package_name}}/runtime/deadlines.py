@@ -1,63 +1,168 @@
-"""Every call ends: a tool that hangs holds its client, its memory and a shutdown.
+"""Every request ends in time: one that hangs holds its client, its memory and a shutdown.
 
 Clients give up after about 60 seconds and then cannot tell why, so the server answers before
-that.
+that. A plain `def` tool runs in a thread, which cannot be stopped: the server answers all the
+same, and leaves the thread running. Too many such threads, and it refuses to start another.
 """
 
+import asyncio
+import logging
+from collections import Counter
 from functools import cached_property
 from typing import Any
 
 import anyio
+from anyio.to_thread import current_default_thread_limiter
 from fastmcp.exceptions import ToolError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from mcp import MCPError
 from pydantic import Field
 
 from ..settings import Settings
+from .containment import Contained, StrayCancellation
 from .errors import ToolFailure
+from .requests import METHODS, name_of
+
+deadline_log = logging.getLogger(__name__)
+
+# What a cancelled call may take to clean up before it counts as abandoned.
+CLEAN_UP_SECONDS = 0.5
 
 
 class DeadlineSettings(Settings):
+    # Of resources, prompts and lists as well.
     tool_deadline_seconds: float = Field(50, gt=0, lt=60)
+    max_abandoned_calls: int = Field(20, ge=1, le=1000)
 
 
 class DeadlineExceeded(ToolFailure):
-    """The tool did not finish in time; it has been cancelled."""
+    """The call did not finish in time."""
+
+
+class TooManyAbandoned(DeadlineExceeded):
+    """The call was not started: earlier calls of the same kind are still running."""
 
 
 class Deadlines(Middleware):
-    """Cancel a call that runs longer than `seconds` (default: `TOOL_DEADLINE_SECONDS`).
+    """Answer a request after `seconds` at most (default: `TOOL_DEADLINE_SECONDS`).
 
-    A plain `def` tool runs in a thread, which cannot be stopped: its answer is late, then refused.
+    A call that does not end when it is cancelled is abandoned. At most `max_abandoned` of them
+    run at a time (default: `MAX_ABANDONED_CALLS`).
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, seconds: float | None = None, max_abandoned: int | None = None) -> None:
         self._chosen = seconds
+        self._chosen_abandoned = max_abandoned
+        self._abandoned: Counter[str] = Counter()
 
     @cached_property
     def _seconds(self) -> float:
         return self._chosen or DeadlineSettings().tool_deadline_seconds
 
-    async def on_call_tool(
+    @cached_property
+    def _max_abandoned(self) -> int:
+        return self._chosen_abandoned or DeadlineSettings().max_abandoned_calls
+
+    async def on_request(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
+        if context.method not in METHODS:
+            return await call_next(context)
+        if self._abandoned:
+            await self._refuse_what_hangs(context)
+        scope = anyio.CancelScope()
+
+        async def run() -> Any:
+            with scope:
+                return await call_next(context)
+
+        # A task of its own, so that the answer need not wait for a thread that hangs.
+        call = asyncio.create_task(Contained(run()))
         try:
-            with anyio.move_on_after(self._seconds) as scope:
-                result = await call_next(context)
+            await asyncio.wait([call], timeout=self._seconds)
+        finally:
+            if not call.done():
+                await self._stop(call, scope, context)
+        if not scope.cancel_called:
+            return await self._result(call, context)
+        if call.done() and not scope.cancelled_caught and _has_answer(call):
+            return call.result()
+        raise await self._exceeded(context, ended=call.done())
+
+    async def _result(self, call: "asyncio.Task[Any]", context: MiddlewareContext[Any]) -> Any:
+        if call.cancelled():
+            raise StrayCancellation
+        try:
+            return call.result()
         except ToolError as error:
             if _is_tool_timeout(error):
-                raise _exceeded(context.message.name) from error
+                raise await self._exceeded(context, ended=True, limit=" in time") from error
             raise
-        if scope.cancelled_caught or anyio.current_time() >= scope.deadline:
-            raise _exceeded(context.message.name, f" within {self._seconds:g} seconds")
-        return result
+
+    async def _stop(
+        self, call: "asyncio.Task[Any]", scope: anyio.CancelScope, context: MiddlewareContext[Any]
+    ) -> None:
+        """Cancel a call, and abandon it if it goes on."""
+        scope.cancel()
+        try:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([call], timeout=CLEAN_UP_SECONDS)
+                name = await name_of(context)
+        finally:
+            if not call.done():
+                self._abandon(call, name)
+
+    def _abandon(self, call: "asyncio.Task[Any]", name: str) -> None:
+        deadline_log.warning("%s is still running although its call has ended", name)
+        self._abandoned[name] += 1
+        # Its thread is one of 40 that all `def` tools share: make room for another.
+        threads = current_default_thread_limiter()
+        threads.total_tokens += 1
+
+        def ended(_call: "asyncio.Task[Any]") -> None:
+            threads.total_tokens -= 1
+            self._abandoned[name] -= 1
+            self._abandoned = +self._abandoned  # without those at 0
+            _has_answer(call)  # looks at its exception, which nobody else will
+            deadline_log.warning("%s has ended after its call", name)
+
+        call.add_done_callback(ended)
+
+    async def _refuse_what_hangs(self, context: MiddlewareContext[Any]) -> None:
+        name = await name_of(context)
+        if name in self._abandoned and self._abandoned.total() >= self._max_abandoned:
+            raise TooManyAbandoned(
+                f"{name} was not started: {self._abandoned[name]} earlier calls of it are still"
+                " running after their deadline."
+            )
+
+    async def _exceeded(
+        self, context: MiddlewareContext[Any], *, ended: bool, limit: str = ""
+    ) -> DeadlineExceeded:
+        name = await name_of(context)
+        limit = limit or f" within {self._seconds:g} seconds"
+        if not ended:
+            return DeadlineExceeded(
+                f"{name} did not finish{limit}. It is still running and may complete."
+            )
+        retryable = await _may_run_twice(context)
+        return DeadlineExceeded(f"{name} did not finish{limit}.", retryable=retryable)
+
+
+async def _may_run_twice(context: MiddlewareContext[Any]) -> bool:
+    """Tell whether a call that was cut short can be repeated without doing its work twice."""
+    if context.method != "tools/call" or context.fastmcp_context is None:
+        return True
+    tool = await context.fastmcp_context.fastmcp.get_tool(context.message.name)
+    hints = tool.annotations if tool else None
+    return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+
+
+def _has_answer(call: "asyncio.Task[Any]") -> bool:
+    return not call.cancelled() and call.exception() is None
 
 
 def _is_tool_timeout(error: ToolError) -> bool:
     """Recognise the expiry of FastMCP's own `@tool(timeout=...)`, whose text masking hides."""
     cause = error.__cause__
     return isinstance(cause, MCPError) and "timed out" in str(cause)
-
-
-def _exceeded(tool: str, limit: str = " in time") -> DeadlineExceeded:
-    return DeadlineExceeded(f"{tool} did not finish{limit} and was cancelled.", retryable=True)

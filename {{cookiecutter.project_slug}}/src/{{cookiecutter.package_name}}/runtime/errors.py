@@ -1,19 +1,33 @@
 """The failures that a caller may read, and that the log explains.
 
-With masking on, FastMCP hides the text of every exception but its own `ToolError`. What a tool
-wants a model to know, and to act on, is therefore a `ToolFailure`: one sentence, and whether
-trying again can help. FastMCP's log line for one names the tool alone; the line here says why.
+With masking on, FastMCP hides the text of every exception but its own errors. What a tool, a
+resource or a prompt wants a model to know, and to act on, is therefore a `ToolFailure`: one
+sentence, and whether trying again can help. Everything else reaches the client as an id, under
+which the log has the traceback.
 """
 
 import logging
+import uuid
 from typing import Any
 
-from fastmcp.exceptions import ToolError
+from fastmcp.exceptions import (
+    DisabledError,
+    FastMCPError,
+    NotFoundError,
+    ToolError,
+    ValidationError,
+)
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from mcp import MCPError
+from pydantic import ValidationError as PydanticValidationError
+
+from .requests import METHODS, name_of
 
 failure_log = logging.getLogger(__name__)
 
 MAX_REASON_LENGTH = 200
+# How the errors begin in which FastMCP hides an exception that was not meant for the client.
+MASKED = ("Error calling tool ", "Error reading resource ", "Error rendering prompt ")
 
 
 class ToolFailure(ToolError):
@@ -24,24 +38,49 @@ class ToolFailure(ToolError):
     """
 
     def __init__(self, message: str, *, retryable: bool = False, **details: Any) -> None:
-        super().__init__(message, log_level=logging.DEBUG)  # `FailureLog` says more
+        super().__init__(message, log_level=logging.DEBUG)  # `Failures` says more
         self.retryable = retryable
         self.details = details
 
 
-class FailureLog(Middleware):
-    """Write one line for each `ToolFailure`: its sentence, and the kind of error that caused it.
+class Unexpected(ToolFailure):
+    """An exception that nobody meant for the client; the log has it under `error_id`."""
 
-    Not the text of that error, which may hold what a client or an API has sent.
+
+def unexpected(error: BaseException) -> Unexpected:
+    """Write an exception to the log under a new id, and return the failure that names the id."""
+    error_id = uuid.uuid4().hex[:12]
+    failure_log.error("Unexpected error %s", error_id, exc_info=error)
+    return Unexpected(
+        f"An unexpected error occurred; the server's log knows it as {error_id}.",
+        error_id=error_id,
+    )
+
+
+class Failures(Middleware):
+    """Write one line for each `ToolFailure`, and mask every exception that is none.
+
+    The line has the failure's sentence and the kind of error that caused it. Not the text of that
+    error, which may hold what a client or an API has sent.
     """
 
-    async def on_call_tool(
+    async def on_request(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
+        if context.method not in METHODS:
+            return await call_next(context)
         try:
             return await call_next(context)
         except ToolFailure as failure:
             reason = " ".join(str(failure).split())[:MAX_REASON_LENGTH]
             cause = f" ({type(failure.__cause__).__name__})" if failure.__cause__ else ""
-            failure_log.warning("%s failed: %s%s", context.message.name, reason, cause)
+            failure_log.warning("%s failed: %s%s", await name_of(context), reason, cause)
             raise
+        except (MCPError, PydanticValidationError, ValidationError, NotFoundError, DisabledError):
+            raise  # of the protocol: bad parameters, unknown names
+        except FastMCPError as error:
+            if error.__cause__ is None or not str(error).startswith(MASKED):
+                raise
+            raise unexpected(error.__cause__) from error
+        except Exception as error:
+            raise unexpected(error) from error

@@ -1,4 +1,4 @@
-"""What every server does when it starts: become ready, and index its tools' schemas.
+"""What every server does when it starts: become ready, contain failures, index tool schemas.
 
 For each HTTP call of the 2026-07-28 protocol the SDK wants the called tool's schema, to check
 `Mcp-Param-*` headers. Left alone it lists every tool through the whole middleware chain, for
@@ -6,12 +6,14 @@ every call. The index answers instead. Tools added later are not in it; their he
 checked.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from fastmcp import FastMCP
 from fastmcp.server.lifespan import lifespan
 
+from .containment import contained_task, guard
 from .readiness import readiness
 
 
@@ -23,5 +25,12 @@ async def runtime(server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
     low_level = server._mcp_server  # noqa: SLF001 - FastMCP has no public way to the SDK's hook
     if hasattr(low_level, "get_tool_input_schema"):
         low_level.get_tool_input_schema = schemas.get
+    low_level.middleware.insert(0, guard)
+    loop = asyncio.get_running_loop()
+    if loop.get_task_factory() is None:
+        loop.set_task_factory(contained_task)
     with readiness.serving():
-        yield {}
+        try:
+            yield {}
+        finally:
+            low_level.middleware.remove(guard)

@@ -1,0 +1,85 @@
+"""Keep what one request raises from ending the process, and from its client.
+
+A tool that calls `sys.exit`, or awaits a task that somebody else has cancelled, would take the
+server down with every call in flight. An exception in a middleware outside of this server's own
+would reach the client with its text. Here each of these fails its own request, and no other.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from fastmcp.exceptions import FastMCPError, to_mcp_error
+from mcp import MCPError
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from pydantic import ValidationError
+
+from .errors import unexpected
+
+
+class ExitRefused(Exception):
+    """A request has raised `SystemExit` or `KeyboardInterrupt`."""
+
+
+class StrayCancellation(Exception):
+    """A request has raised `CancelledError`, although nobody has cancelled it."""
+
+
+def is_cancelled() -> bool:
+    """Tell whether the running task is being cancelled, or only something that it has awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class Contained(Coroutine[Any, Any, Any]):
+    """A coroutine that raises `ExitRefused` where asyncio would leave the event loop."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> None:
+        self._coroutine = coroutine
+
+    def send(self, value: Any, /) -> Any:
+        try:
+            return self._coroutine.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise ExitRefused from error
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._coroutine.throw(*error)
+        except (SystemExit, KeyboardInterrupt) as raised:
+            raise ExitRefused from raised
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise TypeError("only a task runs it")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coroutine, name)  # anyio and debuggers look at `cr_frame` and others
+
+
+def contained_task(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+    /,
+    **options: Any,
+) -> "asyncio.Task[Any]":
+    """Create a task, as a task factory of the loop, for the tasks that tools start."""
+    return asyncio.Task(Contained(coroutine), loop=loop, **options)
+
+
+async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Turn what a request raises into an error of the protocol, outside of every middleware."""
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
+        raise
+    except FastMCPError as error:
+        raise to_mcp_error(error) from error
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        raise to_mcp_error(unexpected(error)) from error
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        raise to_mcp_error(unexpected(error)) from error

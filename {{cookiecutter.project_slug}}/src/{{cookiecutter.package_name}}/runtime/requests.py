@@ -1,0 +1,30 @@
+"""What a request asks for: a component of the server, or a list of them."""
+
+from typing import Any
+
+from fastmcp.server.middleware import MiddlewareContext
+
+LISTS = frozenset({"tools/list", "resources/list", "resources/templates/list", "prompts/list"})
+COMPONENTS = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
+# What is limited, timed and logged; the rest of the protocol costs next to nothing.
+METHODS = LISTS | COMPONENTS
+
+MAX_NAME_LENGTH = 100
+
+
+async def name_of(context: MiddlewareContext[Any]) -> str:
+    """Return the name of a tool or prompt, the URI of a resource, else the method.
+
+    A URI made from a template stands as the template, without the values that a caller chose.
+    """
+    name = getattr(context.message, "name", None)
+    if isinstance(name, str):
+        return name[:MAX_NAME_LENGTH]
+    uri = getattr(context.message, "uri", None)
+    if uri is None or context.fastmcp_context is None:
+        return str(context.method)
+    server = context.fastmcp_context.fastmcp
+    if await server.get_resource(str(uri)):
+        return str(uri)[:MAX_NAME_LENGTH]
+    template = await server.get_resource_template(str(uri))
+    return template.uri_template[:MAX_NAME_LENGTH] if template else "unknown resource"
