@@ -49,6 +49,7 @@ RUNTIME = [
     "requests",
     "serving",
     "stdio",
+    "text",
 ]
 ALWAYS = {
     ".gitignore",
@@ -64,7 +65,7 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "containment", "deadlines", "drain")),
-    *(f"tests/test_{name}.py" for name in ("errors", "limits")),
+    *(f"tests/test_{name}.py" for name in ("errors", "limits", "text")),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -135,7 +136,7 @@ CLOSURES = {
         f"tests/test_{name}.py": SETTINGS
         for name in (
             *("arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan", "limits"),
-            *("logs", "messages"),
+            *("logs", "messages", "text"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             "structured_errors",
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

@@ -22,10 +22,11 @@ from {{ cookiecutter.package_name }}.runtime.lifespan import (
 @tool
 async def order(
     item: Annotated[str, Field(max_length=10)],
-    count: Annotated[int, Field(ge=1)],
+    count: Annotated[int, Field(ge=1, examples=[3])],
     tags: list[int] | None = None,
+    names: dict[str, int] | str = "",
 ) -> str:
-    return f"{count} {item} {tags}"
+    return f"{count} {item} {tags} {names}"
 
 
 async def failure(arguments: dict[str, Any]) -> str:
@@ -38,9 +39,25 @@ async def failure(arguments: dict[str, Any]) -> str:
 
 async def test_every_bad_field_is_named_with_its_reason() -> None:
     assert await failure({"count": 0, "colour": "red"}) == (
-        "Invalid arguments: item is required; count should be greater than or equal to 1;"
-        " colour is not a parameter of this tool."
+        "Invalid arguments: item is required: a string;"
+        " count should be greater than or equal to 1, such as 3;"
+        " colour is not a known field: choose from item, count, tags, names."
     )
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_list_that_is_sent_as_json_text_is_read_once(mode: str) -> None:
+    server = FastMCP("test", tools=[order], middleware=[ReadableArguments()])
+    arguments = {"item": "[1]", "count": 1, "tags": "[1, 2]", "names": '{"a": 1}'}
+    async with Client(server, mode=mode) as client:
+        result = await client.call_tool("order", arguments)
+    # What may be a text stays one.
+    assert result.data == '1 [1] [1, 2] {"a": 1}'
+
+
+@pytest.mark.parametrize("text", ["[1, ", "1", '"[1]"', '["x"]', "[" * 100_000, ""])
+async def test_a_text_that_is_no_list_is_refused_as_before(text: str) -> None:
+    assert "tags" in await failure({"item": "a", "count": 1, "tags": text})
 
 
 async def test_five_fields_are_enough() -> None:
@@ -76,7 +93,7 @@ def texts_server() -> FastMCP[Any]:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({}, "number is required"),
+        ({}, "number is required: an integer"),
         ({"number": "canary"}, "number should be a valid integer"),
         ({"number": "0"}, "number should be greater than or equal to 1"),
         ({"number": "1", "tags": "canary"}, "tags should be a valid list"),

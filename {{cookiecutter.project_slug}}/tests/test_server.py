@@ -50,6 +50,7 @@ MIDDLEWARE = [
     "ReadableArguments",
     "Failures",
     "ResultLimit",
+    "Capabilities",
     "Deadlines",
 ]
 # A call of every tool that must succeed.

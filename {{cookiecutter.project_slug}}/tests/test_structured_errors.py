@@ -143,8 +143,8 @@ async def test_bad_arguments_name_their_fields() -> None:
     assert error["code"] == "VALIDATION_ERROR"
     assert error["details"] == {
         "fields": [
-            {"field": "data", "reason": "is required"},
-            {"field": "dat", "reason": "is not a parameter of this tool"},
+            {"field": "data", "reason": "is required: a string"},
+            {"field": "dat", "reason": "is not a known field: choose from data"},
         ]
     }
 

@@ -12,8 +12,9 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 
 from fastmcp.dependencies import Shared
 from pydantic import BaseModel, JsonValue
+from pydantic_core import to_json
 
-from .runtime.limits import ResultSettings, json_size
+from .runtime.limits import ResultSettings
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -57,6 +58,11 @@ def cut(data: JsonValue, max_bytes: int) -> tuple[JsonValue, str]:
         return data, ""
     size = json_size(data)
     return shortened, f"The data has {size} bytes: lists end early. {CUT_HINT} Ask for less."
+
+
+def json_size(value: BaseModel | JsonValue) -> int:
+    """Return the bytes of a value's JSON, as it stands in a result."""
+    return len(to_json(value))
 
 
 def shorten(value: JsonValue, max_bytes: int) -> JsonValue:

@@ -50,7 +50,7 @@ from .patterns.structured_logging import (
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
 from .runtime.errors import Failures
-from .runtime.lifespan import runtime
+from .runtime.lifespan import Capabilities, runtime
 from .runtime.limits import ResultLimit
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
@@ -141,6 +141,7 @@ mcp = FastMCP(
         ReadableArguments(),
         Failures(),
         ResultLimit(),
+        Capabilities(),
         Deadlines(),
     ],
     tools=[
@@ -169,6 +170,7 @@ mcp = FastMCP(
     ],
     mask_error_details=True,
     on_duplicate="error",
+    list_page_size=1000,  # without a size, FastMCP ignores a cursor that it has never issued
 )
 {% if cookiecutter.environment_config %}
 mcp.add_resource(config_settings)

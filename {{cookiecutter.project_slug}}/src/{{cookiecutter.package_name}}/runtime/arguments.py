@@ -2,7 +2,7 @@
 
 FastMCP answers with pydantic's report: it names internals, links to another project's
 documentation and repeats the input, so that 128 KB of unknown keys come back as 2 MB. A model
-needs the field and the reason.
+needs the field, the reason and the type that is expected.
 """
 
 import json
@@ -20,6 +20,7 @@ from pydantic import ValidationError as PydanticValidationError
 from .errors import ToolFailure
 
 Problem = tuple[tuple[int | str, ...], str]
+Schema = Mapping[str, Any]
 
 MAX_PROBLEMS = 5
 MAX_FIELD_LENGTH = 60
@@ -27,11 +28,16 @@ MAX_REASON_LENGTH = 160
 # Of all problems together, as JSON: an answer holds them up to three times.
 MAX_REPORT_LENGTH = 500
 
-REASONS = {
-    "missing": "is required",
-    "missing_argument": "is required",
-    "unexpected_keyword_argument": "is not a parameter of this tool",
-    "extra_forbidden": "is not a known field",
+MISSING = "is required"
+REQUIRED = frozenset({"missing", "missing_argument"})
+UNKNOWN = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
+TYPES = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
 }
 
 
@@ -49,9 +55,19 @@ class ReadableArguments(Middleware):
             return await call_next(context)
         except ValidationError as error:
             cause = error.__cause__
-            if isinstance(cause, PydanticValidationError):
-                raise describe(cause) from error
-            raise
+            if not isinstance(cause, PydanticValidationError):
+                raise
+            read = without_json_text(context.message.arguments or {}, cause)
+            if read is None:
+                raise await _describe_call(cause, context) from error
+        message = context.message.model_copy(update={"arguments": read})
+        try:
+            return await call_next(context.copy(message=message))
+        except ValidationError as error:
+            cause = error.__cause__
+            if not isinstance(cause, PydanticValidationError):
+                raise
+            raise await _describe_call(cause, context) from error
 
     async def on_get_prompt(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
@@ -72,6 +88,37 @@ class ReadableArguments(Middleware):
         return await call_next(context)
 
 
+def without_json_text(
+    arguments: dict[str, Any], error: PydanticValidationError
+) -> dict[str, Any] | None:
+    """Return the arguments with lists and objects that were sent as JSON text, or None if none was.
+
+    Models often send "[1, 2]" for a list. Only an argument that was refused is read so, and one
+    that may be a text never is.
+    """
+    read: dict[str, Any] = {}
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        text = arguments.get(name)
+        if isinstance(text, str) and not problem["type"].startswith("string_"):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, list | dict):
+                read[name] = value
+    return {**arguments, **read} if read else None
+
+
+async def _describe_call(
+    error: PydanticValidationError, context: MiddlewareContext[Any]
+) -> InvalidArguments:
+    tool = None
+    if context.fastmcp_context is not None:
+        tool = await context.fastmcp_context.fastmcp.get_tool(context.message.name)
+    return describe(error, tool.parameters if tool else None)
+
+
 def check_texts(component: Any, given: Mapping[str, Any]) -> None:
     """Check the arguments of a prompt or a resource template, which come as texts.
 
@@ -83,19 +130,25 @@ def check_texts(component: Any, given: Mapping[str, Any]) -> None:
     """
     problems: list[Problem] = []
     for name, (adapter, required) in parameters_of(getattr(component, "fn", None)).items():
-        if name not in given:
-            if required:
-                problems.append(((name,), REASONS["missing"]))
-            continue
-        try:
-            adapter.validate_python(given[name])
-        except PydanticValidationError as error:
-            try:
-                adapter.validate_json(given[name])
-            except (PydanticValidationError, TypeError):
-                problems.extend(((name, *field), reason) for field, reason in _problems(error))
+        if name in given:
+            misfits = _misfits(adapter, given[name])
+            problems += [((name, *field), reason) for field, reason in misfits]
+        elif required:
+            problems.append(((name,), _with_hint(MISSING, adapter.json_schema())))
     if problems:
         raise _invalid(problems)
+
+
+def _misfits(adapter: TypeAdapter[Any], text: Any) -> list[Problem]:
+    """Return why a text is no value of a type, neither itself nor as JSON."""
+    try:
+        adapter.validate_python(text)
+    except PydanticValidationError as error:
+        try:
+            adapter.validate_json(text)
+        except PydanticValidationError:
+            return _problems(error, {"properties": {"": adapter.json_schema()}})
+    return []
 
 
 @lru_cache(maxsize=1024)
@@ -111,14 +164,40 @@ def parameters_of(function: Any) -> dict[str, tuple[TypeAdapter[Any], bool]]:
     }
 
 
-def describe(error: PydanticValidationError) -> InvalidArguments:
-    """Turn pydantic's report into one sentence and a list of `{field, reason}`."""
-    return _invalid(_problems(error))
+def describe(error: PydanticValidationError, schema: Schema | None = None) -> InvalidArguments:
+    """Turn pydantic's report into one sentence and a list of `{field, reason}`.
+
+    `schema` is the JSON schema of all arguments: a reason names the type and an example from it.
+    """
+    return _invalid(_problems(error, schema or {}))
 
 
-def _problems(error: PydanticValidationError) -> list[Problem]:
+def _problems(error: PydanticValidationError, schema: Schema) -> list[Problem]:
     report = error.errors(include_url=False, include_context=False, include_input=False)
-    return [(problem["loc"], _reason(problem["type"], problem["msg"])) for problem in report]
+    properties = schema.get("properties", {})
+    problems: list[Problem] = []
+    for problem in report:
+        location = problem["loc"]
+        reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        reason = reason[:1].lower() + reason[1:]
+        if problem["type"] in REQUIRED:
+            reason = MISSING
+        if problem["type"] in UNKNOWN:
+            known = f": choose from {', '.join(properties)}" if properties else ""
+            reason = "is not a known field" + (known if len(location) == 1 else "")
+        elif len(location) <= 1:
+            reason = _with_hint(reason, properties.get(str(*location), {}))
+        problems.append((location, reason[:MAX_REASON_LENGTH]))
+    return problems
+
+
+def _with_hint(reason: str, schema: Schema) -> str:
+    """Add the type that is expected to what is missing, and an example if the schema has one."""
+    kind = schema.get("type")
+    expected = f": {TYPES[kind]}" if reason == MISSING and kind in TYPES else ""
+    examples = [*schema.get("examples", []), *filter(None, [schema.get("default")])]
+    example = json.dumps(examples[0])[:MAX_FIELD_LENGTH] if examples else ""
+    return reason + expected + (f", such as {example}" if example else "")
 
 
 def _invalid(report: Sequence[Problem]) -> InvalidArguments:
@@ -137,8 +216,3 @@ def _invalid(report: Sequence[Problem]) -> InvalidArguments:
 def _field(location: tuple[int | str, ...]) -> str:
     path = re.sub(r"[^\w.-]", "?", ".".join(str(part) for part in location) or "arguments")
     return path if len(path) <= MAX_FIELD_LENGTH else f"{path[:MAX_FIELD_LENGTH]}..."
-
-
-def _reason(kind: str, message: str) -> str:
-    reason = message.removeprefix("Value error, ").removeprefix("Input ")
-    return REASONS.get(kind, reason[:1].lower() + reason[1:])[:MAX_REASON_LENGTH]

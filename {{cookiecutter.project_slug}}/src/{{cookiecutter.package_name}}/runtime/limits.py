@@ -7,8 +7,7 @@ is cut somewhere, so its reader is told the size and the limit instead.
 from typing import Any
 
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from pydantic import BaseModel, Field, JsonValue
-from pydantic_core import to_json
+from pydantic import Field
 
 from ..settings import Settings
 from .errors import ToolFailure
@@ -17,11 +16,6 @@ from .errors import ToolFailure
 class ResultSettings(Settings):
     # Some 17,000 tokens of records. Bare numbers and ids have up to three times as many: set less.
     result_max_bytes: int = Field(50_000, ge=2_000)
-
-
-def json_size(value: BaseModel | JsonValue) -> int:
-    """Return the bytes of a value's JSON, as it stands in a result."""
-    return len(to_json(value))
 
 
 class ResultTooLong(ToolFailure):
@@ -35,18 +29,19 @@ class ResultLimit(Middleware):
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
         result = await call_next(context)
-        texts = [part.content for part in result.contents if isinstance(part.content, str)]
-        self._check("resource", sum(map(json_size, texts)))
+        self._check("resource", [part.content for part in result.contents])
         return result
 
     async def on_get_prompt(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
         result = await call_next(context)
-        self._check("prompt", sum(json_size(message.content) for message in result.messages))
+        self._check("prompt", [getattr(part.content, "text", None) for part in result.messages])
         return result
 
-    def _check(self, kind: str, size: int) -> None:
+    def _check(self, kind: str, contents: list[str | bytes | None]) -> None:
+        texts = [content for content in contents if isinstance(content, str)]
+        size = sum(len(text.encode(errors="replace")) for text in texts)
         limit = ResultSettings().result_max_bytes
         if size > limit:
             raise ResultTooLong(

@@ -71,13 +71,19 @@ def has_room(stream: TextIO, seconds: float) -> bool:
 
 
 def configure_logging(formatter: logging.Formatter | None = None) -> None:
-    """Send every record of `LOG_LEVEL` and above to stderr, in the form that `formatter` gives."""
+    """Send every record of `LOG_LEVEL` and above to stderr, in the form that `formatter` gives.
+
+    `DEBUG` is for this package's own records only.
+    """
     fastmcp.settings.log_enabled = False  # FastMCP would put its own handlers back
     handler = UnblockedHandler(sys.stderr)
     handler.setFormatter(formatter or logging.Formatter(FORMAT))
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(ServingSettings().log_level)
+    level = ServingSettings().log_level
+    # At DEBUG, libraries log what is sent and received, with the values of arguments and secrets.
+    root.setLevel("INFO" if level == "DEBUG" else level)
+    logging.getLogger(__name__.partition(".")[0]).setLevel(level)
     for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers = []

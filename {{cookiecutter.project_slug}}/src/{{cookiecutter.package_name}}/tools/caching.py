@@ -9,8 +9,7 @@ from ..patterns.caching import (
     Cache,
     cache_key,
 )
-from ..results import ResultMaxBytes, cut
-from ..runtime.limits import json_size
+from ..results import ResultMaxBytes, cut, json_size
 from ..upstream import Api
 
 
