@@ -62,6 +62,7 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "errors")),
+    *(f"tests/test_{name}.py" for name in ("ending", "stdio")),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -132,7 +133,7 @@ CLOSURES = {
         f"tests/test_{name}.py": SETTINGS
         for name in (
             *("arguments", "changes", "deadlines", "drain", "errors", "lifespan", "logs", "messages"),
-            *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
+            *("ending", "readiness", "results", "settings", "stdio", "database", "lazy_initialization", "connection_pooling"),
             "structured_errors",
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),
             "structured_logging",
