@@ -133,8 +133,8 @@ CLOSURES = {
         f"tests/test_{name}.py": SETTINGS
         for name in (
             *("arguments", "changes", "deadlines", "drain", "errors", "lifespan", "logs", "messages"),
-            *("ending", "readiness", "results", "settings", "stdio", "database", "lazy_initialization", "connection_pooling"),
-            "structured_errors",
+            *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
+            *("ending", "stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),
             "structured_logging",
         )

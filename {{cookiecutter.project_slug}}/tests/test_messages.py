@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from {{ cookiecutter.package_name }}.runtime.messages import (
     MAX_BODY_BYTES,
+    VERSION_KEY,
     WellFormedMessages,
     refuse,
 )
@@ -68,6 +69,8 @@ def test_a_message_passes(body: bytes) -> None:
         (encoded(params=[]), -32600, 1),
         (encoded(params={"name": "x" * 1000}), -32602, 1),
         (encoded(params={"uri": "\N{ROCKET}" * 300}), -32602, 1),
+        (encoded(params={"protocolVersion": "x" * 1000}), -32602, 1),
+        (encoded(params={"_meta": {VERSION_KEY: "x" * 1000}}), -32602, 1),
         (b'{"jsonrpc": "2.0", "id": 1, "result": 5}', -32600, None),
         (b'{"jsonrpc": "1.0", "id": 1, "result": {}}', -32600, None),
     ],

@@ -67,7 +67,7 @@ def request(number: int | str, method: str = "ping", **params: Any) -> bytes:
 
 
 def answer(number: int | str) -> bytes:
-    content = {"jsonrpc": "2.0", "id": number, "result": {}}
+    content: dict[str, Any] = {"jsonrpc": "2.0", "id": number, "result": {}}
     return json.dumps(content, separators=(",", ":")).encode() + b"\n"
 
 

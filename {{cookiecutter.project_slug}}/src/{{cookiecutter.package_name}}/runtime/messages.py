@@ -1,8 +1,9 @@
 """Refuse what is no JSON-RPC message, before it reaches the protocol.
 
 For the handshake era the SDK answers such a body with pydantic's report of its own classes, and
-takes a request whose id is no id for a notification, so that its sender waits in vain. It also
-repeats names of whatever length in its answers.
+takes a request whose id is no id for a notification, so that its sender waits in vain. On stdio,
+where a line is a body, it does not answer at all. It also repeats names of whatever length in its
+answers.
 """
 
 import json
@@ -23,6 +24,9 @@ MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 # What an answer may repeat, as JSON: it stays under 2 KiB.
 MAX_NAME_BYTES = 200
 MAX_URI_BYTES = 700
+
+# Where a request of the 2026-07-28 revision names its version.
+VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 
 TOO_LARGE = "Request body too large"
 BAD_ID = "The id must be an integer or a short string."
@@ -159,8 +163,15 @@ def _check(message: dict[str, Any]) -> None:
     params = {} if message.get("params") is None else message["params"]
     if not isinstance(params, dict):
         raise Refused(INVALID_REQUEST, "The params must be an object.")
-    for field, limit in (("name", MAX_NAME_BYTES), ("uri", MAX_URI_BYTES)):
-        if isinstance(params.get(field), str) and not _is_short(params[field], limit):
+    meta = params.get("_meta")
+    for members, field, limit in (
+        (params, "name", MAX_NAME_BYTES),
+        (params, "uri", MAX_URI_BYTES),
+        (params, "protocolVersion", MAX_NAME_BYTES),
+        (meta if isinstance(meta, dict) else {}, VERSION_KEY, MAX_NAME_BYTES),
+    ):
+        value = members.get(field)
+        if isinstance(value, str) and not _is_short(value, limit):
             raise Refused(INVALID_PARAMS, f"The {field} is longer than {limit} bytes.")
 
 

@@ -59,7 +59,7 @@ class Wire(io.BufferedIOBase):
         self._source = source
         self._sink = sink
         self._lines: queue.Queue[bytes] = queue.Queue(LINES_AHEAD)
-        self._refusals: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._refusals: queue.SimpleQueue[Refused] = queue.SimpleQueue()
         self._writing = threading.Lock()
         self._unanswered: Counter[str] = Counter()
         self._changed = threading.Condition()
@@ -136,7 +136,7 @@ class Wire(io.BufferedIOBase):
         except Refused as refused:
             logger.warning("Refused a line of stdin: %s (id %r)", refused, refused.id)
             self._expect(refused.id)
-            self._refusals.put(json.dumps(refused.answer, separators=(",", ":")).encode() + b"\n")
+            self._refusals.put(refused)
             return
         method = message.get("method")
         if "id" in message and method not in {None, SUBSCRIPTION}:
@@ -148,7 +148,8 @@ class Wire(io.BufferedIOBase):
 
     def _write_refusals(self) -> None:
         while True:
-            self.write(self._refusals.get())
+            answer = json.dumps(self._refusals.get().answer, separators=(",", ":"))
+            self.write(answer.encode() + b"\n")
 
     def _expect(self, number: int | str | None) -> None:
         with self._changed:
