@@ -47,9 +47,11 @@ class Client:
                 os.close(descriptor)
 
     def close_all(self) -> None:
+        """Close both pipes when no thread uses them any more: their numbers are given out again."""
         self.wire.end()
-        self.close(stdin=self._stdin in self._to_close)
+        self.close(stdin=self._stdin in self._to_close, stdout=self._stdout in self._to_close)
         self.end_is_seen.wait(PATIENCE_SECONDS)
+        self.wire.write(b"To nobody.")
         for descriptor in self._to_close:
             os.close(descriptor)
 

@@ -34,8 +34,9 @@ from .serving import STOP_SIGNALS, ServingSettings
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 65536
-# How many lines are read before the first of them is taken.
+# How many lines may wait to be taken before no further one is read.
 LINES_AHEAD = 16
+PAUSE_SECONDS = 0.001
 # How long calls may take after the end of stdin, if SHUTDOWN_GRACE_SECONDS is not less.
 LAST_CALLS_SECONDS = 5
 # What closing may take after the grace period.
@@ -58,7 +59,7 @@ class Wire(io.BufferedIOBase):
     def __init__(self, source: int, sink: int) -> None:
         self._source = source
         self._sink = sink
-        self._lines: queue.Queue[bytes] = queue.Queue(LINES_AHEAD)
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._refusals: queue.SimpleQueue[Refused] = queue.SimpleQueue()
         self._writing = threading.Lock()
         self._unanswered: Counter[str] = Counter()
@@ -87,8 +88,7 @@ class Wire(io.BufferedIOBase):
     def end(self) -> None:
         """Let the SDK see the end of stdin."""
         self._ended.set()
-        with suppress(queue.Full):  # then nobody waits for a line
-            self._lines.put_nowait(b"")
+        self._lines.put(b"")
         with self._changed:
             self._changed.notify_all()
 
@@ -143,6 +143,8 @@ class Wire(io.BufferedIOBase):
             self._expect(message["id"])
         elif method == "notifications/cancelled":  # it will not be answered
             self._settle((message.get("params") or {}).get("requestId"))
+        while self._lines.qsize() > LINES_AHEAD and not self._ended.is_set():
+            time.sleep(PAUSE_SECONDS)
         # The SDK would take a carriage return for the end of a line.
         self._lines.put(line.replace(b"\r", b" ") + b"\n")
 
@@ -158,7 +160,8 @@ class Wire(io.BufferedIOBase):
     def _settle(self, number: object) -> None:
         with self._changed:
             self._unanswered[str(number)] -= 1
-            self._unanswered = +self._unanswered  # those that are not 0
+            if self._unanswered[str(number)] <= 0:
+                del self._unanswered[str(number)]
             self._changed.notify_all()
 
     def _wait_for_answers(self, seconds: float) -> None:
