@@ -136,6 +136,14 @@ def test_the_end_of_stdin_is_not_held_back_for_long(client: Client) -> None:
     assert client.wire.read1() == b""
 
 
+def test_the_end_of_stdin_is_not_seen_while_the_server_starts(client: Client) -> None:
+    client.start(wait_seconds=0)
+    client.close(stdin=True)
+    assert not client.end_is_seen.wait(0.05)
+    assert client.wire.read1() == b""
+    assert client.end_is_seen.is_set()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a pipe cannot be asked there")
 def test_nobody_waits_for_a_client_that_has_gone(client: Client) -> None:
     client.start()

@@ -64,6 +64,7 @@ class Wire(io.BufferedIOBase):
         self._writing = threading.Lock()
         self._unanswered: Counter[str] = Counter()
         self._changed = threading.Condition()
+        self._asked = threading.Event()
         self._ended = threading.Event()
         self._gone = False
 
@@ -77,6 +78,7 @@ class Wire(io.BufferedIOBase):
             with suppress(OSError):  # the client has gone: the same as the end of stdin
                 for line in self._read_lines():
                     self._take(line)
+            self._asked.wait()  # the grace period does not begin while the server starts
             at_end()
             self._wait_for_answers(wait_seconds)
             self.end()
@@ -88,6 +90,7 @@ class Wire(io.BufferedIOBase):
     def end(self) -> None:
         """Let the SDK see the end of stdin."""
         self._ended.set()
+        self._asked.set()
         self._lines.put(b"")
         with self._changed:
             self._changed.notify_all()
@@ -97,6 +100,7 @@ class Wire(io.BufferedIOBase):
 
     def read1(self, _size: int = -1, /) -> bytes:
         """Wait for the next line."""
+        self._asked.set()
         return b"" if self._ended.is_set() else self._lines.get()
 
     def writable(self) -> bool:
