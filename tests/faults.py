@@ -646,12 +646,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the end of stdin cuts the last calls off",
-            "            self._wait_for_answers(wait_seconds)\n",
+            "                self._wait_for_answers(wait_seconds)\n",
             "",
         ),
         Fault(
             "a thread that hangs holds a process after the end of stdin",
-            "            at_end()\n",
+            "                at_end()\n",
             "",
             processes=True,
         ),

@@ -5,14 +5,18 @@ import sys
 
 import pytest
 
-HANGING = """
-import threading, time, sys
-from {{ cookiecutter.package_name }}.runtime.ending import leave, leave_within
+from {{ cookiecutter.package_name }}.runtime import (
+    ending,
+)
+
+HANGING = f"""
+import threading, time
+from {ending.__name__} import leave, leave_within
 threading.Thread(target=time.sleep, args=(60,)).start()
 """
-TIDY = """
+TIDY = f"""
 import atexit
-from {{ cookiecutter.package_name }}.runtime.ending import leave
+from {ending.__name__} import leave
 atexit.register(print, "closed")
 """
 PATIENCE_SECONDS = 30

@@ -20,7 +20,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, BinaryIO
 
 import anyio
@@ -75,13 +74,16 @@ class Wire(io.BufferedIOBase):
         """
 
         def read() -> None:
-            with suppress(OSError):  # the client has gone: the same as the end of stdin
+            try:
                 for line in self._read_lines():
                     self._take(line)
-            self._asked.wait()  # the grace period does not begin while the server starts
-            at_end()
-            self._wait_for_answers(wait_seconds)
-            self.end()
+            except OSError:
+                pass  # the client has gone: the same as the end of stdin
+            finally:
+                self._asked.wait()  # the grace period does not begin while the server starts
+                at_end()
+                self._wait_for_answers(wait_seconds)
+                self.end()
 
         threading.Thread(target=read, daemon=True).start()
         # Of its own, so that stdin is read although nobody reads stdout.
@@ -213,7 +215,7 @@ def reserve_stdio() -> Wire:
 
 
 def _give_up(*descriptors: int) -> None:
-    """Let go of descriptors in a forked child: the client would wait for the child's end as well."""
+    """Let go of pipes in a forked child: the client would wait for the end of the child as well."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
         os.dup2(null, descriptor, inheritable=False)
