@@ -39,6 +39,7 @@ RUNTIME = [
     "containment",
     "deadlines",
     "drain",
+    "ending",
     "errors",
     "http",
     "lifespan",
@@ -65,7 +66,7 @@ ALWAYS = {
     "tests/__init__.py",
     "tests/conftest.py",
     *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "containment", "deadlines", "drain")),
-    *(f"tests/test_{name}.py" for name in ("errors", "limits", "text")),
+    *(f"tests/test_{name}.py" for name in ("ending", "errors", "limits", "stdio", "text")),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -138,7 +139,7 @@ CLOSURES = {
             *("arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan", "limits"),
             *("logs", "messages", "text"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
-            "structured_errors",
+            *("ending", "stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),
             "structured_logging",
         )

@@ -491,6 +491,8 @@ FAULTS: dict[str, list[Fault]] = {
             "    if isinstance(value, int) and not isinstance(value, bool):",
             "    if value is None or isinstance(value, int):",
         ),
+        Fault("a request that cannot be parsed is refused under no id", "_id_in(body)) from", "None) from"),
+        Fault("the last argument is taken for the id", "and not _is_closed(body)", "and not body"),
         Fault("a body may be of any size", "    if size > MAX_BODY_BYTES:\n", "    if size < 0:\n"),
         Fault(
             "names of any length are repeated to who sent them",
@@ -650,10 +652,41 @@ FAULTS: dict[str, list[Fault]] = {
             processes=True,
         ),
     ],
+    "runtime/ending.py": [
+        Fault(
+            "the process waits for a thread that hangs",
+            "        _leave_now(code)\n    sys.exit",
+            "        pass\n    sys.exit",
+        ),
+        Fault("a process that has ended in time is cut off", "    if _running():\n", "    if code:\n"),
+    ],
     "runtime/stdio.py": [
         Fault("what a library prints stands among the protocol", "    os.dup2(2, 1)\n", "", processes=True),
         Fault(
             "a signal cuts a process off", "for number in STOP_SIGNALS:", "for number in ():", processes=True
+        ),
+        Fault("a child process takes messages away", "    os.dup2(null, 0)\n", "", processes=True),
+        Fault(
+            "a line that is no message is not answered",
+            "            self._refusals.put(refused)\n",
+            "",
+        ),
+        Fault(
+            "the end of stdin cuts the last calls off",
+            "                self._wait_for_answers(wait_seconds)\n",
+            "",
+        ),
+        Fault(
+            "a thread that hangs holds a process after the end of stdin",
+            "                at_end()\n",
+            "",
+            processes=True,
+        ),
+        Fault(
+            "a blocked event loop holds a process after a signal",
+            "        at_once()\n",
+            "        loop.call_soon_threadsafe(at_once)\n",
+            processes=True,
         ),
     ],
     "pyproject.toml": [

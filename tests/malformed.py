@@ -1,7 +1,7 @@
 """Messages that no client would send, spelled out from a small grammar: the same ones in every run."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .running import HANDSHAKE, META, MODERN, headers_of, http_request, message, tool_call
@@ -116,9 +116,18 @@ def wrong_metadata(good: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
                 )
 
 
-def wrong_bodies(era: str) -> Iterator[tuple[str, bytes]]:
-    """Yield bodies that are no message for reasons of form."""
-    good = json.dumps(tool_call(era, "process_data", {"text": "a"})).encode()
+# The members of a message as the SDKs for Python and for TypeScript write them, and as JSON-RPC's specification does.
+ORDERS = (
+    ("jsonrpc", "id", "method", "params"),
+    ("method", "params", "jsonrpc", "id"),
+    ("jsonrpc", "method", "params", "id"),
+)
+
+
+def wrong_bodies(era: str, order: Sequence[str] = ORDERS[0]) -> Iterator[tuple[str, bytes]]:
+    """Yield bodies that are no message for reasons of form; their members have the given order."""
+    message = tool_call(era, "process_data", {"text": "a"})
+    good = json.dumps({member: message[member] for member in order}).encode()
     yield from {
         "nothing": b"",
         "spaces": b"  \n",
@@ -146,6 +155,7 @@ def wrong_bodies(era: str) -> Iterator[tuple[str, bytes]]:
         "Latin-1": good.replace(b'"a"', b'"\xe4"'),
         "half a character": good.replace(b'"a"', b'"\xf0\x9f"'),
         "a lone surrogate": good.replace(b'"a"', b'"\\ud800"'),
+        "half a pair of surrogates": good.replace(b'"a"', b'"x\\ud83d"'),
         "an unknown escape": good.replace(b'"a"', b'"\\x41"'),
         "a raw newline in a text": good.replace(b'"a"', b'"a\nb"'),
         "single quotes": good.replace(b'"', b"'"),

@@ -539,7 +539,7 @@ BREAKS = {
     ),
     "clean-exit-on-stdio": Break(
         "runtime/stdio.py",
-        "        call_on_signal(end_stdin)\n",
+        "        call_on_signal(wire.end, leave)\n",
         "",
         "test_signals.py -k stdio",
     ),

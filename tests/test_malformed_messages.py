@@ -1,9 +1,11 @@
 """Whatever is sent, the sender gets a short error, and the next good call its answer."""
 
 import asyncio
+import itertools
 import json
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from .conftest import Projects
-from .malformed import ARGUMENTS, malformed, wrong_bodies, wrong_messages
+from .malformed import ARGUMENTS, ORDERS, malformed, wrong_bodies, wrong_messages
 from .project import Project
 from .running import (
     ERAS,
@@ -134,21 +136,69 @@ def test_128_kilobytes_of_unknown_keys_are_answered_in_under_two_kibibytes(serve
     assert reply.result["content"][0]["text"].count("is not a parameter of this tool") <= 5
 
 
-def lines(era: str) -> list[bytes]:
-    """Return what is wrong as lines of stdin."""
-    bodies = [body for _, body in wrong_bodies(era)]
-    bodies += [json.dumps(message).encode() for _, message in wrong_messages(era)]
-    return [body.replace(b"\n", b" ") for body in bodies]
+# What has no id, no single one, or one that only a guess would find.
+WITHOUT_ID = {
+    *("nothing", "spaces", "NUL", "a word", "a form", "XML", "null", "a number", "NaN", "a text", "gzip"),
+    *("an empty batch", "a batch of one", "a batch of two", "a batch of numbers", "the id twice, badly"),
+    *("UTF-16", "UTF-32", "single quotes", "deep lists", "deep objects"),
+}
+WITHOUT_FIRST_ID = {*WITHOUT_ID, "a comment"}
+WITHOUT_LAST_ID = {
+    *WITHOUT_ID,
+    *("half a message", "all but the last brace", "something behind", "NUL behind", "a trailing comma"),
+}
+
+
+def lines(era: str) -> Iterator[tuple[bytes, int | None]]:
+    """Yield what is wrong as lines of stdin, each with an id of its own, if one can be read there."""
+    numbers = itertools.count(100)
+    for _, message in wrong_messages(era):
+        number = next(numbers) if type(message.get("id")) is int and message["id"] == 1 else None
+        yield json.dumps(message if number is None else {**message, "id": number}).encode(), number
+    for order in ORDERS:
+        for name, body in wrong_bodies(era, order):
+            if name == "a raw newline in a text":
+                continue  # which are two lines
+            unreadable = WITHOUT_FIRST_ID if order[1] == "id" else WITHOUT_LAST_ID
+            number = None if name in unreadable else next(numbers)
+            yield body.replace(b"\n", b" ").replace(b'"id": 1', b'"id": %d' % (number or 1)), number
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_bad_lines_end_no_process_on_stdio(projects: Projects, era: str, tmp_path: Path) -> None:
-    answers, log = talk(projects("all"), tmp_path, era, lines(era))
-    assert answers[-1]["id"] == "good"
-    assert answers[-1]["result"]["structuredContent"]["words"] == 3
-    assert all(answer["jsonrpc"] == "2.0" for answer in answers)
-    shown = json.dumps(answers[:-1]).encode() + log.encode()
-    assert [word for word in INTERNALS if word in shown] == []
+def test_every_bad_line_on_stdio_is_answered_with_an_error(
+    projects: Projects, era: str, tmp_path: Path
+) -> None:
+    bad = [(line, number) for line, number in lines(era) if line.strip()]
+    answers, log = talk(projects("all"), tmp_path, era, [b"", b"  ", b"\r", *(line for line, _ in bad)])
+    by_id = {answer["id"]: answer for answer in answers}
+    assert by_id.pop("good")["result"]["structuredContent"]["words"] == 3
+    assert Counter(answer["id"] for answer in answers) == Counter(["good", *(number for _, number in bad)])
+    for answer in answers:
+        if answer["id"] != "good":
+            assert objections(Reply(200, {}, json.dumps(answer).encode())) == []
+    assert [word for word in INTERNALS if word in log.encode()] == []
+    assert log.count("Refused a line of stdin") >= sum(number is None for _, number in bad)
+
+
+def test_a_script_that_reads_nothing_until_it_has_written_everything_is_answered(
+    projects: Projects, tmp_path: Path
+) -> None:
+    count = 20_000
+    with (
+        start(projects("none"), tmp_path, LOG_LEVEL="ERROR", **UNLIMITED) as process,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        watchdog = threading.Timer(PATIENCE_SECONDS, process.kill)
+        watchdog.start()
+        threads.submit(process.stderr.read)
+        write(process, *[b"no message"] * count)
+        process.stdin.close()
+        assert len(process.stdout.read().splitlines()) == count
+        assert process.wait(PATIENCE_SECONDS) == 0
+        watchdog.cancel()
 
 
 def talk(project: Project, home: Path, era: str, bad: list[bytes]) -> tuple[list[dict[str, Any]], str]:
@@ -170,13 +220,8 @@ def talk(project: Project, home: Path, era: str, bad: list[bytes]) -> tuple[list
             assert next(answers)["id"] == "hello"
         write(process, json.dumps({**good, "id": "first"}).encode())
         assert next(answers)["id"] == "first"
-        threads.submit(write, process, *bad, json.dumps({**good, "id": "good"}).encode())
-        given = []
-        for answer in answers:
-            given.append(answer)
-            if answer["id"] == "good":
-                break
-        process.stdin.close()
+        threads.submit(write_all, process, *bad, json.dumps({**good, "id": "good"}).encode())
+        given = list(answers)
         assert process.wait(PATIENCE_SECONDS) == 0
         watchdog.cancel()
         return given, log.result().decode()
@@ -186,3 +231,10 @@ def write(process: "subprocess.Popen[bytes]", *messages: bytes) -> None:
     assert process.stdin is not None
     process.stdin.write(b"".join(message + b"\n" for message in messages))
     process.stdin.flush()
+
+
+def write_all(process: "subprocess.Popen[bytes]", *messages: bytes) -> None:
+    """Write the last lines that there will be."""
+    assert process.stdin is not None
+    write(process, *messages)
+    process.stdin.close()

@@ -177,15 +177,15 @@ def test_a_server_on_stdio_answers_without_a_reader_of_its_log(projects: Project
 INTERRUPTED_WHILE_IDLE = """
 import signal, threading
 from fastmcp import FastMCP
-from {package}.runtime.stdio import reserve_stdout, serve_stdio
+from {package}.runtime.stdio import reserve_stdio, serve_stdio
 
 def interrupt():
     # To this thread, so that nothing but the signal wakes the one that serves.
     signal.pthread_kill(threading.get_ident(), signal.{name})
 
-reserve_stdout()
+wire = reserve_stdio()
 threading.Timer(0.5, interrupt).start()
-serve_stdio(FastMCP("idle"))
+serve_stdio(FastMCP("idle"), wire)
 """
 
 

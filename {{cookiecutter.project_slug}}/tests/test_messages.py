@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from {{ cookiecutter.package_name }}.runtime.messages import (
     MAX_BODY_BYTES,
+    VERSION_KEY,
     WellFormedMessages,
     refuse,
 )
@@ -27,6 +28,7 @@ def encoded(**changes: Any) -> bytes:
         encoded(params=None),
         b'{"jsonrpc": "2.0", "method": "notifications/initialized"}',
         b'{"jsonrpc": "2.0", "id": 1, "result": {}}',
+        b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "What?"}}',
     ],
 )
 def test_a_message_passes(body: bytes) -> None:
@@ -34,18 +36,28 @@ def test_a_message_passes(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "number"),
+    ("body", "code", "request_id"),
     [
         (b"", -32700, None),
         (b"{", -32700, None),
-        (encoded(params={"a": float("nan")}), -32700, None),
+        (encoded(params={"a": float("nan")}), -32700, 1),
         (b'"\xff"', -32700, None),
         (b'"\\ud800"', -32700, None),
+        (encoded(params={"a": "\ud83d"}), -32700, 1),
+        (encoded(params={"a": 0}).replace(b"0}", b"1" * 5000 + b"}"), -32700, 1),
+        (encoded()[:-1] + b', "params": ' + b"[" * 1000 + b"]" * 1000 + b"}", -32700, 1),
+        (b"\xef\xbb\xbf" + encoded(), -32700, 1),
+        (encoded() + b"x", -32700, 1),
+        (b'{"method": "a", "params": {"b": "\\ud83d"}, "jsonrpc": "2.0", "id": "c"}', -32700, "c"),
+        (b'{"params": {"b": "\\ud83d"}, "id": 1, "method": "a"}', -32700, 1),
+        (b'{"method": "a", "params": {"b": "\\ud83d", "id": 1}', -32700, None),
+        (encoded(padding=" " * MAX_BODY_BYTES), -32600, 1),
         (b"[" * 100_000, -32700, None),
         (encoded().decode().encode("utf-16"), -32700, None),
         (b"null", -32600, None),
         (b"[" + encoded() + b"]", -32600, None),
-        (encoded(jsonrpc="1.0"), -32600, None),
+        (encoded(jsonrpc="1.0"), -32600, 1),
+        (b'{"id": 1}', -32600, 1),
         (encoded(id=True), -32600, None),
         (encoded(id=None), -32600, None),
         (encoded(id=1.5), -32600, None),
@@ -57,13 +69,17 @@ def test_a_message_passes(body: bytes) -> None:
         (encoded(params=[]), -32600, 1),
         (encoded(params={"name": "x" * 1000}), -32602, 1),
         (encoded(params={"uri": "\N{ROCKET}" * 300}), -32602, 1),
+        (encoded(params={"protocolVersion": "x" * 1000}), -32602, 1),
+        (encoded(params={"_meta": {VERSION_KEY: "x" * 1000}}), -32602, 1),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": 5}', -32600, None),
+        (b'{"jsonrpc": "1.0", "id": 1, "result": {}}', -32600, None),
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_anything_else_is_refused(body: bytes, code: int, number: int | None) -> None:
+def test_anything_else_is_refused(body: bytes, code: int, request_id: int | str | None) -> None:
     refusal = refuse(body)
     assert refusal is not None
-    assert (refusal["error"]["code"], refusal["id"]) == (code, number)
+    assert (refusal["error"]["code"], refusal["id"]) == (code, request_id)
     assert len(json.dumps(refusal)) < 200
 
 

@@ -131,13 +131,13 @@ ITEMS = (
         "clean-exit-on-stdio",
         "Clean exit on stdio",
         "Serve through `runtime/stdio.py`: there the end of stdin, SIGTERM and one SIGINT end the"
-        " process. No thread of yours may outlive them: make it a daemon.",
+        " process, although a thread hangs.",
     ),
     Item(
         "pure-stdout",
         "Nothing but protocol on stdout",
-        "Keep `reserve_stdout` before the server is loaded (`runtime/command.py`); write to the"
-        " log, which is on stderr, and start child processes with their stdout set.",
+        "Keep `reserve_stdio` before the server is loaded (`runtime/command.py`), and write to the"
+        " log, which is on stderr.",
     ),
     Item(
         "empty-environment",

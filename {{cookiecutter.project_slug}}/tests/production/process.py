@@ -99,8 +99,8 @@ class ServerProcess:
         """Wait for the end of the process, and return its exit code."""
         return await anyio.to_thread.run_sync(self.process.wait, PATIENCE_SECONDS)
 
-    def send(self, content: dict[str, Any]) -> None:
-        """Write a message to stdin."""
+    def send(self, content: Any) -> None:
+        """Write a line of JSON to stdin."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(content) + "\n")
         self.process.stdin.flush()

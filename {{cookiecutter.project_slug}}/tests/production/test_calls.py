@@ -31,6 +31,11 @@ async def test_http_answers_in_both_eras(era: str, server: ServerProcess) -> Non
     assert result.structured_content == COUNTED
 
 
+async def test_a_child_process_reads_nothing_from_the_servers_stdin(server: ServerProcess) -> None:
+    async with Client(f"{server.url}/mcp") as client:
+        assert (await client.call_tool("run_child")).data == "nothing\n"
+
+
 @pytest.mark.checklist("loopback-bind")
 def test_a_server_that_is_told_nothing_listens_to_this_machine_alone(
     server: ServerProcess, record_property: Callable[[str, object], None]
@@ -102,7 +107,7 @@ def largest(schema: dict[str, Any]) -> Any:
 def questions(tools: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Return a call of every tool with much to do."""
     for tool in tools:
-        if tool.name not in {"wait", "fail"}:
+        if tool.name not in {"wait", "fail", "run_child", "sleep_in_thread", "block"}:
             required = tool.input_schema.get("required", [])
             properties = tool.input_schema["properties"]
             yield tool.name, {name: largest(properties[name]) for name in required}

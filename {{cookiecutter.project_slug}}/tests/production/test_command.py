@@ -1,5 +1,6 @@
 """The command: what it says on stdout and at its end, with an empty environment and a bad one."""
 
+import json
 import subprocess
 import sys
 import time
@@ -62,6 +63,52 @@ async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the
     record_property("pure-stdout", "five messages, and nothing that was printed")
     record_property("empty-environment", "tools are listed, and answer")
     record_property("cancelled-calls", "cancelled when the client says so")
+
+
+async def test_a_child_process_takes_no_message_away_and_writes_none(tmp_path: Path) -> None:
+    with stdio_server(bare_environment(tmp_path)) as server:
+        server.send(message("initialize", 0, **HANDSHAKE))
+        server.receive()
+        server.send(call("run_child", 1))
+        for number in range(2, 10):
+            server.send(message("ping", number))
+        answers = {answer["id"]: answer for answer in (server.receive() for _ in range(1, 10))}
+        assert set(answers) == set(range(1, 10))
+        assert answers[1]["result"]["structuredContent"] == {"result": "nothing\n"}
+        await server.logged("stray\n")
+
+
+@pytest.mark.checklist("malformed-messages")
+async def test_a_piped_script_gets_an_answer_to_every_line(tmp_path: Path) -> None:
+    with stdio_server(bare_environment(tmp_path)) as server:
+        half_a_character = call("process_data", 2, text="\ud83d")
+        for line in (
+            call("process_data", 1, **TEA) | {"params": []},
+            half_a_character,
+            {"jsonrpc": "2.0", "id": 3},
+            [message("ping", 4)],
+            message("initialize", 5, **HANDSHAKE),
+            call("wait", 6, seconds=0.5, label="the last"),
+        ):
+            server.send(line)
+        out, _ = server.process.communicate(timeout=PATIENCE_SECONDS)
+        answers = {answer["id"]: answer for answer in map(json.loads, out.splitlines())}
+        assert {number for number in answers if "error" in answers[number]} == {1, 2, 3, None}
+        assert {number for number in answers if "result" in answers[number]} == {5, 6}
+        assert server.process.returncode == 0
+
+
+@pytest.mark.checklist("clean-exit-on-stdio")
+async def test_the_end_of_stdin_ends_a_process_whose_thread_hangs(tmp_path: Path) -> None:
+    with stdio_server(bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5")) as server:
+        server.send(message("initialize", 0, **HANDSHAKE))
+        server.send(call("sleep_in_thread", seconds=60))
+        await server.logged("sleeping in a thread")
+        begin = time.monotonic()
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        assert await server.ended() == 0
+        assert time.monotonic() - begin < 0.5 + 2
 
 
 @pytest.mark.checklist("environment-configuration")

@@ -115,3 +115,18 @@ async def test_one_signal_ends_a_process_on_stdio_with_a_call_in_flight(
         await server.logged("resource closed")
     assert seconds < 2
     record_property("observed", f"exit 0 after {seconds:.1f} s")
+
+
+@pytest.mark.checklist("clean-exit-on-stdio")
+@pytest.mark.parametrize("tool", ["sleep_in_thread", "block"])
+async def test_a_signal_ends_a_process_on_stdio_whose_thread_hangs(
+    tool: str, tmp_path: Path
+) -> None:
+    with stdio_server(bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5")) as server:
+        server.send(message("initialize", 0, **HANDSHAKE))
+        server.send(call(tool, seconds=60))
+        await server.logged("sleeping in a thread")
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert await server.ended() == 0
+        assert time.monotonic() - begin < 0.5 + 2

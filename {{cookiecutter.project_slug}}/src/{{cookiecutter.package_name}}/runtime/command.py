@@ -4,37 +4,40 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from fastmcp import FastMCP
 
 from ..settings import InvalidSettings
+from .ending import leave
 from .http import serve_http
 from .serving import ServingSettings
-from .stdio import reserve_stdout, serve_stdio
+from .stdio import reserve_stdio, serve_stdio
 
 EXIT_BAD_SETTINGS = 2
 
 
-def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> None:
+def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> NoReturn:
     """Serve as the flags and the environment say; end with code 2 on a bad setting.
 
     `load` imports the server and checks its settings. `app` is the import string of the function
     that makes a worker's app.
     """
     parse_flags(program)
-    reserve_stdout()
+    wire = reserve_stdio()
+    code = 0
     try:
         server = load()
         if ServingSettings().transport == "stdio":
-            serve_stdio(server)
+            serve_stdio(server, wire)
         else:
             serve_http(server, app)
     except InvalidSettings as error:
         sys.stderr.write(f"{program}: {error}\n")
-        sys.exit(EXIT_BAD_SETTINGS)
+        code = EXIT_BAD_SETTINGS
     except KeyboardInterrupt:
         pass  # uvicorn raises SIGINT again when it has closed everything
+    leave(code)
 
 
 def parse_flags(program: str) -> None:

@@ -1,11 +1,13 @@
 """Refuse what is no JSON-RPC message, before it reaches the protocol.
 
 For the handshake era the SDK answers such a body with pydantic's report of its own classes, and
-takes a request whose id is no id for a notification, so that its sender waits in vain. It also
-repeats names of whatever length in its answers.
+takes a request whose id is no id for a notification, so that its sender waits in vain. On stdio,
+where a line is a body, it does not answer at all. It also repeats names of whatever length in its
+answers.
 """
 
 import json
+import re
 from typing import Any
 
 from pydantic_core import from_json
@@ -23,17 +25,38 @@ MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 MAX_NAME_BYTES = 200
 MAX_URI_BYTES = 700
 
+# Where a request of the 2026-07-28 revision names its version.
+VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+
+TOO_LARGE = "Request body too large"
+BAD_ID = "The id must be an integer or a short string."
+
+# The id of a body that is not JSON, where clients write it: all that stands before it, or after it,
+# are short texts.
+MEMBER = rb'"\w{1,20}"\s*:\s*"[^"\\]{0,200}"\s*'
+ID = rb'"id"\s*:\s*(-?\d{1,200}|"(?:[^"\\]|\\.){0,200}")\s*'
+FIRST_ID = re.compile(rb"\s*(?:\xef\xbb\xbf)?\{\s*(?:%b,\s*)*%b[,}]" % (MEMBER, ID))
+LAST_ID = re.compile(rb",\s*%b(?:,\s*%b)*\}\s*\Z" % (ID, MEMBER))
+LAST_ID_BYTES = 1000
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+
 
 class BodyTooLarge(Exception):
     """The body is larger than any message may be."""
 
 
 class Refused(Exception):
-    """The body is no message; the text may be told to its sender."""
+    """The body is no message; the text may be told to its sender, under the id of its request."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, id_: int | str | None = None) -> None:
         super().__init__(text)
         self.code = code
+        self.id = id_
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        error = {"code": self.code, "message": str(self)}
+        return {"jsonrpc": "2.0", "id": self.id, "error": error}
 
 
 class WellFormedMessages:
@@ -50,7 +73,7 @@ class WellFormedMessages:
         try:
             body = await _read(receive)
         except BodyTooLarge:
-            await PlainTextResponse("Request body too large", 413)(scope, receive, send)
+            await PlainTextResponse(TOO_LARGE, 413)(scope, receive, send)
             return
         if body is None:
             return
@@ -96,40 +119,96 @@ def _after(body: bytes, receive: Receive) -> Receive:
 
 def refuse(body: bytes) -> dict[str, Any] | None:
     """Return the error to answer with, or None for a body that is a message."""
-    number = None
     try:
-        message = _message(body)
-        number = message.get("id")
-        _check_content(message)
+        checked(body)
     except Refused as refused:
-        error = {"code": refused.code, "message": str(refused)}
-        return {"jsonrpc": "2.0", "id": number, "error": error}
+        return refused.answer
     return None
 
 
-def _message(body: bytes) -> dict[str, Any]:
+def checked(body: bytes) -> dict[str, Any]:
+    """Return the message that a body is.
+
+    Raises:
+        Refused: it is none, or one that the protocol would not answer in a few words.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise Refused(INVALID_REQUEST, TOO_LARGE, _id_in(body))
     try:
         message = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise Refused(PARSE_ERROR, "The body is not JSON.") from error
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise Refused(PARSE_ERROR, "The body is not JSON.", _id_in(body)) from error
+    if not isinstance(message, dict):
         raise Refused(INVALID_REQUEST, "The body is not a JSON-RPC 2.0 message.")
-    if "id" in message and not _is_id(message["id"]):
-        raise Refused(INVALID_REQUEST, "The id must be an integer or a short string.")
+    try:
+        _check(message)
+    except Refused as refused:
+        # The id of an answer is one that the server has given: it names no request of the client.
+        if not _is_answer(message) and _is_id(message.get("id")):
+            refused.id = message["id"]
+        raise
     return message
 
 
-def _check_content(message: dict[str, Any]) -> None:
-    if "id" in message and ("result" in message or "error" in message):
-        return  # an answer to the server
+def _check(message: dict[str, Any]) -> None:
+    if message.get("jsonrpc") != "2.0":
+        raise Refused(INVALID_REQUEST, "The body is not a JSON-RPC 2.0 message.")
+    if _is_answer(message):
+        _check_answer(message)
+        return
+    if "id" in message and not _is_id(message["id"]):
+        raise Refused(INVALID_REQUEST, BAD_ID)
     if not _is_short(message.get("method"), MAX_NAME_BYTES):
         raise Refused(INVALID_REQUEST, "The method must be a short string.")
     params = {} if message.get("params") is None else message["params"]
     if not isinstance(params, dict):
         raise Refused(INVALID_REQUEST, "The params must be an object.")
-    for field, limit in (("name", MAX_NAME_BYTES), ("uri", MAX_URI_BYTES)):
-        if isinstance(params.get(field), str) and not _is_short(params[field], limit):
+    meta = params.get("_meta")
+    for members, field, limit in (
+        (params, "name", MAX_NAME_BYTES),
+        (params, "uri", MAX_URI_BYTES),
+        (params, "protocolVersion", MAX_NAME_BYTES),
+        (meta if isinstance(meta, dict) else {}, VERSION_KEY, MAX_NAME_BYTES),
+    ):
+        value = members.get(field)
+        if isinstance(value, str) and not _is_short(value, limit):
             raise Refused(INVALID_PARAMS, f"The {field} is longer than {limit} bytes.")
+
+
+def _check_answer(message: dict[str, Any]) -> None:
+    match message:
+        case {"error": {"code": int(), "message": str()}}:
+            unknown_request = message.get("id") is None
+        case {"result": dict()}:
+            unknown_request = False
+        case _:
+            raise Refused(INVALID_REQUEST, "The answer must hold a result object or an error.")
+    if not unknown_request and not _is_id(message.get("id")):
+        raise Refused(INVALID_REQUEST, BAD_ID)
+
+
+def _is_answer(message: dict[str, Any]) -> bool:
+    return "method" not in message and ("result" in message or "error" in message)
+
+
+def _id_in(body: bytes) -> int | str | None:
+    """Return the id in a body that is not JSON, if it is the first or the last of its members."""
+    found = FIRST_ID.match(body) or LAST_ID.search(body, len(body) - LAST_ID_BYTES)
+    if found is None or (found.re is LAST_ID and not _is_closed(body)):
+        return None
+    try:
+        value = from_json(found[1])
+    except ValueError:
+        return None
+    return value if _is_id(value) else None
+
+
+def _is_closed(body: bytes) -> bool:
+    """Tell whether each bracket is closed; otherwise the last id may be an argument."""
+    if len(body) > MAX_BODY_BYTES:
+        return True  # its middle is not kept, and its end has been read
+    rest = STRING.sub(b"", body)
+    return rest.count(b"{") == rest.count(b"}") and rest.count(b"[") == rest.count(b"]")
 
 
 def _is_id(value: Any) -> bool:

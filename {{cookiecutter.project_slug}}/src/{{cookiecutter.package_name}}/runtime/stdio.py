@@ -1,95 +1,270 @@
-"""Serve stdio: nothing but protocol on stdout, and a clean end on EOF, SIGTERM or one SIGINT.
+"""Serve stdio: nothing but protocol on stdout, an answer to every line, and a clean end.
 
-A stray `print` corrupts the stream that the client reads, and a process that waits for stdin does
-not hear a signal. So the real stdout is put aside before the server is even imported, and a
-signal ends stdin.
+A stray `print` corrupts the stream that the client reads, and a child process that reads stdin
+takes messages away. So both pipes are put aside before the server is even imported. A process
+that waits for stdin does not hear a signal, and the SDK drops a line that is no message without
+an answer. So a thread reads stdin, refuses such lines, and hands on the others.
 """
 
 import asyncio
 import io
+import json
+import logging
 import os
+import queue
+import re
+import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import anyio
 from fastmcp import FastMCP
+from pydantic_core import from_json
 
-from .serving import STOP_SIGNALS
+from .ending import leave_within
+from .messages import LAST_ID_BYTES, MAX_BODY_BYTES, Refused, checked
+from .serving import STOP_SIGNALS, ServingSettings
+
+logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 65536
+# How many lines may wait to be taken before no further one is read.
+LINES_AHEAD = 16
+PAUSE_SECONDS = 0.001
+# How long calls may take after the end of stdin, if SHUTDOWN_GRACE_SECONDS is not less.
+LAST_CALLS_SECONDS = 5
+# What closing may take after the grace period.
+CLOSE_SECONDS = 1
+# How often the wait for the last answers looks whether the client is still there.
+LOOK_SECONDS = 0.1
+# Is answered when its client ends it.
+SUBSCRIPTION = "subscriptions/listen"
+ANSWER = re.compile(
+    rb'\{"jsonrpc":"2\.0","id":(-?\d+|null|"(?:[^"\\]|\\.)*"),"(?:result|error)":', re.DOTALL
+)
 
 
-class StrayOutput(io.TextIOWrapper):
-    """What `print` writes to: stderr. Only the SDK, which asks for `buffer`, reaches the client."""
+class Wire(io.BufferedIOBase):
+    """The client, as the binary file that the SDK reads from and writes to.
 
-    def __init__(self, stderr: BinaryIO, wire: BinaryIO) -> None:
-        super().__init__(stderr, encoding="utf-8", errors="replace", line_buffering=True)
+    `source` and `sink` are the file descriptors of its two pipes.
+    """
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source = source
+        self._sink = sink
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._refusals: queue.SimpleQueue[Refused] = queue.SimpleQueue()
+        self._writing = threading.Lock()
+        self._unanswered: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._asked = threading.Event()
+        self._ended = threading.Event()
+        self._gone = False
+
+    def start(self, at_end: Callable[[], None], wait_seconds: float) -> None:
+        """Read from now on, until stdin ends.
+
+        Then another thread calls `at_end`, and calls in flight have `wait_seconds` to be answered.
+        """
+
+        def read() -> None:
+            try:
+                for line in self._read_lines():
+                    self._take(line)
+            except OSError:
+                pass  # the client has gone: the same as the end of stdin
+            finally:
+                self._asked.wait()  # the grace period does not begin while the server starts
+                at_end()
+                self._wait_for_answers(wait_seconds)
+                self.end()
+
+        threading.Thread(target=read, daemon=True).start()
+        # Of its own, so that stdin is read although nobody reads stdout.
+        threading.Thread(target=self._write_refusals, daemon=True).start()
+
+    def end(self) -> None:
+        """Let the SDK see the end of stdin."""
+        self._ended.set()
+        self._asked.set()
+        self._lines.put(b"")
+        with self._changed:
+            self._changed.notify_all()
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, _size: int = -1, /) -> bytes:
+        """Wait for the next line."""
+        self._asked.set()
+        return b"" if self._ended.is_set() else self._lines.get()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Write a whole message; nothing, once the client has gone."""
+        rest = memoryview(data)
+        with self._writing:
+            try:
+                while rest and not self._gone:
+                    rest = rest[os.write(self._sink, rest) :]
+            except OSError:
+                self._gone = True
+                self.end()
+        if found := ANSWER.match(data):
+            self._settle(from_json(found[1]))
+        return len(data)
+
+    def _read_lines(self) -> Iterator[bytes]:
+        """Yield each line; of one that is too long, only enough to refuse it."""
+        line = bytearray()
+        while chunk := os.read(self._source, CHUNK_BYTES):
+            *ends, rest = chunk.split(b"\n")
+            for end in ends:
+                yield bytes(line + end)
+                line.clear()
+            line += rest
+            del line[MAX_BODY_BYTES + 1 : -LAST_ID_BYTES]
+        yield bytes(line)
+
+    def _take(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        try:
+            message = checked(line)
+        except Refused as refused:
+            logger.warning("Refused a line of stdin: %s (id %r)", refused, refused.id)
+            self._expect(refused.id)
+            self._refusals.put(refused)
+            return
+        method = message.get("method")
+        if "id" in message and method not in {None, SUBSCRIPTION}:
+            self._expect(message["id"])
+        elif method == "notifications/cancelled":  # it will not be answered
+            self._settle((message.get("params") or {}).get("requestId"))
+        while self._lines.qsize() > LINES_AHEAD and not self._ended.is_set():
+            time.sleep(PAUSE_SECONDS)
+        # The SDK would take a carriage return for the end of a line.
+        self._lines.put(line.replace(b"\r", b" ") + b"\n")
+
+    def _write_refusals(self) -> None:
+        while True:
+            answer = json.dumps(self._refusals.get().answer, separators=(",", ":"))
+            self.write(answer.encode() + b"\n")
+
+    def _expect(self, number: int | str | None) -> None:
+        with self._changed:
+            self._unanswered[str(number)] += 1
+
+    def _settle(self, number: object) -> None:
+        with self._changed:
+            self._unanswered[str(number)] -= 1
+            if self._unanswered[str(number)] <= 0:
+                del self._unanswered[str(number)]
+            self._changed.notify_all()
+
+    def _wait_for_answers(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        with self._changed:
+            while self._unanswered and not self._ended.is_set() and not _has_hung_up(self._sink):
+                remaining = end - time.monotonic()
+                if remaining <= 0:
+                    break
+                self._changed.wait(min(remaining, LOOK_SECONDS))
+
+
+class StandardStream(io.TextIOWrapper):
+    """`sys.stdin` or `sys.stdout` for everybody but the SDK, which asks for its `buffer`."""
+
+    def __init__(self, stream: BinaryIO, wire: Wire) -> None:
+        super().__init__(stream, encoding="utf-8", errors="replace", line_buffering=True)
         self._wire = wire
 
     @property
     def buffer(self) -> BinaryIO:
-        return self._wire
+        return self._wire  # type: ignore[return-value]
 
 
-def reserve_stdout() -> None:
-    """Keep stdout for the protocol, for the rest of the process: fd 1 and `print` go to stderr."""
-    sys.stdout.flush()
-    wire = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.stdout = StrayOutput(os.fdopen(os.dup(2), "wb"), wire)
+def reserve_stdio() -> Wire:
+    """Keep stdin and stdout for the protocol, for the rest of the process.
 
-
-def divert_stdin() -> Callable[[], None]:
-    """Pass stdin through a pipe, and return the function that ends it before stdin does."""
+    This process and its children read nothing from fd 0, and what they write to fd 1 goes to
+    stderr. They inherit no other descriptor of the client's.
+    """
+    null = os.open(os.devnull, os.O_RDONLY)  # 0 itself, where stdin is closed
     source = os.dup(0)
-    read_end, write_end = os.pipe()
-    lock = threading.Lock()
-    closed = threading.Event()
-
-    def close() -> None:
-        with lock:
-            if not closed.is_set():
-                closed.set()
-                os.close(write_end)
-
-    def pump() -> None:
-        try:
-            while not closed.is_set() and (chunk := os.read(source, CHUNK_BYTES)):
-                while chunk:
-                    chunk = chunk[os.write(write_end, chunk) :]
-        except OSError:
-            pass  # the reader or the pipe has gone: the same as the end of stdin
-        finally:
-            close()
-
-    sys.stdin = io.TextIOWrapper(os.fdopen(read_end, "rb"), encoding="utf-8", errors="replace")
-    threading.Thread(target=pump, daemon=True).start()
-    return close
+    os.dup2(null, 0)
+    if null:
+        os.close(null)
+    sys.stdout.flush()
+    sink = os.dup(1)
+    os.dup2(2, 1)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _give_up(source, sink))
+    wire = Wire(source, sink)
+    sys.stdin = StandardStream(os.fdopen(0, "rb", closefd=False), wire)
+    sys.stdout = StandardStream(os.fdopen(os.dup(2), "wb"), wire)
+    return wire
 
 
-def call_on_signal(callback: Callable[[], None]) -> None:
-    """Have the running loop call `callback` when a signal arrives.
+def _give_up(*descriptors: int) -> None:
+    """Let go of pipes in a forked child: the client would wait for the end of the child as well."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
+
+
+def _has_hung_up(sink: int) -> bool:
+    """Tell whether nobody reads a pipe any more."""
+    if sys.platform == "win32":
+        return False  # a pipe cannot be asked there
+    poll = select.poll()
+    poll.register(sink, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def call_on_signal(callback: Callable[[], None], at_once: Callable[[], None]) -> None:
+    """Have the running loop call `callback` when a signal arrives, and `at_once` called before.
 
     A handler of `signal.signal` alone would run when the loop next wakes: one that arrives just
-    before the loop waits for a message would be heard with that message, or never.
+    before the loop waits for a message would be heard with that message, or never. One of the
+    loop alone would not run while a tool blocks the loop.
     """
     loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
+
+    def handle(_number: int, _frame: object) -> None:
+        at_once()
         if sys.platform == "win32":
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
-        else:
+            loop.call_soon_threadsafe(callback)
+
+    for number in STOP_SIGNALS:
+        if sys.platform != "win32":
             loop.add_signal_handler(number, callback)
+        signal.signal(number, handle)
 
 
-def serve_stdio(mcp: FastMCP[Any]) -> None:
-    """Serve until stdin ends or a signal arrives; calls in flight are cancelled then."""
-    end_stdin = divert_stdin()
+def serve_stdio(mcp: FastMCP[Any], wire: Wire) -> None:
+    """Serve until stdin ends or a signal arrives.
+
+    At the end of stdin calls in flight have some seconds to be answered; at a signal they are
+    cancelled. What still runs after `SHUTDOWN_GRACE_SECONDS` is left behind.
+    """
+    grace = ServingSettings().shutdown_grace_seconds
+
+    def leave() -> None:
+        leave_within(grace + CLOSE_SECONDS, 0)
 
     async def serve() -> None:
-        call_on_signal(end_stdin)
+        call_on_signal(wire.end, leave)
+        wire.start(leave, min(grace, LAST_CALLS_SECONDS))
         await mcp.run_stdio_async(show_banner=False)
 
     anyio.run(serve)
