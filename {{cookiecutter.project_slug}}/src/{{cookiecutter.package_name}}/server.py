@@ -44,6 +44,7 @@ from .patterns.structured_errors import (
 {% endif %}
 {% if cookiecutter.structured_logging %}
 from .patterns.structured_logging import (
+    JsonLines,
     ToolLog,
 )
 {% endif %}
@@ -168,6 +169,9 @@ mcp = FastMCP(
     mask_error_details=True,
     on_duplicate="error",
 )
+{% if cookiecutter.structured_logging %}
+log_format = JsonLines()
+{% endif %}
 {% if cookiecutter.environment_config %}
 mcp.add_resource(config_settings)
 {% endif %}

@@ -18,6 +18,12 @@ import pytest
 SLOW_SERVER = str(Path(__file__).with_name("slow_server.py"))
 # What a process needs to start at all; a client may pass no more.
 NEEDED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
+# Set by tests/conftest.py, so that no file of the developer's is read.
+{% if cookiecutter.environment_config %}
+SOURCES = ("FASTMCP_ENV_FILE", "ENV_FILE", "SECRETS_DIR")
+{% else %}
+SOURCES = ("FASTMCP_ENV_FILE",)
+{% endif %}
 PATIENCE_SECONDS = 30
 
 # The protocol of 2026-07-28, and the handshake of all before it.
@@ -45,8 +51,9 @@ STOP: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
 
 def bare_environment(home: Path, **variables: str) -> dict[str, str]:
     """Return the environment of a process that knows nothing of this one, and `variables`."""
-    kept = {name: os.environ[name] for name in NEEDED if name in os.environ}
-    return {**kept, "HOME": str(home), "LOCALAPPDATA": str(home), **variables}
+    kept = {name: os.environ[name] for name in (*NEEDED, *SOURCES) if name in os.environ}
+    places = dict.fromkeys(("HOME", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"), str(home))
+    return {**kept, **places, **variables}
 
 
 def message(method: str, number: int = 1, **params: Any) -> dict[str, Any]:
