@@ -132,7 +132,7 @@ def test_every_bad_variable_is_named_in_one_line_and_no_value_shows(
 def test_settings_of_later_patterns_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     class LaterSettings(Settings):
         later_limit: int = Field(1, ge=1)
-        later_names: dict[str, str] = {}
+        later_names: dict[str, str] = Field(default_factory=dict)
 
     monkeypatch.setenv("LATER_LIMIT", "0")
     with pytest.raises(InvalidSettings, match="LATER_LIMIT: "):

@@ -11,7 +11,7 @@ from fastmcp import Client
 
 from .process import ACCEPT, DEADLINE_SECONDS, ERAS, ServerProcess, call, shared_server
 
-ROUNDS = 5
+ROUNDS = 4
 PROMPT_SECONDS = 0.1
 
 TEA = {"text": "tea for two"}
@@ -62,7 +62,7 @@ async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answer
         for task in gone:
             task.cancel()
         # It ends long before the deadline, which would cut those calls as well.
-        stays = await modern.call_tool("wait", {"seconds": 1, "label": "stays"})
+        stays = await modern.call_tool("wait", {"seconds": 0.5, "label": "stays"})
     assert stays.data == "done"
     for era in ("modern", "legacy"):
         assert f"cancelled: {era} vanishes\n" in server.log
