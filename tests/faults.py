@@ -178,10 +178,8 @@ FAULTS: dict[str, list[Fault]] = {
     "settings.py": [
         Fault(
             "the `.env` file outweighs the environment",
-            "            env_settings,\n"
-            '            DotEnvSettingsSource(settings_cls, env_file=_env_file(), env_file_encoding="utf-8"),\n',
-            '            DotEnvSettingsSource(settings_cls, env_file=_env_file(), env_file_encoding="utf-8"),\n'
-            "            env_settings,\n",
+            "            Variables(settings_cls, os.environ),\n            Variables(settings_cls, _env_file()),\n",
+            "            Variables(settings_cls, _env_file()),\n            Variables(settings_cls, os.environ),\n",
             [only("environment_config")],
         ),
         Fault(
@@ -191,11 +189,56 @@ FAULTS: dict[str, list[Fault]] = {
             [NONE, only("environment_config")],
         ),
         Fault(
-            "an empty variable is an error",
-            "        env_ignore_empty=True,\n",
+            "a blank variable is an error",
+            "if value and value.strip()",
+            "if value is not None",
+            [NONE, only("environment_config")],
+        ),
+        Fault(
+            "the space around a value is part of it",
+            "        value = value.strip()\n",
             "",
             [NONE, only("environment_config")],
         ),
+        Fault(
+            "the case of a choice matters",
+            "if choice.lower() == value.lower()",
+            "if choice == value",
+            [NONE, only("environment_config")],
+        ),
+        Fault(
+            "a line of the `.env` file that is not understood is left out",
+            "if line.error or (line.key and line.value is None):",
+            "if False:",
+            [only("environment_config")],
+        ),
+        Fault(
+            "a byte order mark hides the first variable",
+            'path.read_text(encoding="utf-8-sig")',
+            'path.read_text(encoding="utf-8")',
+            [only("environment_config")],
+        ),
+        Fault(
+            "a misspelled key of a profile is ignored",
+            'unknown = [name for name in values if name.lower() not in known - {"environment"}]',
+            "unknown: list[str] = []",
+            [only("environment_config")],
+        ),
+        Fault(
+            "the exit code does not tell of a bad setting",
+            "EXIT_BAD_SETTINGS = 2",
+            "EXIT_BAD_SETTINGS = 0",
+            processes=True,
+        ),
+    ],
+    "__init__.py": [
+        Fault(
+            "FastMCP reads the `.env` file of the current folder",
+            'os.environ.setdefault("FASTMCP_ENV_FILE", os.devnull)',
+            "os.devnull",
+            processes=True,
+        ),
+    ],
     ],
     "patterns/health_check.py": [
         Fault(
@@ -314,6 +357,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "__main__.py": [
+        Fault(
+            "a bad setting of FastMCP is a traceback",
+            "    with bad_settings_in_one_line():\n        import_fastmcp()\n        from .runtime.command",
+            "    if True:\n        from .runtime.command",
+            processes=True,
+        ),
         Fault(
             "a bad setting shows with the first call, not at the start",
             "    check_settings()\n",
@@ -597,6 +646,12 @@ FAULTS: dict[str, list[Fault]] = {
             "stateless_http=False,",
             tests="tests/test_load.py -k no_client",
         ),
+        Fault(
+            "a worker imports from the current folder",
+            '        os.environ[SAFE_PATH] = "1"\n',
+            "",
+            tests="tests/test_settings_sources.py -k workers",
+        ),
         Fault("several workers keep sessions", "settings.http_sessions and settings.workers > 1", "False"),
         Fault(
             "the first handshake-era call holds up everybody",
@@ -646,10 +701,9 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/command.py": [
         Fault(
-            "the exit code does not tell of a bad setting",
-            "EXIT_BAD_SETTINGS = 2",
-            "EXIT_BAD_SETTINGS = 0",
-            processes=True,
+            "a flag has other rules than its variable",
+            'dest="http_port", help',
+            'dest="http_port", type=int, help',
         ),
     ],
     "runtime/ending.py": [

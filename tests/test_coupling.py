@@ -18,7 +18,7 @@ SEES = {
     "README.md": {"project_name", "project_slug", "package_name", "description", *ALL},
     "pyproject.toml": {
         *("project_slug", "package_name", "description", "author_name", "author_email", "license"),
-        *("http_client", "health_check", "rate_limiting", "structured_logging"),
+        *("http_client", "environment_config", "health_check", "rate_limiting", "structured_logging"),
         *API_PATTERNS,
         *DATABASE_PATTERNS,
     },
@@ -27,7 +27,8 @@ SEES = {
     f"{PACKAGE}/server.py": {"project_slug", *ALL} - {"self_contained"},
     f"{PACKAGE}/settings.py": {"environment_config"},
     f"{PACKAGE}/upstream.py": {"connection_pooling"},
-    "tests/conftest.py": {"package_name", "environment_config"},
+    "tests/conftest.py": {"environment_config"},
+    "tests/production/process.py": {"environment_config"},
     "tests/production/test_workers.py": {"package_name", "rate_limiting", "state_management"},
     "tests/test_server.py": {"package_name", *ALL} - {"self_contained"},
 }

@@ -1,14 +1,27 @@
-import logging
-{% if cookiecutter.environment_config %}
-import os
-{% endif %}
+"""What holds for every test: no setting and no file of the developer's reaches it."""
 
-import fastmcp
+import logging
+import os
+from collections.abc import Iterator
+from unittest.mock import patch
+
 import pytest
 
-from {{ cookiecutter.package_name }}.settings import (
-    Settings,
-)
+# What a test may know of the machine and of the run. Any other variable could be a setting of the
+# server or of a library, and lead to a real system.
+KEPT = {
+    *("PATH", "PATHEXT", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC"),
+    *("TMPDIR", "TEMP", "TMP", "LANG", "TERM", "COLUMNS", "NO_COLOR", "CI", "VIRTUAL_ENV"),
+    # For `--checklist-url`.
+    *("CHECKLIST_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"),
+}
+KEPT_FAMILIES = ("PYTHON", "PYTEST_", "COV", "LC_")
+
+# Now, since FastMCP reads its settings when a test module imports it.
+for variable in [*os.environ]:
+    if variable.upper() not in KEPT and not variable.startswith(KEPT_FAMILIES):
+        del os.environ[variable]
+os.environ["FASTMCP_ENV_FILE"] = os.devnull
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,18 +40,23 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True, scope="session")
 def _plain_log() -> None:
     """Leave FastMCP's log to pytest: drawn in colour, it takes longer than most tests."""
-    log = logging.getLogger(fastmcp.__name__)
+    log = logging.getLogger("fastmcp")
     log.handlers.clear()
     log.propagate = True
 
 
-@pytest.fixture(autouse=True)
-def _default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the developer's own settings: a test sees defaults, and what it sets itself."""
-    for settings in Settings.__subclasses__():
-        for field in settings.model_fields:
-            monkeypatch.delenv(field.upper(), raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+@pytest.fixture(autouse=True, scope="session")
+def _no_files_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep away from the user's data folder, where the default database is, and from secrets."""
+    home = str(tmp_path_factory.mktemp("home"))
+    os.environ |= {"HOME": home, "LOCALAPPDATA": home, "WIN_PD_OVERRIDE_LOCAL_APPDATA": home}
 {% if cookiecutter.environment_config %}
-    monkeypatch.setenv("ENV_FILE", os.devnull)
+    os.environ |= {"ENV_FILE": os.devnull, "SECRETS_DIR": str(tmp_path_factory.mktemp("secrets"))}
 {% endif %}
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Undo what a test sets."""
+    with patch.dict(os.environ, NO_PROXY="127.0.0.1"):
+        yield

@@ -1,6 +1,7 @@
 """Where a setting comes from, which source wins, and what is never shown."""
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from {{ cookiecutter.package_name }}.tools.environment_config import (
 )
 
 # Of the profile "production".
-PROFILE: dict[str, float] = tomllib.loads(settings.PROFILES.read_text())["production"]
+PROFILE: dict[str, float] = tomllib.loads(settings.PROFILES.read_text("utf-8"))["production"]
 
 
 in_every_source = pytest.mark.parametrize("source", ["variable", "env file", "secret file"])
@@ -68,6 +69,14 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sources:
 
 def grace() -> float:
     return ServingSettings().shutdown_grace_seconds
+
+
+def refusal() -> str:
+    """Return the line with which the server refuses to start."""
+    with pytest.raises(InvalidSettings) as refused:
+        check_settings()
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +136,94 @@ def test_an_env_file_that_does_not_exist_is_refused_by_name(
 ) -> None:
     sources.set("variable", "ENV_FILE", str(tmp_path / "missing.env"))
     for read in (check_settings, grace):
-        with pytest.raises(InvalidSettings, match=r"^ENV_FILE: there is no file .*missing\.env$"):
+        with pytest.raises(InvalidSettings, match=r"^ENV_FILE: .*missing\.env: No such file"):
             read()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"NAME=caf\xe9\n", "not a text file in UTF-8"),
+        ("HTTP_PORT=1\n".encode("utf-16"), "not a text file in UTF-8"),
+        ("HTTP_PORT=1\n".encode("utf-16-le"), "not a text file in UTF-8"),
+        (b"HTTP_PORT=1\nHTTP_PORT\n", "line 2 is not NAME=value"),
+        (b"HTTP_PORT=1\n-----BEGIN AGE ENCRYPTED FILE-----\n", "line 2 is not NAME=value"),
+        (b"SECRETS_DIR=/run/other\n", "SECRETS_DIR is read from the environment only"),
+    ],
+)
+def test_an_env_file_that_is_not_understood_is_refused_with_the_reason(
+    content: bytes, reason: str, tmp_path: Path, sources: Sources
+) -> None:
+    file = tmp_path / "bad.env"
+    file.write_bytes(content)
+    sources.set("variable", "ENV_FILE", str(file))
+    assert refusal().endswith(f"{file}: {reason}")
+
+
+def test_a_byte_order_mark_costs_no_variable(tmp_path: Path, sources: Sources) -> None:
+    (tmp_path / "windows.env").write_bytes(b"\xef\xbb\xbfSHUTDOWN_GRACE_SECONDS=1\r\n")
+    sources.set("variable", "ENV_FILE", str(tmp_path / "windows.env"))
+    assert grace() == 1
+
+
+def test_a_folder_is_not_read_as_a_file(tmp_path: Path, sources: Sources) -> None:
+    (tmp_path / "http_port").mkdir()
+    sources.set("variable", "ENV_FILE", str(tmp_path))
+    assert refusal().startswith(f"ENV_FILE: {tmp_path}: ")
+    sources.set("variable", "ENV_FILE", os.devnull)
+    sources.set("variable", "SECRETS_DIR", str(tmp_path))
+    assert refusal().startswith(f"{tmp_path / 'http_port'}: ")
+
+
+def test_a_secret_file_that_is_no_text_is_refused_by_name(tmp_path: Path, sources: Sources) -> None:
+    (tmp_path / "vault_token").write_bytes(b"\xff\xfe\x00")
+    sources.set("variable", "SECRETS_DIR", str(tmp_path))
+    assert refusal() == f"{tmp_path / 'vault_token'}: not a text file in UTF-8"
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_a_folder_of_secrets_that_is_none_is_refused_by_name(
+    name: str, tmp_path: Path, sources: Sources
+) -> None:
+    (tmp_path / "file").touch()
+    sources.set("variable", "SECRETS_DIR", str(tmp_path / name))
+    assert refusal().startswith(f"SECRETS_DIR: {tmp_path / name}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[production\n", "Expected"),
+        ("[production]\nhttp_prt = 1\n", "[production] http_prt sets nothing"),
+        ("[production]\nenvironment = 'staging'\n", "[production] environment sets nothing"),
+        ("[prod]\nhttp_port = 1\n", "there is no environment prod"),
+        ("http_port = 1\n", "http_port belongs in the table of an environment"),
+    ],
+)
+def test_a_profile_that_would_have_no_effect_is_refused_in_every_environment(
+    text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "profiles.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(settings, "PROFILES", tmp_path / "profiles.toml")
+    assert refusal().startswith(f"{tmp_path / 'profiles.toml'}: {reason}")
+
+
+def test_a_profile_may_have_a_byte_order_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "profiles.toml").write_bytes(b"\xef\xbb\xbf[staging]\r\nLOG_LEVEL = 'debug'\r\n")
+    monkeypatch.setattr(settings, "PROFILES", tmp_path / "profiles.toml")
+    monkeypatch.setenv("ENVIRONMENT", "Staging")
+    check_settings()
+    assert ServingSettings().log_level == "DEBUG"
+
+
+@in_every_source
+def test_space_and_case_do_not_matter_in_any_source(source: str, sources: Sources) -> None:
+    sources.set(source, "ENVIRONMENT", " Production\t")
+    assert grace() == PROFILE["shutdown_grace_seconds"]
+    sources.set(source, "VAULT_TOKEN", " hunter2 ")
+    assert VaultSettings().vault_token.get_secret_value() == "hunter2"
 
 
 def test_the_env_file_beside_pyproject_is_read(
@@ -145,18 +240,24 @@ def test_the_env_file_beside_pyproject_is_read(
 def test_the_env_file_of_the_current_folder_is_never_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / ".env").write_text("SHUTDOWN_GRACE_SECONDS=123.25\n")
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.chdir(tmp_path)
+    for folder in ("project", "current"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pyproject.toml").touch()
+    (tmp_path / "current" / ".env").write_text("SHUTDOWN_GRACE_SECONDS=123.25\n")
+    monkeypatch.chdir(tmp_path / "current")
+    monkeypatch.setattr(settings, "PROJECT", tmp_path / "project")
     monkeypatch.delenv("ENV_FILE")
     assert grace() != 123.25
 
 
+@pytest.mark.parametrize("blank", ["", " "])
 @pytest.mark.parametrize("source", ["variable", "env file"])
-def test_an_empty_variable_is_unset(source: str, sources: Sources) -> None:
-    default = grace()
-    sources.set(source, "SHUTDOWN_GRACE_SECONDS", "")
-    assert grace() == default
+def test_a_blank_variable_leaves_the_setting_to_weaker_sources(
+    source: str, blank: str, sources: Sources
+) -> None:
+    sources.set("secret file", "SHUTDOWN_GRACE_SECONDS", "1")
+    sources.set(source, "SHUTDOWN_GRACE_SECONDS", blank)
+    assert grace() == 1
 
 
 @in_every_source

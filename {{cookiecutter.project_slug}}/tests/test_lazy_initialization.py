@@ -15,6 +15,7 @@ from fastmcp import Client, FastMCP
 from sqlalchemy import Engine, event
 
 from {{ cookiecutter.package_name }}.database import (
+    driver_url,
     open_database,
 )
 from {{ cookiecutter.package_name }}.patterns.lazy_initialization import (
@@ -25,6 +26,10 @@ from {{ cookiecutter.package_name }}.patterns.lazy_initialization import (
 )
 from {{ cookiecutter.package_name }}.runtime.readiness import (
     readiness,
+)
+from {{ cookiecutter.package_name }}.settings import (
+    InvalidSettings,
+    check_settings,
 )
 from {{ cookiecutter.package_name }}.tools.lazy_initialization import (
     UserPage,
@@ -260,6 +265,36 @@ async def test_without_a_url_the_file_is_in_the_users_data_folder(
     async with user_directory():
         assert [*platformdirs.user_data_path().glob("*/users.db")]
     assert not [*current.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("users.db", "mysql://localhost/users", "sqlite://users.db", "postgresql://"),
+        *("sqlite:///users\n.db", "postgresql://db.example/us ers", "postgresql://db:port/users"),
+    ],
+)
+def test_a_url_that_no_database_can_have_is_refused_at_the_start(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(InvalidSettings, match=r"^DATABASE_URL: must be sqlite:///file or "):
+        check_settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("sqlite:////home/Ada Lovelace/users.db", "sqlite:///:memory:", "postgresql:///users"),
+        *("PostgreSQL://ada:p/#?s@db.example:5432/users", "postgres://[::1]:5432/users?ssl=no"),
+    ],
+)
+def test_a_url_that_a_database_can_have_is_accepted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    check_settings()
+    assert driver_url(LazyInitializationSettings().database_url.get_secret_value())
 
 
 def test_the_password_of_the_url_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from fastmcp import Client, FastMCP
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from {{ cookiecutter.package_name }}.patterns.state_management import (
     ABSENT,
@@ -221,12 +221,23 @@ def test_several_workers_with_state_in_a_file_are_accepted(
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://localhost", "state.db", "memory://x", "sqlite://", "sqlite:///:memory:"]
+    "url",
+    [
+        *("redis://localhost", "state.db", "memory://x", "sqlite://", "sqlite:///:memory:"),
+        "sqlite:///state\n.db",
+    ],
 )
 def test_any_other_store_is_refused_by_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_URL", url)
-    with pytest.raises(ValidationError, match="STATE_URL: must be memory:// or sqlite:///file"):
-        StateManagementSettings()
+    with pytest.raises(InvalidSettings, match="STATE_URL: must be memory:// or sqlite:///file"):
+        check_settings()
+
+
+@pytest.mark.parametrize("url", ["Memory://", "SQLite:////home/Ada Lovelace/state.db"])
+def test_the_case_of_a_scheme_does_not_matter(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_URL", url)
+    scheme, _, rest = url.partition("://")
+    assert StateManagementSettings().state_url == f"{scheme.lower()}://{rest}"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,10 @@ from fastmcp.utilities.tests import asgi_client
 from {{ cookiecutter.package_name }}.runtime.readiness import (
     readiness,
 )
+from {{ cookiecutter.package_name }}.settings import (
+    InvalidSettings,
+    check_settings,
+)
 from {{ cookiecutter.package_name }}.upstream import (
     Api,
     ApiAnswer,
@@ -231,14 +235,16 @@ async def test_the_key_goes_to_the_api_as_a_bearer_token(
     assert upstream.requests[0][1]["authorization"] == "Bearer secret"
 
 
-async def test_a_key_that_no_header_can_carry_is_named(
-    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "key", ["s\N{LATIN SMALL LETTER E WITH ACUTE}cret", "two words", "two\nlines", "a\x7fb"]
+)
+def test_a_key_that_no_header_can_carry_is_refused_at_the_start(
+    key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("API_KEY", "s\N{LATIN SMALL LETTER E WITH ACUTE}cret")
-    with pytest.raises(UpstreamNotConfigured, match="API_KEY must consist of ASCII"):
-        async with upstream_api():
-            pass
-    assert upstream.connections == 0
+    monkeypatch.setenv("API_KEY", key)
+    with pytest.raises(InvalidSettings, match=r"^API_KEY: must be ASCII") as refusal:
+        check_settings()
+    assert key not in str(refusal.value)
 
 
 async def test_a_byte_order_mark_is_no_part_of_the_answer(
@@ -442,19 +448,26 @@ async def test_without_a_base_url_a_call_names_the_variable() -> None:
         "https://api.example.com/?key=secret",
         "https://api.example.com/v1#part",
         "https://api.example.com:99999",
+        "https://api.example.com:port",
+        "https://api example.com",
+        "https://api.example.com/a b",
+        "https://api.example.com/\nsecret",
     ],
 )
-async def test_a_bad_base_url_is_named_but_not_repeated(
+def test_a_bad_base_url_is_refused_at_the_start_and_not_repeated(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_BASE_URL", url)
-    with pytest.raises(UpstreamNotConfigured, match="API_BASE_URL must be") as failure:
-        await check_configuration()
-    assert "secret" not in str(failure.value)
+    with pytest.raises(InvalidSettings, match=r"^API_BASE_URL: must be") as refusal:
+        check_settings()
+    assert "secret" not in str(refusal.value)
 
 
-async def test_the_example_api_answers_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_BASE_URL", "example")
+@pytest.mark.parametrize("name", ["example", " Example\r"])
+async def test_the_example_api_answers_without_a_network(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_BASE_URL", name)
     await check_configuration()
     async with upstream_api() as api:
         assert (await api.get("")).data == {"name": "example API"}

@@ -1,50 +1,68 @@
-"""The console script: stdio by default, `--transport http` for streamable HTTP."""
+"""The console script: stdio by default, `--transport http` for streamable HTTP.
+
+Everything else is imported late, so that nothing it prints meets a client, and a bad setting of
+FastMCP, which it reads when it is imported, is one line like any other.
+"""
 
 import gc
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from fastmcp import FastMCP
-from starlette.types import ASGIApp
+from .settings import EXIT_BAD_SETTINGS, InvalidSettings, check_settings, import_fastmcp
 
-{% if cookiecutter.structured_logging %}
-from .patterns.structured_logging import (
-    JsonLines,
-)
-{% endif %}
-from .runtime.command import run
-from .runtime.http import create_app
-from .runtime.logs import configure_logging
-from .settings import check_settings
+if TYPE_CHECKING:
+    from fastmcp import FastMCP
+    from starlette.types import ASGIApp
 
 COMMAND = "{{ cookiecutter.project_slug }}"
 GARBAGE_THRESHOLD = 20_000
 
 
-def load() -> FastMCP[Any]:
-    """Import the server; late, so that nothing it prints meets a client.
+def load() -> "FastMCP[Any]":
+    """Import the server.
 
     What is loaded then stays. Collecting garbage among it would cost a tenth of the start, and
     later stop the event loop for a tenth of a second each time. A call makes thousands of objects
     that are gone after it, so a collection waits for more than the usual 700.
     """
     gc.disable()
-    from .server import mcp  # noqa: PLC0415
+    from .runtime.logs import configure_logging  # noqa: PLC0415
+    from .server import {{ "log_format, " if cookiecutter.structured_logging else "" }}mcp  # noqa: PLC0415
 
     check_settings()
-    configure_logging({{ "JsonLines()" if cookiecutter.structured_logging else "" }})
+    configure_logging({{ "log_format" if cookiecutter.structured_logging else "" }})
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
     return mcp
 
 
-def app() -> ASGIApp:
+def app() -> "ASGIApp":
     """Make what each HTTP worker serves."""
-    return create_app(load())
+    with bad_settings_in_one_line():
+        import_fastmcp()
+        from .runtime.http import create_app  # noqa: PLC0415
+
+        return create_app(load())
 
 
 def main() -> None:
-    run(COMMAND, load, app=f"{__package__}.__main__:app")
+    with bad_settings_in_one_line():
+        import_fastmcp()
+        from .runtime.command import run  # noqa: PLC0415
+
+        run(COMMAND, load, app=f"{__package__}.__main__:app")
+
+
+@contextmanager
+def bad_settings_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except InvalidSettings as error:
+        sys.stderr.write(f"{COMMAND}: {error}\n")
+        sys.exit(EXIT_BAD_SETTINGS)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ opened.
 """
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import platformdirs
@@ -172,6 +174,34 @@ def driver_url(url: str) -> "URL":
         renamed = parsed.update_query_dict({"ssl": parsed.query["sslmode"]})
         return renamed.difference_update_query(["sslmode"])
     return parsed
+
+
+def checked_url(url: str) -> str:
+    """Return a database URL that a setting holds, its scheme in lower case.
+
+    Raises:
+        ValueError: no database can be opened by it.
+    """
+    scheme, _, rest = url.partition("://")
+    kind = scheme.lower().partition("+")[0]
+    if kind == "sqlite":
+        usable = url.isprintable() and rest.startswith("/")  # a folder's name may hold a space
+    else:
+        usable = kind in DRIVERS and not re.search(r"\s", url) and _has_address(rest)
+    if not usable:
+        raise ValueError(
+            "must be sqlite:///file or postgresql://user:password@host/name,"
+            " with no space or line break"
+        )
+    return f"{scheme.lower()}://{rest}"
+
+
+def _has_address(rest: str) -> bool:
+    try:
+        parts = urlsplit(f"//{rest.rpartition('@')[2]}")
+        return bool(parts.netloc or parts.path.strip("/")) and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
 
 
 def default_database_url(name: str) -> str:

@@ -45,6 +45,7 @@ from .patterns.structured_errors import (
 {% if cookiecutter.structured_logging %}
 from .patterns.structured_logging import (
     CallLog,
+    JsonLines,
 )
 {% endif %}
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
@@ -172,6 +173,9 @@ mcp = FastMCP(
     on_duplicate="error",
     list_page_size=1000,  # without a size, FastMCP ignores a cursor that it has never issued
 )
+{% if cookiecutter.structured_logging %}
+log_format = JsonLines()
+{% endif %}
 {% if cookiecutter.environment_config %}
 mcp.add_resource(config_settings)
 {% endif %}

@@ -4,7 +4,7 @@
 The first of these that has a value wins: the environment, the `.env` file, a secret file, the
 profile of `ENVIRONMENT`, the default in the code. The `.env` file is the one beside pyproject.toml,
 or `ENV_FILE`; never one of the current folder, which for a server that a client starts may be
-anybody's.
+anybody's. A source that cannot be read ends the start: nothing in it is ignored in silence.
 """
 {% else %}
 """Where every setting comes from: a field `http_port` is set by the variable `HTTP_PORT`.
@@ -13,37 +13,51 @@ Settings are read when they are first needed, so importing the server reads noth
 """
 {% endif %}
 
-{% if cookiecutter.environment_config %}
+import importlib
 import os
+{% if cookiecutter.environment_config %}
 import tomllib
+{% endif %}
+from collections.abc import {{ "Container, " if cookiecutter.environment_config }}Mapping
+{% if cookiecutter.environment_config %}
+from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 {% endif %}
-from typing import Annotated, Any{{ ", Literal" if cookiecutter.environment_config else "" }}
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BeforeValidator, ValidationError
 {% if cookiecutter.environment_config %}
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+{% endif %}
+from pydantic import BeforeValidator, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
+    EnvSettingsSource,
+{% if cookiecutter.environment_config %}
     InitSettingsSource,
+{% endif %}
     NoDecode,
     PydanticBaseSettingsSource,
-    SecretsSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
+
+EXIT_BAD_SETTINGS = 2
+{% if cookiecutter.environment_config %}
 
 Environment = Literal["development", "staging", "production"]
 
 PROJECT = Path(__file__).parents[2]
 PROFILES = Path(__file__).with_name("environment_config.toml")
 SECRETS = Path("/run/secrets")
-{% else %}
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+# These say where the other sources are, so they are read from the environment only.
+SOURCES = ("ENV_FILE", "SECRETS_DIR")
 {% endif %}
 
 
 class InvalidSettings(Exception):
-    """One line for the person who starts the server: the variable and what is wrong with it."""
+    """One line for the person who starts the server: what is wrong, and where."""
 
 
 def _split(value: Any) -> Any:
@@ -56,11 +70,11 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
-    """Base class of all settings. An empty variable is unset; values never show in errors."""
+    """Base class of all settings. A blank variable is unset; values never show in errors."""
 
     model_config = SettingsConfigDict(
+        allow_inf_nan=False,
         defer_build=True,  # built when first read, not at import
-        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -68,46 +82,129 @@ class Settings(BaseSettings):
 {% if cookiecutter.environment_config %}
 
     environment: Environment = "development"
+{% endif %}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _ignore_space_and_case(cls, value: Any, info: ValidationInfo) -> Any:
+        """Strip what stands around a value, and take a choice whatever its case."""
+        if not isinstance(value, str):
+            return value
+        value = value.strip()
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+        return next((choice for choice in choices if choice.lower() == value.lower()), value)
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - passed by name
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - passed by name
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        secrets = Path(os.environ.get("SECRETS_DIR") or SECRETS)
+{% if cookiecutter.environment_config %}
         return (
             init_settings,
-            env_settings,
-            DotEnvSettingsSource(settings_cls, env_file=_env_file(), env_file_encoding="utf-8"),
-            *([SecretsSettingsSource(settings_cls, secrets)] if secrets.is_dir() else []),
+            Variables(settings_cls, os.environ),
+            Variables(settings_cls, _env_file()),
+            Variables(settings_cls, _secret_files(settings_cls.model_fields)),
             Profile(settings_cls, {}),
         )
+{% else %}
+        return init_settings, Variables(settings_cls, os.environ)
+{% endif %}
+
+
+class Variables(EnvSettingsSource):
+    """Values by name, in whatever case the name is; a blank one is unset."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]
+    ) -> None:
+        super().__init__(settings_cls)
+        self.env_vars = {
+            name.lower(): value for name, value in variables.items() if value and value.strip()
+        }
+{% if cookiecutter.environment_config %}
 
 
 class Profile(InitSettingsSource):
     """The table of the environment that the stronger sources have named."""
 
     def __call__(self) -> dict[str, Any]:
-        environment = self.current_state.get("environment", "development")
-        if environment == "development":
+        environment = str(self.current_state.get("environment", "development"))
+        values = _profiles().get(environment.strip().lower())
+        if not isinstance(values, dict):
             return {}
-        with PROFILES.open("rb") as file:
-            profile: dict[str, Any] = tomllib.load(file).get(environment, {})
-        return profile
+        return {name.lower(): value for name, value in values.items()}
 
 
-def _env_file() -> Path | None:
-    chosen = os.environ.get("ENV_FILE")
-    if chosen:
-        if not Path(chosen).exists():
-            raise InvalidSettings(f"ENV_FILE: there is no file {chosen}")
-        return Path(chosen)
-    # Installed from a wheel, the folder above is the interpreter's: no project, no `.env`.
-    return PROJECT / ".env" if (PROJECT / "pyproject.toml").is_file() else None
+def _env_file() -> dict[str, str | None]:
+    chosen = os.environ.get("ENV_FILE", "").strip()
+    path = Path(chosen).expanduser() if chosen else PROJECT / ".env"
+    if not chosen and not ((PROJECT / "pyproject.toml").is_file() and os.path.lexists(path)):
+        # Installed from a wheel, the folder above is the interpreter's: no project, no `.env`.
+        return {}
+    text = _read(path, "ENV_FILE" if chosen else "")
+    for line in parse_stream(StringIO(text)):
+        if line.error or (line.key and line.value is None):
+            raise InvalidSettings(f"{path}: line {line.original.line} is not NAME=value")
+    variables = dotenv_values(stream=StringIO(text))
+    if misplaced := [name for name in SOURCES if name in variables]:
+        raise InvalidSettings(f"{path}: {misplaced[0]} is read from the environment only")
+    return variables
+
+
+def _secret_files(names: Container[str]) -> dict[str, str | None]:
+    chosen = os.environ.get("SECRETS_DIR", "").strip()
+    folder = Path(chosen).expanduser() if chosen else SECRETS
+    if not chosen and not folder.is_dir():
+        return {}
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InvalidSettings(f"SECRETS_DIR: {folder}: {error.strerror}") from None
+    return {path.name: _read(path) for path in paths if path.name.lower() in names}
+
+
+def _profiles() -> dict[str, Any]:
+    try:
+        return tomllib.loads(_read(PROFILES))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"{PROFILES}: {error}") from None
+
+
+def _read(path: Path, variable: str = "") -> str:
+    """Return the text of a file in UTF-8, without the byte order mark that Windows puts first."""
+    place = f"{variable}: {path}" if variable else str(path)
+    if path.is_fifo():
+        raise InvalidSettings(f"{place}: a pipe, which can be read only once")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidSettings(f"{place}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without its mark would pass as UTF-8
+        raise InvalidSettings(f"{place}: not a text file in UTF-8")
+    return text
+
+
+def _surplus_of_profiles() -> list[str]:
+    """Return a line for each key of the profiles that would never have an effect."""
+    known = {name for settings in Settings.__subclasses__() for name in settings.model_fields}
+    surplus = []
+    for table, values in _profiles().items():
+        if not isinstance(values, dict):
+            surplus.append(f"{PROFILES}: {table} belongs in the table of an environment")
+        elif table not in get_args(Environment):
+            surplus.append(f"{PROFILES}: there is no environment {table}")
+        else:
+            unknown = [name for name in values if name.lower() not in known - {"environment"}]
+            surplus += [f"{PROFILES}: [{table}] {name} sets nothing" for name in unknown]
+    return surplus
 {% endif %}
 
 
@@ -123,8 +220,29 @@ def check_settings() -> None:
             settings()
         except ValidationError as error:
             problems.update(dict.fromkeys(_problems(error)))
+        except (InvalidSettings, SettingsError) as error:
+            problems[str(error)] = None
+{% if cookiecutter.environment_config %}
+    with suppress(InvalidSettings):  # it is among the problems by now
+        problems.update(dict.fromkeys(_surplus_of_profiles()))
+{% endif %}
     if problems:
         raise InvalidSettings("; ".join(problems))
+
+
+def import_fastmcp() -> None:
+    """Import FastMCP, which reads its own settings then: the variables that begin with `FASTMCP_`.
+
+    Raises:
+        InvalidSettings: one line that names every bad one.
+    """
+    try:
+        importlib.import_module("fastmcp")
+    except ValidationError as error:
+        problems = [f"FASTMCP_{problem}" for problem in _problems(error)]
+        raise InvalidSettings("; ".join(problems)) from None
+    except ValueError as error:  # a value that is no JSON, or a FASTMCP_ENV_FILE that is no text
+        raise InvalidSettings(f"FASTMCP_: {error}") from None
 
 
 def _problems(error: ValidationError) -> list[str]:

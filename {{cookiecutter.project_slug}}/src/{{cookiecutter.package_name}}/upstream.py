@@ -18,7 +18,7 @@ import httpx2 as httpx
 from fastmcp import FastMCP
 from fastmcp.dependencies import Shared
 from fastmcp.server.lifespan import lifespan
-from pydantic import BaseModel, Field, JsonValue, SecretStr
+from pydantic import BaseModel, Field, JsonValue, SecretStr, field_validator
 from pydantic_core import from_json
 
 from .example_api import EXAMPLE_API
@@ -40,6 +40,7 @@ TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 MAX_REDIRECTS = 5
 HIGHEST_PORT = 65535
+EXAMPLE = "example"
 
 OUTSIDE = "The path must stay below the API's base URL, as users/1 does."
 REDIRECTED_OUTSIDE = "The API redirects out of API_BASE_URL; the redirect was not followed."
@@ -52,6 +53,25 @@ class UpstreamSettings(Settings):
     api_timeout_seconds: float = Field(10, gt=0, lt=60)
     api_connect_timeout_seconds: float = Field(3, gt=0, lt=60)
     api_max_response_bytes: int = Field(1024 * 1024, ge=1024)
+
+    @field_validator("api_base_url")
+    @classmethod
+    def _is_a_base(cls, value: str) -> str:
+        if value.lower() == EXAMPLE:
+            return EXAMPLE
+        if value and not is_base(value):
+            raise ValueError(
+                "must be `example`, or an http:// or https:// URL"
+                " with no space, user, password, query or fragment"
+            )
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_into_a_header(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch("[!-~]*", value.get_secret_value()):
+            raise ValueError("must be ASCII characters with no space or line break among them")
+        return value
 
 
 class UpstreamNotConfigured(ToolFailure):
@@ -234,30 +254,34 @@ def refuse_outside(base: httpx.URL, url: httpx.URL, reason: str = OUTSIDE) -> No
         raise EndpointRefused(reason)
 
 
+def is_base(url: str) -> bool:
+    """Tell whether paths can be put below `url`, and whether it holds nothing else."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return (
+        parsed.scheme in ("http", "https")
+        and bool(parsed.host)
+        and 0 < (parsed.port or 1) <= HIGHEST_PORT
+        and not (parsed.userinfo or parsed.query or parsed.fragment)
+        and not re.search(r"\s|[?#]", url)
+    )
+
+
 def base_url(settings: UpstreamSettings) -> httpx.URL:
     """Return the base URL, ending in a slash.
 
     Raises:
-        UpstreamNotConfigured: `API_BASE_URL` is not set, or is no plain HTTP URL.
+        UpstreamNotConfigured: `API_BASE_URL` is not set.
     """
     if not settings.api_base_url:
         raise UpstreamNotConfigured(
             "API_BASE_URL is not set: set it to the URL of your API, or to `example`."
         )
-    if settings.api_base_url == "example":
+    if settings.api_base_url == EXAMPLE:
         return httpx.URL("http://example.invalid/")
-    try:
-        url = httpx.URL(settings.api_base_url.rstrip("/") + "/")
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    surplus = url.userinfo or url.query or url.fragment
-    bad_port = not 0 < (url.port or 1) <= HIGHEST_PORT
-    if url.scheme not in ("http", "https") or not url.host or surplus or bad_port:
-        raise UpstreamNotConfigured(
-            "API_BASE_URL must be an http:// or https:// URL"
-            " with no user, password, query or fragment."
-        )
-    return url
+    return httpx.URL(settings.api_base_url.rstrip("/") + "/")
 
 
 async def check_configuration() -> None:
@@ -279,9 +303,7 @@ def client_options(settings: UpstreamSettings) -> dict[str, Any]:
     async def stay_below_base(request: httpx.Request) -> None:
         refuse_outside(base, request.url)
 
-    key = settings.api_key.get_secret_value().strip()
-    if not key.isascii():
-        raise UpstreamNotConfigured("API_KEY must consist of ASCII characters.")
+    key = settings.api_key.get_secret_value()
     return {
         "headers": {
             # Formats that can be unpacked step by step, so that a small bomb is no large answer.
@@ -295,7 +317,7 @@ def client_options(settings: UpstreamSettings) -> dict[str, Any]:
         # Loading certificates takes some 30 ms, in which nothing else runs: not for each client.
         "verify": httpx.create_ssl_context(),
         "event_hooks": {"request": [stay_below_base]},  # of whatever method is added above, too
-        "transport": EXAMPLE_API if settings.api_base_url == "example" else None,
+        "transport": EXAMPLE_API if settings.api_base_url == EXAMPLE else None,
     }
 
 

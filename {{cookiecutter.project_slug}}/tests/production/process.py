@@ -18,6 +18,12 @@ import pytest
 SLOW_SERVER = str(Path(__file__).with_name("slow_server.py"))
 # What a process needs to start at all; a client may pass no more.
 NEEDED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
+# Set by tests/conftest.py, so that no file of the developer's is read.
+{% if cookiecutter.environment_config %}
+SOURCES = ("FASTMCP_ENV_FILE", "ENV_FILE", "SECRETS_DIR")
+{% else %}
+SOURCES = ("FASTMCP_ENV_FILE",)
+{% endif %}
 PATIENCE_SECONDS = 30
 
 # The protocol of 2026-07-28, and the handshake of all before it.
@@ -36,8 +42,8 @@ HANDSHAKE = {
 }
 
 # Of the shared servers: long enough for a call, short enough to wait for.
-GRACE_SECONDS = 2
-DEADLINE_SECONDS = 3
+GRACE_SECONDS = 1.5
+DEADLINE_SECONDS = 2
 
 # What asks a process to end, where there is such a thing: on Windows, nothing else is heard.
 STOP: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
@@ -45,8 +51,9 @@ STOP: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
 
 def bare_environment(home: Path, **variables: str) -> dict[str, str]:
     """Return the environment of a process that knows nothing of this one, and `variables`."""
-    kept = {name: os.environ[name] for name in NEEDED if name in os.environ}
-    return {**kept, "HOME": str(home), "LOCALAPPDATA": str(home), **variables}
+    kept = {name: os.environ[name] for name in (*NEEDED, *SOURCES) if name in os.environ}
+    places = dict.fromkeys(("HOME", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"), str(home))
+    return {**kept, **places, **variables}
 
 
 def message(method: str, number: int = 1, **params: Any) -> dict[str, Any]:
@@ -163,7 +170,14 @@ def http_server(
 ) -> Iterator[ServerProcess]:
     """Serve HTTP on a free port, unless `flags` say which."""
     flags = ("--transport", "http", "--port", "0", *flags)
-    with following(start(environment, *flags, program=program)) as server:
+    with serving(start(environment, *flags, program=program)) as server:
+        yield server
+
+
+@contextmanager
+def serving(process: "subprocess.Popen[str]") -> Iterator[ServerProcess]:
+    """Wait until a process that was started serves HTTP."""
+    with following(process) as server:
         line = server.wait_for_line("running on http://")
         server.wait_for_line("Application startup complete")  # of a worker, if there are several
         server.url = "http://" + line.split("http://")[1].split()[0].rstrip('",')
@@ -171,6 +185,7 @@ def http_server(
 
 
 SHARED = pytest.StashKey[dict[frozenset[tuple[str, str]], ServerProcess]]()
+SPARE = pytest.StashKey["subprocess.Popen[str]"]()
 
 
 def shared_server(
@@ -178,18 +193,36 @@ def shared_server(
 ) -> ServerProcess:
     """Return the server that all tests with these `variables` use; another, if one has ended it.
 
-    A start costs more than most tests. Another server listens to `port`.
+    A start costs more than most tests, so a spare server starts beside them. Another server
+    listens to `port`.
     """
-    servers = request.session.stash.setdefault(SHARED, {})
+    stash = request.session.stash
+    servers = stash.setdefault(SHARED, {})
     key = frozenset(variables.items())
     if key not in servers or servers[key].process.poll() is not None:
-        limits = {
-            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
-            "TOOL_DEADLINE_SECONDS": str(DEADLINE_SECONDS),
-        }
-        home = request.getfixturevalue("tmp_path_factory").mktemp("home")
+        plain = not variables and port == "0"
+        process = stash.get(SPARE, None) if plain else None
+        process = process or start_shared(request, port, variables)
         stack = ExitStack()
         request.session.addfinalizer(stack.close)
-        environment = bare_environment(home, **limits, **variables)
-        servers[key] = stack.enter_context(http_server(environment, "--port", port))
+        servers[key] = stack.enter_context(serving(process))
+        if plain:
+            stash[SPARE] = start_shared(request, port, variables)
     return servers[key]
+
+
+def start_shared(
+    request: pytest.FixtureRequest, port: str, variables: dict[str, str]
+) -> "subprocess.Popen[str]":
+    """Start a server, and end it with the tests."""
+    limits = {
+        "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+        "TOOL_DEADLINE_SECONDS": str(DEADLINE_SECONDS),
+    }
+    home = request.getfixturevalue("tmp_path_factory").mktemp("home")
+    environment = bare_environment(home, **limits, **variables)
+    stack = ExitStack()
+    request.session.addfinalizer(stack.close)
+    process = stack.enter_context(start(environment, "--transport", "http", "--port", port))
+    stack.callback(end, process)
+    return process

@@ -1,6 +1,7 @@
 """The command: what it says on stdout and at its end, with an empty environment and a bad one."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -116,17 +117,32 @@ async def test_the_end_of_stdin_ends_a_process_whose_thread_hangs(tmp_path: Path
 def test_bad_settings_are_one_line_and_exit_code_2(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
+    line = refusal(tmp_path, "--transport", "http", "--port", "70000", TOOL_DEADLINE_SECONDS="60")
+    assert "HTTP_PORT: " in line
+    assert "TOOL_DEADLINE_SECONDS: " in line
+    record_property("environment-configuration", "a bad port is one line and exit code 2")
+    record_property("tool-deadlines", "60 seconds are refused at the start")
+
+
+@pytest.mark.checklist("environment-configuration")
+def test_a_bad_setting_of_fastmcp_is_one_line_too(tmp_path: Path) -> None:
+    assert "FASTMCP_LOG_LEVEL: " in refusal(tmp_path, FASTMCP_LOG_LEVEL="nonsense")
+
+
+def refusal(folder: Path, *flags: str, **variables: str) -> str:
+    """Return the one line of a server that refuses to start, whatever the current folder holds."""
+    (folder / ".env").write_bytes("FASTMCP_LOG_LEVEL=trace".encode("utf-16"))
+    environment = bare_environment(folder, **variables)
+    del environment["FASTMCP_ENV_FILE"]
     ended = subprocess.run(
-        [sys.executable, "-m", PACKAGE, "--transport", "http", "--port", "70000"],
-        env=bare_environment(tmp_path, TOOL_DEADLINE_SECONDS="60"),
+        [sys.executable, "-m", PACKAGE, *flags],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
         timeout=PATIENCE_SECONDS,
     )
-    assert ended.returncode == 2
-    assert "HTTP_PORT: " in ended.stderr
-    assert "TOOL_DEADLINE_SECONDS: " in ended.stderr
-    assert ended.stderr.count("\n") == 1
-    record_property("environment-configuration", "a bad port is one line and exit code 2")
-    record_property("tool-deadlines", "60 seconds are refused at the start")
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr

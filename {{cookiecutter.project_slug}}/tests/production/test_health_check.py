@@ -46,7 +46,7 @@ async def test_a_process_is_alive_to_its_probes_while_tools_work(server: ServerP
         httpx2.AsyncClient(base_url=server.url) as probe,
     ):
         await client.list_tools()
-        arguments = {"seconds": 1, "label": "at work"}
+        arguments = {"seconds": 0.5, "label": "at work"}
         working = [asyncio.create_task(client.call_tool("wait", arguments)) for _ in range(10)]
         await server.logged("waiting: at work", times=len(working))
         assert (await probe.get("/livez")).status_code == 200

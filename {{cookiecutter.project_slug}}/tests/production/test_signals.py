@@ -53,8 +53,8 @@ async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_a
                 client.call_tool("wait", {"seconds": seconds, "label": label})
             )
             for label, client, seconds in (
-                ("modern", modern, 1),
-                ("legacy", legacy, 1),
+                ("modern", modern, 0.5),
+                ("legacy", legacy, 0.5),
                 ("too long", modern, 30),
             )
         }

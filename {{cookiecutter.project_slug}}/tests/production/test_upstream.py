@@ -41,11 +41,11 @@ def server(api: Api, request: pytest.FixtureRequest) -> ServerProcess:
 
 
 async def api_tools(client: Client[Any]) -> dict[str, str]:
-    """Return the tools that reach out of the server, each with its parameter."""
+    """Return the tools that reach out of the server and change nothing, with their parameter."""
     tools = {
         tool.name: tool.input_schema["required"][0]
         for tool in await client.list_tools()
-        if tool.annotations and tool.annotations.open_world_hint
+        if (hints := tool.annotations) and hints.open_world_hint and hints.read_only_hint
     }
     assert tools
     return tools

@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }}.runtime import (
 
 from .process import ERAS, bare_environment, http_server
 
-WORKERS = 3
+WORKERS = 2
 CLIENTS = 20
 
 

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastmcp.dependencies import Shared
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, field_validator
 
-from ..database import Database, default_database_url, open_database
+from ..database import Database, checked_url, default_database_url, open_database
 from ..runtime.errors import ToolFailure
 from ..runtime.readiness import readiness
 from ..settings import Settings
@@ -27,6 +27,12 @@ EXAMPLE_NAMES = ("Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace
 class LazyInitializationSettings(Settings):
     # May hold a password. Empty: an SQLite file in the user's data folder.
     database_url: SecretStr = SecretStr("")
+
+    @field_validator("database_url")
+    @classmethod
+    def _can_be_opened(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        return SecretStr(checked_url(url)) if url else value
 
 
 class InvalidCursor(ToolFailure):

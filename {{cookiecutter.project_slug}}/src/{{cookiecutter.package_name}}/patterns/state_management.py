@@ -18,7 +18,7 @@ import anyio
 from fastmcp import FastMCP
 from fastmcp.dependencies import Shared
 from fastmcp.server.lifespan import lifespan
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from ..database import Database, open_database
 from ..runtime.errors import ToolFailure
@@ -37,11 +37,18 @@ class StateManagementSettings(Settings):
     workers: int = Field(1, ge=1, le=64)
     environment: Literal["development", "staging", "production"] = "development"
 
+    @field_validator("state_url")
+    @classmethod
+    def _can_be_opened(cls, value: str) -> str:
+        scheme, _, rest = value.partition("://")
+        url = f"{scheme.lower()}://{rest}"
+        file = url.removeprefix("sqlite:///")
+        if url != MEMORY and (file in (url, "", ":memory:") or not url.isprintable()):
+            raise ValueError("must be memory:// or sqlite:///file")
+        return url
+
     @model_validator(mode="after")
     def _workers_share_state(self) -> Self:
-        file = self.state_url.removeprefix("sqlite:///")
-        if self.state_url != MEMORY and file in (self.state_url, "", ":memory:"):
-            raise ValueError("STATE_URL: must be memory:// or sqlite:///file")
         if self.workers > 1 and self.state_url == MEMORY:
             raise ValueError(
                 "STATE_URL: memory:// is not shared by several workers;"

@@ -8,13 +8,11 @@ from typing import Any, NoReturn
 
 from fastmcp import FastMCP
 
-from ..settings import InvalidSettings
+from ..settings import EXIT_BAD_SETTINGS, InvalidSettings
 from .ending import leave
 from .http import serve_http
 from .serving import ServingSettings
 from .stdio import reserve_stdio, serve_stdio
-
-EXIT_BAD_SETTINGS = 2
 
 
 def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> NoReturn:
@@ -41,12 +39,15 @@ def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> NoReturn:
 
 
 def parse_flags(program: str) -> None:
-    """Set the environment variable of each flag, for this process and for its workers."""
+    """Set the environment variable of each flag, for this process and for its workers.
+
+    A value is checked where those of the environment are, by the same rules and in the same words.
+    """
     parser = argparse.ArgumentParser(prog=program, description="Serve MCP over stdio or HTTP.")
-    parser.add_argument("--transport", choices=("stdio", "http"), help="default: stdio")
+    parser.add_argument("--transport", metavar="{stdio,http}", help="default: stdio")
     parser.add_argument("--host", dest="http_host", help="default: 127.0.0.1")
-    parser.add_argument("--port", dest="http_port", type=int, help="default: 8000")
-    parser.add_argument("--workers", type=int, help="processes; default: 1")
+    parser.add_argument("--port", dest="http_port", help="default: 8000")
+    parser.add_argument("--workers", help="processes; default: 1")
     for name, value in vars(parser.parse_args()).items():
         if value is not None:
-            os.environ[name.upper()] = str(value)
+            os.environ[name.upper()] = value

@@ -9,6 +9,7 @@ call by closing its connection.
 
 import ipaddress
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -31,6 +32,8 @@ CLOSE_SECONDS = 1
 # What a worker may take to import the server: uvicorn would kill it after 5 seconds, and start the
 # next one, without end on a busy machine.
 START_SECONDS = 60
+# Without it a worker imports from the current folder first, whatever its supervisor does.
+SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def create_app(mcp: FastMCP[Any]) -> ASGIApp:
@@ -83,6 +86,7 @@ def serve_http(mcp: FastMCP[Any], app: str) -> None:
     if settings.workers == 1:
         uvicorn.Server(config).run()
     else:
+        os.environ[SAFE_PATH] = "1"
         Workers(config, sockets=[config.bind_socket()]).run()
 
 
@@ -91,6 +95,7 @@ def end_with_supervisor() -> None:
     supervisor = multiprocessing.parent_process()
     if supervisor is None:
         return
+    os.environ.pop(SAFE_PATH, None)  # not meant for what the tools start
 
     def wait() -> None:
         supervisor.join()

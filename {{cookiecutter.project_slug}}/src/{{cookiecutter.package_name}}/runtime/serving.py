@@ -1,9 +1,11 @@
 """How the server is served. The command line's flags set the variables of the same name."""
 
+import ipaddress
+import re
 import signal
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..settings import CommaSeparated, Settings
 
@@ -11,6 +13,12 @@ from ..settings import CommaSeparated, Settings
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)
 )
+
+NAME = re.compile(r"[\w.-]+")
+# As in a Host header, in lower case; `*` and `?` stand for what differs.
+HOST = re.compile(r"[a-z0-9._*?-]+(:[0-9]+)?|[0-9a-f:.]+|\[[0-9a-f:.]+\](:[0-9]+)?")
+# As in an Origin header, in lower case.
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://([a-z0-9._*-]+|\[[0-9a-f:.]+\])(:([0-9]+|\*))?/?")
 
 
 class ServingSettings(Settings):
@@ -24,3 +32,35 @@ class ServingSettings(Settings):
     http_sessions: bool = False
     shutdown_grace_seconds: float = Field(20, ge=0, le=600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("http_host")
+    @classmethod
+    def _is_an_address(cls, host: str) -> str:
+        if not NAME.fullmatch(host):
+            try:
+                ipaddress.ip_address(host)
+            except ValueError:
+                raise ValueError(
+                    "must be an address or a name, such as 127.0.0.1; the port is HTTP_PORT"
+                ) from None
+        return host
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(HOST.fullmatch(host.lower()) for host in hosts):
+            raise ValueError(
+                "must be names as a Host header has them, such as mcp.example.com,"
+                " with no scheme, path or network"
+            )
+        return hosts
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(ORIGIN.fullmatch(origin.lower()) for origin in origins):
+            raise ValueError(
+                "must be origins as a browser sends them, such as https://app.example.com,"
+                " with a scheme and no path"
+            )
+        return origins
