@@ -1,13 +1,15 @@
-"""Leave only what was chosen: prune each pattern that is off, and fold the others into one file if asked to.
+"""Finish the project: leave out what was not chosen, and fold the patterns into one file if asked to.
 
 The name is the manifest: a prompt owns every file whose stem is its name, with or without `test_` before it.
+`FILES` says where the template has such files. Everything else in the folder is the user's.
 The answers enter as JSON inside a raw string, so none of them can become code.
 """
 
 import json
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +40,28 @@ SHARED = {
         "parallel_processing",
     ),
 }
+TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
+# All files that this hook deletes or changes, by the names that stand in their paths.
+FILES = {
+    "src/{package}/{name}.py": ("__main__", "server", *SHARED),
+    "src/{package}/{name}.toml": ("environment_config",),
+    "src/{package}/patterns/{name}.py": PATTERNS,
+    "src/{package}/tools/{name}.py": TOOLS,
+    "tests/{name}.py": ("__init__", "upstream"),
+    "tests/test_{name}.py": ("self_contained", *PATTERNS, "upstream", "database", "results"),
+    "tests/surface/{name}.json": TOOLS,
+    "tests/production/{name}.py": ("upstream",),
+    "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
+}
+# In the template this file ends a test run, because the hooks may be refused.
+HOOKS_RAN = "tests/__init__.py"
+# Which files were there before. The other hook writes the list, and Cookiecutter writes an empty one over it, unless it
+# keeps the files that exist (--skip-if-file-exists): then those on the list are as the user left them.
+KEPT = ".cookiecutter-kept.json"
+HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
+
+Files = dict[str, str]
 
 
 class Import(NamedTuple):
@@ -59,60 +82,83 @@ class Module(NamedTuple):
 
 def main() -> int:
     project = Path.cwd()
-    prune(project, ANSWERS)
-    if ANSWERS["http_client"] == "httpx":
-        use_httpx(project)
-    if ANSWERS["self_contained"]:
-        fold(project, ANSWERS["package_name"])
+    kept = json.loads(read(project / KEPT))
+    (project / KEPT).unlink()
+    before = template_files(project, ANSWERS["package_name"], kept)
+    after = finish(before, ANSWERS)
+    for path in before.keys() - after.keys():
+        (project / path).unlink()
+    for path, text in after.items():
+        if text != before.get(path) and path not in kept:
+            write(project / path, text)
+    patterns = f"src/{ANSWERS['package_name']}/patterns"
+    if f"{patterns}/__init__.py" not in kept:
+        remove_if_unused(project / patterns)
     return 0
 
 
-def prune(project: Path, answers: dict[str, Any]) -> None:
-    """Delete the files of what was not chosen, and the patterns' folder when none is left in it."""
-    for path in list(project.rglob("*")):
-        name = path.stem.removeprefix("test_")
-        owners = SHARED.get(name, (name,))
-        if all(answers.get(owner) is False for owner in owners) and path.is_file():
-            path.unlink()
-    patterns = project / "src" / answers["package_name"] / "patterns"
-    if [path.name for path in patterns.glob("*.py")] == ["__init__.py"]:
-        delete_folder(patterns)
+def template_files(project: Path, package: str, kept: Collection[str]) -> Files:
+    """Read the files that this hook may delete or change."""
+    paths = [form.format(package=package, name=name) for form, names in FILES.items() for name in names]
+    files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
+    utils = f"src/{package}/utils.py"
+    if utils not in kept and is_plain(project, utils) and is_folded(project / utils):
+        files[utils] = ""
+    return files
 
 
-def use_httpx(project: Path) -> None:
-    """Import httpx where the package imports httpx2 under that name."""
-    for path in project.rglob("*.py"):
-        edit(path, import_httpx)
+def is_folded(path: Path) -> bool:
+    """Whether a file is from an earlier answer, and not the user's own, whose encoding is unknown."""
+    return path.read_bytes().startswith(HEADER.strip().encode())
+
+
+def finish(files: Files, answers: dict[str, Any]) -> Files:
+    """Return what the project has of the template's files, and the one file of all patterns."""
+    files = {path: text for path, text in files.items() if is_chosen(path, answers)}
+    files.pop(f"src/{answers['package_name']}/utils.py", None)
+    if HOOKS_RAN in files:
+        files[HOOKS_RAN] = ""
+    if answers["http_client"] == "httpx":
+        files = {path: import_httpx(text) for path, text in files.items()}
+    if answers["self_contained"]:
+        files = fold(files, answers["package_name"])
+    return files
+
+
+def is_chosen(path: str, answers: dict[str, Any]) -> bool:
+    name = Path(path).stem.removeprefix("test_")
+    return not all(answers.get(owner) is False for owner in SHARED.get(name, (name,)))
 
 
 def import_httpx(source: str) -> str:
+    """Import httpx where httpx2 is imported under that name."""
     return re.sub(r"^import httpx2 as httpx$", "import httpx", source, flags=re.MULTILINE)
 
 
-def fold(project: Path, package_name: str) -> None:
+def fold(files: Files, package: str) -> Files:
     """Put every pattern into utils.py, and import them from there."""
-    package = project / "src" / package_name
-    patterns = package / "patterns"
-    chosen = [name for name in PATTERNS if (patterns / f"{name}.py").is_file()]
-    write(package / "utils.py", fold_modules({name: read(patterns / f"{name}.py") for name in chosen}))
-    delete_folder(patterns)
-    for path in (*package.rglob("*.py"), *(project / "tests").rglob("*.py")):
-        edit(path, lambda source: import_from_utils(source, package_name))
+    paths = {f"src/{package}/patterns/{name}.py": name for name in PATTERNS}
+    sources = {name: files[path] for path, name in paths.items() if path in files}
+    folded = {
+        path: import_from_utils(text, package, sources) if path.endswith(".py") else text
+        for path, text in files.items()
+        if path not in paths
+    }
+    return {**folded, f"src/{package}/utils.py": fold_modules(sources)}
 
 
-def fold_modules(sources: dict[str, str]) -> str:
+def fold_modules(sources: Files) -> str:
     """Return one module: the merged imports, then each body as it is, under its name and docstring."""
     modules = {name: split_module(source) for name, source in sources.items()}
-    header = '"""Every pattern of this server in one file, each under its name."""\n'
     if not modules:
-        return header
+        return HEADER
     sections = []
     for name, module in modules.items():
         lines = [name, "", *module.docstring.splitlines()]
         comment = "".join(f"# {line}".rstrip() + "\n" for line in lines)
         sections.append(f"{comment}\n\n{module.body}")
     merged = {name for module in modules.values() for name in module.imports}
-    return "\n".join([header, format_imports(merged), "\n\n".join(sections)])
+    return "\n".join([HEADER, format_imports(merged), "\n\n".join(sections)])
 
 
 def split_module(source: str) -> Module:
@@ -172,19 +218,20 @@ def name_order(name: str) -> tuple[int, str, str]:
     return kind, name.lower(), name
 
 
-def import_from_utils(source: str, package_name: str) -> str:
-    """Replace the imports from patterns by one statement, the last of its section: nothing sorts after utils."""
+def import_from_utils(source: str, package_name: str, patterns: Collection[str]) -> str:
+    """Replace the imports from `patterns` by one statement, the last of its section: nothing sorts after utils."""
     if "patterns." not in source:
         return source
     import ast  # noqa: PLC0415
 
+    modules = {f"patterns.{name}" for name in patterns}
     folded: list[ast.ImportFrom] = []
     kept: list[ast.ImportFrom] = []
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.ImportFrom) and statement.module:
             inside = statement.level or statement.module.startswith(f"{package_name}.")
             module = statement.module.removeprefix(f"{package_name}.")
-            if inside and module.startswith("patterns."):
+            if inside and module in modules:
                 folded.append(statement)
             elif inside:
                 kept.append(statement)
@@ -204,19 +251,19 @@ def import_from_utils(source: str, package_name: str) -> str:
     return "".join(lines)
 
 
-def delete_folder(folder: Path) -> None:
-    if folder.is_dir():
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+def remove_if_unused(package: Path) -> None:
+    """Remove a package that holds no module any more; with something of the user's own in it, it stays."""
+    if package.is_symlink() or not package.is_dir():
+        return
+    if {path.name for path in package.iterdir()} <= {"__init__.py", "__pycache__"}:
+        shutil.rmtree(package)
 
 
-def edit(path: Path, change: Callable[[str], str]) -> None:
-    """Write what `change` makes of a file, if it is another text."""
-    before = read(path)
-    after = change(before)
-    if after != before:
-        write(path, after)
+def is_plain(project: Path, path: str) -> bool:
+    """Whether a path leads to a file, and through no symbolic link: the template has none."""
+    place = project / path
+    inside = [place, *place.parents[: path.count("/")]]
+    return place.is_file() and not any(step.is_symlink() for step in inside)
 
 
 def read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Refuse answers from which no working project can be made, before a file is written.
+"""Refuse answers from which no working project can be made, before Cookiecutter writes a file.
 
 The answers enter as JSON inside a raw string, so none of them can become code.
 """
@@ -7,6 +7,7 @@ import json
 import keyword
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 ANSWERS: dict[str, Any] = json.loads(r"""{{ cookiecutter | tojson }}""")
@@ -75,6 +76,10 @@ WINDOWS_RESERVED = frozenset(
 )
 # Folders beside the package and names inside it that imports of the tests would meet first.
 OWN_NAMES = frozenset({"server", "src", "tests", "test"})
+
+# Here and in the other hook: the list of the files that are there before, and how the file of all patterns begins.
+KEPT = ".cookiecutter-kept.json"
+HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 
 
 def shown(value: str) -> str:
@@ -161,13 +166,39 @@ def text_problem(answers: dict[str, Any]) -> str | None:
     return None
 
 
+def overwriting_problem(answers: dict[str, Any]) -> str | None:
+    """Check that the file of all patterns would not replace a module of the user's own."""
+    utils = Path("src", answers["package_name"], "utils.py")
+    for path in (utils, utils.with_suffix("")) if answers["self_contained"] else ():
+        generated = path.is_file() and path.read_bytes().startswith(HEADER.strip().encode())
+        if path.is_symlink() or (path.exists() and not generated):
+            return (
+                f"{path.as_posix()} is your own, and self_contained puts the patterns into a module of"
+                " that name: rename yours first."
+            )
+    return None
+
+
+def list_files(project: Path, package: str) -> None:
+    """List the files that are there, for the other hook: it cannot see which of them Cookiecutter has kept."""
+    folders = (project / "src" / package, project / "tests")
+    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    if paths:
+        names = sorted(path.relative_to(project).as_posix() for path in paths)
+        (project / KEPT).write_text(json.dumps(names), encoding="utf-8")
+
+
 def main() -> int:
-    checks = (pattern_problem, choice_problem, slug_problem, package_problem, email_problem, text_problem)
+    checks = (
+        *(pattern_problem, choice_problem, slug_problem, package_problem, email_problem, text_problem),
+        overwriting_problem,
+    )
     for check in checks:
         problem = check(ANSWERS)
         if problem:
             sys.stderr.write(f"{problem}\n")
             return 1
+    list_files(Path.cwd(), ANSWERS["package_name"])
     return 0
 
 

@@ -761,12 +761,14 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "hooks/post_gen_project.py": [
         Fault(
-            "tests of what was not chosen stay", 'name = path.stem.removeprefix("test_")', "name = path.stem"
+            "tests of what was not chosen stay",
+            'name = Path(path).stem.removeprefix("test_")',
+            "name = Path(path).stem",
         ),
         Fault(
             "the folder of the patterns stays without one",
-            'patterns.glob("*.py")] == ["__init__.py"]',
-            'patterns.glob("*.py")] == []',
+            '<= {"__init__.py", "__pycache__"}',
+            "<= set()",
         ),
         Fault(
             "the database is deleted under the pattern that uses it",
@@ -788,8 +790,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a module goes when one of its owners does",
-            "if all(answers.get(owner) is False",
-            "if any(answers.get(owner) is False",
+            "return not all(answers.get(owner) is False",
+            "return not any(answers.get(owner) is False",
             [only("retry", "connection_pooling")],
         ),
         Fault(
@@ -822,6 +824,58 @@ FAULTS: dict[str, list[Fault]] = {
             '    "structured_logging",\n)\n# Modules',
             [only("self_contained", "rate_limiting")],
         ),
+        Fault(
+            "a finished project says that the hooks did not run",
+            'files[HOOKS_RAN] = ""',
+            "pass",
+            [only("retry")],
+        ),
+        Fault(
+            "a user's file is deleted because its name is a pattern's",
+            ' if name not in ("rate_limiting", "structured_logging"))',
+            ")",
+            tests="tests/test_overwriting.py -k 'overwriting and to-rate_limiting'",
+        ),
+        Fault(
+            "a file that Cookiecutter has kept is deleted",
+            "if path not in kept and is_plain",
+            "if is_plain",
+            tests="tests/test_overwriting.py -k 'keeping and to-retry'",
+        ),
+        Fault(
+            "a symbolic link is deleted",
+            " and not any(step.is_symlink() for step in inside)",
+            " and inside != []",
+            tests="tests/test_overwriting.py -k link",
+        ),
+        Fault(
+            "a user's own utils.py is deleted",
+            "return path.read_bytes().startswith(HEADER.strip().encode())",
+            "return path.is_file()",
+            tests="tests/test_overwriting.py -k utils",
+        ),
+        Fault(
+            "a user's own pattern goes with the template's",
+            "if {path.name for path in package.iterdir()} <=",
+            'if package.name != "patterns" or {"__init__.py"} <=',
+            tests="tests/test_overwriting.py -k 'overwriting and to-self_contained'",
+        ),
+    ],
+    "tests/__init__.py": [
+        Fault(
+            "a project whose hooks did not run keeps quiet",
+            "raise SystemExit(",
+            "print(",
+            tests="tests/test_overwriting.py -k hooks_did_not_run",
+        ),
+    ],
+    "cookiecutter.json": [
+        Fault(
+            "Cookiecutter removes a folder before it copies it",
+            '    "_jinja2_env_vars"',
+            '    "_copy_without_render": ["*/tools"],\n    "_jinja2_env_vars"',
+            tests="tests/test_overwriting.py -k 'overwriting and nothing'",
+        ),
     ],
     "hooks/pre_gen_project.py": [
         Fault(
@@ -840,6 +894,18 @@ FAULTS: dict[str, list[Fault]] = {
             'if re.fullmatch(r"[A-Za-z0-9.!#',
             'if re.match(r"[A-Za-z0-9.!#',
             tests="tests/test_refusals.py -k email",
+        ),
+        Fault(
+            "a user's own utils.py becomes the file of all patterns",
+            "path.exists() and not generated",
+            "path.exists() and not path.name",
+            tests="tests/test_overwriting.py -k utils",
+        ),
+        Fault(
+            "the files that were there before are not listed",
+            "    if paths:\n",
+            "    if not project:\n",
+            tests="tests/test_overwriting.py -k 'keeping and to-retry'",
         ),
     ],
 }

@@ -5,7 +5,7 @@ import re
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from .combinations import LINEAR, answers
+from .combinations import LINEAR, PACKAGE, SKELETON, answers
 from .conftest import Bake, Projects, bake_with
 from .project import Project
 
@@ -36,6 +36,12 @@ def test_every_file_is_clean(project: Project) -> None:
             assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), name
             assert "{{" not in text, name
             assert "{%" not in text, name
+
+
+@pytest.mark.parametrize("folder", ["runtime", "patterns", "tools"])
+def test_code_without_template_code_comes_out_as_it_stands(folder: str, bake_once: Bake) -> None:
+    sources = {path.name: path.read_bytes() for path in (SKELETON / PACKAGE / folder).iterdir()}
+    assert sources == {path.name: path.read_bytes() for path in (bake_once().package / folder).iterdir()}
 
 
 def test_python_lines_are_short_enough(project: Project) -> None:

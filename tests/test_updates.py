@@ -24,7 +24,7 @@ from .user import User
 
 HOOKS = ("pre_gen_project", "post_gen_project")
 # Pure computation and the file system: no clock, no chance, no process, no network.
-HARMLESS = {"ast", "collections", "itertools", "json", "keyword", "pathlib", "re", "sys", "typing"}
+HARMLESS = {"ast", "collections", "itertools", "json", "keyword", "pathlib", "re", "shutil", "sys", "typing"}
 
 TOOL = '''"""A tool of the user's own."""
 
