@@ -1,10 +1,4 @@
-"""What every server does when it starts: become ready, and index its tools' schemas.
-
-For each HTTP call of the 2026-07-28 protocol the SDK wants the called tool's schema, to check
-`Mcp-Param-*` headers. Left alone it lists every tool through the whole middleware chain, for
-every call. The index answers instead. Tools added later are not in it; their headers are not
-checked.
-"""
+"""What every server does when it starts: become ready."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,12 +10,7 @@ from .readiness import readiness
 
 
 @lifespan
-async def runtime(server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
-    """Serve with an index of tool schemas, and report ready meanwhile."""
-    tools = await server.list_tools(run_middleware=False)
-    schemas = {tool.name: tool.parameters for tool in tools}
-    low_level = server._mcp_server  # noqa: SLF001 - FastMCP has no public way to the SDK's hook
-    if hasattr(low_level, "get_tool_input_schema"):
-        low_level.get_tool_input_schema = schemas.get
+async def runtime(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
+    """Report ready while the server runs."""
     with readiness.serving():
         yield {}
