@@ -1,10 +1,4 @@
-"""What every server does when it starts: become ready, contain failures, index tool schemas.
-
-For each HTTP call of the 2026-07-28 protocol the SDK wants the called tool's schema, to check
-`Mcp-Param-*` headers. Left alone it lists every tool through the whole middleware chain, for
-every call. The index answers instead. Tools added later are not in it; their headers are not
-checked.
-"""
+"""What every server does when it starts: contain what its requests raise, and become ready."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,12 +27,8 @@ class Capabilities(Middleware):
 
 @lifespan
 async def runtime(server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
-    """Serve with an index of tool schemas, and report ready meanwhile."""
-    tools = await server.list_tools(run_middleware=False)
-    schemas = {tool.name: tool.parameters for tool in tools}
-    low_level = server._mcp_server  # noqa: SLF001 - FastMCP has no public way to the SDK's hook
-    if hasattr(low_level, "get_tool_input_schema"):
-        low_level.get_tool_input_schema = schemas.get
+    """Contain failures while the server runs, and report ready."""
+    low_level = server._mcp_server  # noqa: SLF001 - FastMCP has no public way to the SDK's middleware
     low_level.middleware.insert(0, guard)
     loop = asyncio.get_running_loop()
     if loop.get_task_factory() is None:
