@@ -45,6 +45,11 @@ FAULTS: dict[str, list[Fault]] = {
             '.replace("%", "!%").replace("_", "!_")',
             '.replace("%", "!%")',
         ),
+        Fault(
+            "example rows are written into a user's own table",
+            "INSERT INTO example_users (id",
+            "INSERT INTO users (id",
+        ),
         Fault("a cursor may hold a number that the database cannot", " and int(number) <= LARGEST_ID", ""),
     ],
     "tools/lazy_initialization.py": [
@@ -446,6 +451,12 @@ FAULTS: dict[str, list[Fault]] = {
             "a client is told not to try again",
             'DatabaseUnavailable("The database does not answer.", retryable=True)',
             'DatabaseUnavailable("The database does not answer.")',
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a client is told to try again what cannot succeed",
+            "    sqlite3.SQLITE_ERROR,\n",
+            "",
             [only("lazy_initialization")],
         ),
     ],

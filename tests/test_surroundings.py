@@ -64,8 +64,8 @@ def test_a_database_that_does_not_open_fails_its_own_tool_until_it_does(
         for era in ERAS:
             await server.good_call(era)
         failure = await structured(server, "database_operation")
-        assert failure["error"]["message"] == "The database does not answer."
-        assert (failure["error"]["code"], failure["error"]["retryable"]) == ("API_ERROR", True)
+        assert failure["error"]["message"] == "The file is damaged, or is not an SQLite database."
+        assert (failure["error"]["code"], failure["error"]["retryable"]) == ("API_ERROR", False)
         assert (await server.get("/readyz")).status == 200  # only what is open is asked
         (folder / "users.db").unlink()
         assert (await structured(server, "database_operation"))["users"]

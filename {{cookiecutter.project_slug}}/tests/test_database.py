@@ -17,8 +17,10 @@ from sqlalchemy import Engine, event
 from {{ cookiecutter.package_name }}.database import (
     Database,
     DatabaseUnavailable,
+    StatementRefused,
     default_database_url,
     driver_url,
+    explain,
     open_database,
 )
 
@@ -131,11 +133,80 @@ async def test_a_folder_in_place_of_the_file_is_a_readable_failure(tmp_path: Pat
             pass
 
 
-async def test_a_file_that_is_no_database_is_a_readable_failure(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("Long enough to be looked at, but no database. " * 20)
-    with pytest.raises(DatabaseUnavailable, match="does not answer"):
+    with pytest.raises(StatementRefused, match="not an SQLite database"):
         async with open_database(f"sqlite:///{tmp_path}/notes.db") as database:
             await database.fetch("SELECT * FROM notes")
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("SELECT * FROM missing", "The database has no table missing."),
+        ("SELECT colour FROM notes", "A table of the database has no column colour."),
+        ("INSERT INTO notes (colour) VALUES (1)", "A table of the database has no column colour."),
+        ("INSERT INTO notes VALUES (1, NULL)", "The database refuses the statement."),
+        ("SELEC", "The database refuses the statement."),
+    ],
+)
+async def test_a_statement_that_no_retry_can_save_is_told_so(statement: str, sentence: str) -> None:
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        with pytest.raises(StatementRefused) as refusal:
+            await database.execute(statement)
+    assert str(refusal.value) == sentence
+    assert not refusal.value.retryable
+
+
+async def test_a_refusal_repeats_no_value() -> None:
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        with pytest.raises(StatementRefused) as refusal:
+            await database.fetch("SELECT missing FROM notes WHERE text = :text", text="canary")
+    assert "canary" not in str(refusal.value)
+
+
+async def test_a_database_that_may_only_be_read_says_so(file: Path) -> None:
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        await database.execute("PRAGMA query_only = ON")
+        with pytest.raises(StatementRefused, match="read-only"):
+            await database.execute(INSERT, {"id": 1, "text": "one"})
+        assert await count(database) == 0
+
+
+class PostgresError(Exception):
+    """As asyncpg raises it, with a code of PostgreSQL's."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "text", "retryable", "sentence"),
+    [
+        ("42P01", 'relation "notes" does not exist', False, "The database has no table notes."),
+        ("42703", 'column "colour" does not exist', False, "has no column colour."),
+        ("42703", 'column "a" of relation "notes" does not exist', False, "has no column a."),
+        ("42501", "permission denied for table notes", False, "does not permit this"),
+        ("25006", "cannot execute INSERT in a read-only transaction", False, "is read-only"),
+        ("28P01", 'password authentication failed for user "ada"', False, "does not permit this"),
+        ("23505", "duplicate key value: canary", False, "refuses the statement"),
+        ("23505", 'constraint "pg_type_typname_nsp_index"', True, "does not answer"),
+        ("40001", "could not serialize access", True, "does not answer"),
+        ("53300", "too many connections", True, "does not answer"),
+        ("57P01", "terminating connection", True, "does not answer"),
+    ],
+)
+def test_codes_of_postgresql_tell_what_lasts(
+    sqlstate: str, text: str, retryable: bool, sentence: str
+) -> None:
+    failure = explain(PostgresError(sqlstate, text))
+    assert failure.retryable is retryable
+    assert sentence in str(failure)
+    assert "canary" not in str(failure)
 
 
 async def test_a_database_that_vanishes_is_a_readable_failure(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import asyncio
 import base64
 import importlib
 import json
+import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastmcp import Client, FastMCP
 from sqlalchemy import Engine, event
 
 from {{ cookiecutter.package_name }}.database import (
+    StatementRefused,
     driver_url,
     open_database,
 )
@@ -22,6 +24,7 @@ from {{ cookiecutter.package_name }}.patterns.lazy_initialization import (
     EXAMPLE_NAMES,
     InvalidCursor,
     LazyInitializationSettings,
+    WrongTable,
     user_directory,
 )
 from {{ cookiecutter.package_name }}.runtime.readiness import (
@@ -170,7 +173,7 @@ async def test_long_rows_make_shorter_pages_and_each_user_is_still_on_one(
         await client.call_tool("database_operation")  # which creates the table
         async with open_database(f"sqlite:///{file}") as database:
             await database.execute(
-                "INSERT INTO users VALUES (:id, :name, 'e')",
+                "INSERT INTO example_users VALUES (:id, :name, 'e')",
                 *({"id": number, "name": f"{number} {text}"} for number in range(100, 108)),
                 {"id": 108, "name": f"108 {text * 10}"},
             )
@@ -201,7 +204,7 @@ async def test_the_last_page_is_the_last_even_if_it_is_full(file: Path) -> None:
 async def test_pages_go_on_up_to_the_largest_id(file: Path) -> None:
     async with user_directory() as users, open_database(f"sqlite:///{file}") as database:
         await database.execute(
-            "INSERT INTO users VALUES (2147483646, 'Zoe', 'z'), (2147483647, 'Zoe', 'z')"
+            "INSERT INTO example_users VALUES (2147483646, 'Zoe', 'z'), (2147483647, 'Zoe', 'z')"
         )
         _, next_cursor = await users.search("Zoe", 1)
         (last,), end = await users.search("Zoe", 1, next_cursor)
@@ -214,7 +217,7 @@ async def test_a_query_is_text_and_nothing_else(file: Path, text: str) -> None:
     async with user_directory() as users, open_database(f"sqlite:///{file}") as database:
         assert await users.search(text, 10) == ([], "")
         await database.execute(
-            "INSERT INTO users VALUES (100, :name, 'x@example.com')", {"name": f"a{text}z"}
+            "INSERT INTO example_users VALUES (100, :name, 'x@example.com')", {"name": f"a{text}z"}
         )
         ((found,), _) = await users.search(text.lower(), 10)
         assert found.id == 100
@@ -252,6 +255,75 @@ async def test_a_bad_cursor_reaches_the_caller_as_a_sentence(file: Path) -> None
         )
     assert result.is_error
     assert "leave it out to start again" in str(result.content)
+
+
+async def test_a_users_own_table_is_neither_read_nor_written(file: Path) -> None:
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, email TEXT)")
+        async with user_directory() as users:
+            page, _ = await users.search("", 100)
+            assert [user.name for user in page] == [*EXAMPLE_NAMES]
+        assert await database.fetch("SELECT * FROM users") == []
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[], None]]:
+    """Return what makes every later connection one that may only read."""
+
+    def forbid(connection: sqlite3.Connection, _record: object) -> None:
+        connection.cursor().execute("PRAGMA query_only = ON")
+
+    yield lambda: event.listen(Engine, "connect", forbid)
+    event.remove(Engine, "connect", forbid)
+
+
+async def test_a_table_that_may_only_be_read_is_read(
+    file: Path, read_only: Callable[[], None]
+) -> None:
+    async with user_directory():
+        pass
+    read_only()
+    async with user_directory() as users:
+        assert (await users.search("ada", 1))[0]
+
+
+async def test_where_nothing_may_be_created_the_failure_says_so(
+    file: Path, read_only: Callable[[], None]
+) -> None:
+    read_only()
+    with pytest.raises(StatementRefused, match="read-only") as refusal:
+        async with user_directory():
+            pass
+    assert not refusal.value.retryable
+
+
+@pytest.mark.parametrize("row", ["", "INSERT INTO example_users VALUES (1, 'Ada')"])
+async def test_a_table_with_other_columns_is_named_and_not_worth_a_retry(
+    file: Path, row: str
+) -> None:
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute("CREATE TABLE example_users (id INTEGER PRIMARY KEY, name TEXT)")
+        if row:
+            await database.execute(row)
+    with pytest.raises(WrongTable) as wrong:
+        async with user_directory():
+            pass
+    assert str(wrong.value) == "The table example_users has no column email."
+    assert not wrong.value.retryable
+
+
+async def test_a_row_that_is_no_user_is_a_readable_failure(file: Path) -> None:
+    async with user_directory() as users, open_database(f"sqlite:///{file}") as database:
+        await database.execute("INSERT INTO example_users VALUES (100, x'ff', 'canary')")
+        with pytest.raises(WrongTable, match=r"^A row of example_users has no valid name\.$"):
+            await users.search("", 100)
+
+
+async def test_rows_are_written_if_the_first_call_ended_before(file: Path) -> None:
+    async with user_directory(), open_database(f"sqlite:///{file}") as database:
+        await database.execute("DELETE FROM example_users")
+    async with user_directory() as users:
+        assert len((await users.search("", 100))[0]) == len(EXAMPLE_NAMES)
 
 
 async def test_without_a_url_the_file_is_in_the_users_data_folder(

@@ -19,7 +19,7 @@ import platformdirs
 from .runtime.errors import ToolFailure
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, TextClause
+    from sqlalchemy import URL, Connection, TextClause
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 DRIVERS = {
@@ -32,11 +32,45 @@ STATEMENT_SECONDS = 30
 # How long a cancelled call waits for its statement, and a shutdown for all connections.
 CLOSE_SECONDS = 2
 
+# Faults that stay until somebody changes the statement, the database or its permissions: codes of
+# SQLite (sqlite.org/rescode.html), and classes of SQLSTATE (PostgreSQL's manual, appendix A).
+LASTING_SQLITE = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_NOTADB,
+}
+LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42")
+# PostgreSQL's answer to the slower of two that create a table: the next call finds it.
+CREATED_TWICE = "pg_type_typname_nsp_index"
+# What may be told: names that stand in this server's own statements, never their values.
+EXPLANATIONS = {
+    r"no such column: (?:\w+\.)?(\w+)|has no column named (\w+)"
+    r"|column \"?(?:\w+\.)?(\w+)\"? (?:of relation \"\w+\" )?does not exist": (
+        "A table of the database has no column {}."
+    ),
+    r"no such table: (?:\w+\.)?(\w+)|relation \"(\w+)\" does not exist": "The database has no table {}.",
+    r"permission denied|password authentication failed|must be owner": (
+        "The database does not permit this: check the rights of its user."
+    ),
+    r"readonly database|read-only transaction": "The database is read-only.",
+    r"not a database|malformed": "The file is damaged, or is not an SQLite database.",
+}
+
 Result = TypeVar("Result")
 
 
 class DatabaseUnavailable(ToolFailure):
     """The database could not be opened, or did not carry out a statement."""
+
+
+class StatementRefused(DatabaseUnavailable):
+    """The database answered that it will not carry this out, now or later."""
 
 
 class Database:
@@ -59,6 +93,7 @@ class Database:
         """Return the rows of a query.
 
         Raises:
+            StatementRefused: the query does not fit the database.
             DatabaseUnavailable: the query could not be run.
         """
 
@@ -73,6 +108,7 @@ class Database:
         """Run a statement, once for each of `rows`, and return how many rows it changed.
 
         Raises:
+            StatementRefused: the statement does not fit the database; nothing has changed.
             DatabaseUnavailable: the statement could not be run; nothing has changed.
         """
 
@@ -85,6 +121,15 @@ class Database:
 
         return await self._carry_out(run())
 
+    async def columns(self, table: str) -> set[str]:
+        """Return the names of a table's columns; none if there is no such table."""
+
+        async def run() -> set[str]:
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(_columns, table)
+
+        return await self._carry_out(run())
+
     async def ping(self) -> None:
         await self.fetch("SELECT 1")
 
@@ -92,7 +137,45 @@ class Database:
         try:
             return await _to_its_end(work)
         except self._errors as error:
-            raise DatabaseUnavailable("The database does not answer.", retryable=True) from error
+            raise explain(error) from error
+        except Exception as error:
+            if getattr(error, "sqlstate", None):  # asyncpg's own, while it connects
+                raise explain(error) from error
+            raise
+
+
+def explain(error: Exception) -> DatabaseUnavailable:
+    """Tell a fault that stays from one that may pass. The error's own text may hold values."""
+    cause = getattr(error, "orig", None) or error
+    text = str(cause)
+    if not _lasts(error, cause) or CREATED_TWICE in text:
+        return DatabaseUnavailable("The database does not answer.", retryable=True)
+    for pattern, sentence in EXPLANATIONS.items():
+        if found := re.search(pattern, text):
+            return StatementRefused(sentence.format(*filter(None, found.groups())))
+    return StatementRefused("The database refuses the statement.")
+
+
+def _lasts(error: Exception, cause: Any) -> bool:
+    from sqlalchemy import exc  # noqa: PLC0415 - half of the server's start-up
+
+    if code := getattr(cause, "sqlite_errorcode", None):
+        return code & 0xFF in LASTING_SQLITE
+    if state := getattr(cause, "sqlstate", None):
+        return str(state).startswith(LASTING_SQLSTATE)
+    if isinstance(error, exc.DBAPIError):
+        return isinstance(error, (exc.ProgrammingError, exc.DataError, exc.NotSupportedError))
+    # A mistake in the call of SQLAlchemy, as a parameter without a value.
+    return isinstance(error, (exc.StatementError, exc.InvalidRequestError))
+
+
+def _columns(connection: "Connection", table: str) -> set[str]:
+    from sqlalchemy import inspect  # noqa: PLC0415 - half of the server's start-up
+
+    found = inspect(connection)
+    return {
+        column["name"] for column in (found.get_columns(table) if found.has_table(table) else [])
+    }
 
 
 @asynccontextmanager

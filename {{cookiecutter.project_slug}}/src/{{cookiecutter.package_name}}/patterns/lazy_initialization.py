@@ -13,9 +13,15 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastmcp.dependencies import Shared
-from pydantic import BaseModel, SecretStr, field_validator
+from pydantic import BaseModel, SecretStr, ValidationError, field_validator
 
-from ..database import Database, checked_url, default_database_url, open_database
+from ..database import (
+    Database,
+    StatementRefused,
+    checked_url,
+    default_database_url,
+    open_database,
+)
 from ..runtime.errors import ToolFailure
 from ..runtime.readiness import readiness
 from ..settings import Settings
@@ -45,20 +51,39 @@ class User(BaseModel):
     email: str
 
 
+class WrongTable(StatementRefused):
+    """The table is not the one that this server makes."""
+
+
 class UserDirectory:
-    """An example table, `users`, read page by page."""
+    """An example table, read page by page.
+
+    Its name keeps it apart from a user's own `users`: example rows are written into it.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self) -> None:
-        """Create the table with example rows, unless it is there."""
+        """Create the table with example rows, unless it is there. A user who may only read can.
+
+        Raises:
+            WrongTable: there is one with other columns.
+            StatementRefused: there is none, and it must not be created.
+        """
+        if columns := await self._database.columns("example_users"):
+            for name in User.model_fields:
+                if name not in columns:
+                    raise WrongTable(f"The table example_users has no column {name}.")
+            # The first call may have been cancelled before it wrote the rows.
+            if await self._database.fetch("SELECT id FROM example_users LIMIT 1"):
+                return
         await self._database.execute(
-            "CREATE TABLE IF NOT EXISTS users"
+            "CREATE TABLE IF NOT EXISTS example_users"
             " (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL)"
         )
         await self._database.execute(
-            "INSERT INTO users (id, name, email) VALUES (:id, :name, :email)"
+            "INSERT INTO example_users (id, name, email) VALUES (:id, :name, :email)"
             " ON CONFLICT (id) DO NOTHING",
             *(
                 {"id": number, "name": name, "email": f"{name.lower()}@example.com"}
@@ -71,17 +96,22 @@ class UserDirectory:
 
         Raises:
             InvalidCursor: `cursor` is none of this server's.
+            WrongTable: a row does not hold a user.
             DatabaseUnavailable: the database does not answer.
         """
         rows = await self._database.fetch(
-            "SELECT id, name, email FROM users"
+            "SELECT id, name, email FROM example_users"
             " WHERE id > :after AND lower(name) LIKE lower(:pattern) ESCAPE '!'"
             " ORDER BY id LIMIT :limit",
             after=_decode(cursor),
             pattern=f"%{_escape_pattern(text)}%",
             limit=limit + 1,
         )
-        users = [User.model_validate(row) for row in rows[:limit]]
+        try:
+            users = [User.model_validate(row) for row in rows[:limit]]
+        except ValidationError as error:
+            field = error.errors()[0]["loc"][0]
+            raise WrongTable(f"A row of example_users has no valid {field}.") from error
         return users, cursor_after(users[-1]) if len(rows) > limit else ""
 
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+import fastmcp.exceptions
 import pydantic
-from fastmcp.exceptions import DisabledError, FastMCPError, NotFoundError, ValidationError
+from fastmcp.exceptions import DisabledError, FastMCPError, NotFoundError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import Tool, ToolResult
 from mcp import MCPError
@@ -119,7 +120,9 @@ class StructuredErrors(Middleware):
                 retryable=error.retryable,
                 details=to_jsonable_python(error.details, fallback=str),
             )
-        if isinstance(error, FastMCPError) and not isinstance(error, ValidationError):
+        if isinstance(error, FastMCPError) and not isinstance(
+            error, fastmcp.exceptions.ValidationError
+        ):
             return ErrorInfo(code=ErrorCode.UNKNOWN, message=str(error))
         return self.describe(unexpected(error))
 
