@@ -196,7 +196,8 @@ def reserve_stdio() -> Wire:
     """Keep stdin and stdout for the protocol, for the rest of the process.
 
     This process and its children read nothing from fd 0, and what they write to fd 1 goes to
-    stderr. They inherit no other descriptor of the client's.
+    stderr. They inherit no other descriptor of the client's. On Windows, `dup2` also replaces the
+    handle that a child gets.
     """
     null = os.open(os.devnull, os.O_RDONLY)  # 0 itself, where stdin is closed
     source = os.dup(0)
