@@ -240,10 +240,9 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "FastMCP reads the `.env` file of the current folder",
             'os.environ.setdefault("FASTMCP_ENV_FILE", os.devnull)',
-            "os.devnull",
+            'os.environ.setdefault("UNREAD", os.devnull)',
             processes=True,
         ),
-    ],
     ],
     "patterns/health_check.py": [
         Fault(

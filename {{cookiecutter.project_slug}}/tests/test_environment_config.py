@@ -24,6 +24,7 @@ from {{ cookiecutter.package_name }}.runtime.serving import (
 from {{ cookiecutter.package_name }}.settings import (
     InvalidSettings,
     Settings,
+    check_profiles,
     check_settings,
 )
 from {{ cookiecutter.package_name }}.tools.environment_config import (
@@ -71,10 +72,15 @@ def grace() -> float:
     return ServingSettings().shutdown_grace_seconds
 
 
+def check() -> None:
+    check_settings()
+    check_profiles()
+
+
 def refusal() -> str:
     """Return the line with which the server refuses to start."""
     with pytest.raises(InvalidSettings) as refused:
-        check_settings()
+        check()
     assert "\n" not in str(refused.value)
     return str(refused.value)
 

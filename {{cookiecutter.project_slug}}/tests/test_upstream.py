@@ -448,6 +448,7 @@ async def test_without_a_base_url_a_call_names_the_variable() -> None:
         "https://api.example.com/?key=secret",
         "https://api.example.com/v1#part",
         "https://api.example.com:99999",
+        "https://api.example.com:0",
         "https://api.example.com:port",
         "https://api example.com",
         "https://api.example.com/a b",

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+{% if cookiecutter.environment_config %}
+from .settings import (
+    EXIT_BAD_SETTINGS,
+    InvalidSettings,
+    check_profiles,
+    check_settings,
+    import_fastmcp,
+)
+{% else %}
 from .settings import EXIT_BAD_SETTINGS, InvalidSettings, check_settings, import_fastmcp
+{% endif %}
 
 if TYPE_CHECKING:
     from fastmcp import FastMCP
@@ -32,6 +42,9 @@ def load() -> "FastMCP[Any]":
     from .server import {{ "log_format, " if cookiecutter.structured_logging else "" }}mcp  # noqa: PLC0415
 
     check_settings()
+{% if cookiecutter.environment_config %}
+    check_profiles()
+{% endif %}
     configure_logging({{ "log_format" if cookiecutter.structured_logging else "" }})
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)

@@ -20,7 +20,6 @@ import tomllib
 {% endif %}
 from collections.abc import {{ "Container, " if cookiecutter.environment_config }}Mapping
 {% if cookiecutter.environment_config %}
-from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 {% endif %}
@@ -190,21 +189,6 @@ def _read(path: Path, variable: str = "") -> str:
     if "\0" in text:  # UTF-16 without its mark would pass as UTF-8
         raise InvalidSettings(f"{place}: not a text file in UTF-8")
     return text
-
-
-def _surplus_of_profiles() -> list[str]:
-    """Return a line for each key of the profiles that would never have an effect."""
-    known = {name for settings in Settings.__subclasses__() for name in settings.model_fields}
-    surplus = []
-    for table, values in _profiles().items():
-        if not isinstance(values, dict):
-            surplus.append(f"{PROFILES}: {table} belongs in the table of an environment")
-        elif table not in get_args(Environment):
-            surplus.append(f"{PROFILES}: there is no environment {table}")
-        else:
-            unknown = [name for name in values if name.lower() not in known - {"environment"}]
-            surplus += [f"{PROFILES}: [{table}] {name} sets nothing" for name in unknown]
-    return surplus
 {% endif %}
 
 
@@ -222,12 +206,30 @@ def check_settings() -> None:
             problems.update(dict.fromkeys(_problems(error)))
         except (InvalidSettings, SettingsError) as error:
             problems[str(error)] = None
-{% if cookiecutter.environment_config %}
-    with suppress(InvalidSettings):  # it is among the problems by now
-        problems.update(dict.fromkeys(_surplus_of_profiles()))
-{% endif %}
     if problems:
         raise InvalidSettings("; ".join(problems))
+{% if cookiecutter.environment_config %}
+
+
+def check_profiles() -> None:
+    """Look for keys that would never have an effect; the whole server must be imported by now.
+
+    Raises:
+        InvalidSettings: one line that names every such key.
+    """
+    known = {name for settings in Settings.__subclasses__() for name in settings.model_fields}
+    problems = []
+    for table, values in _profiles().items():
+        if not isinstance(values, dict):
+            problems.append(f"{PROFILES}: {table} belongs in the table of an environment")
+        elif table not in get_args(Environment):
+            problems.append(f"{PROFILES}: there is no environment {table}")
+        else:
+            unknown = [name for name in values if name.lower() not in known - {"environment"}]
+            problems += [f"{PROFILES}: [{table}] {name} sets nothing" for name in unknown]
+    if problems:
+        raise InvalidSettings("; ".join(problems))
+{% endif %}
 
 
 def import_fastmcp() -> None:

@@ -263,7 +263,7 @@ def is_base(url: str) -> bool:
     return (
         parsed.scheme in ("http", "https")
         and bool(parsed.host)
-        and 0 < (parsed.port or 1) <= HIGHEST_PORT
+        and (parsed.port is None or 0 < parsed.port <= HIGHEST_PORT)
         and not (parsed.userinfo or parsed.query or parsed.fragment)
         and not re.search(r"\s|[?#]", url)
     )

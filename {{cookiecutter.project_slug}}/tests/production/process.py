@@ -203,11 +203,11 @@ def shared_server(
         plain = not variables and port == "0"
         process = stash.get(SPARE, None) if plain else None
         process = process or start_shared(request, port, variables)
+        if plain or SPARE not in stash:
+            stash[SPARE] = start_shared(request, "0", {})
         stack = ExitStack()
         request.session.addfinalizer(stack.close)
         servers[key] = stack.enter_context(serving(process))
-        if plain:
-            stash[SPARE] = start_shared(request, port, variables)
     return servers[key]
 
 
