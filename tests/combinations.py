@@ -38,6 +38,7 @@ RUNTIME = [
     "command",
     "deadlines",
     "drain",
+    "ending",
     "errors",
     "http",
     "lifespan",

@@ -7,11 +7,13 @@ worker is told to keep sessions; guarded; and drained by each worker. Without se
 call by closing its connection.
 """
 
+import _thread
 import ipaddress
 import multiprocessing
 import signal
 import threading
 import time
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -23,14 +25,19 @@ from uvicorn.supervisors import Multiprocess
 from ..settings import InvalidSettings
 from .drain import Drain
 from .messages import WellFormedMessages
-from .serving import ServingSettings
+from .serving import STOP_SIGNALS, ServingSettings
 
 PATH = "/mcp"
 # What uvicorn may take after the drain to close idle connections.
 CLOSE_SECONDS = 1
+# Longer than proxies do (nginx and AWS: 60 seconds), because the one that closes an idle connection
+# must be the one that sends requests: what it sends meanwhile would be lost.
+KEEP_ALIVE_SECONDS = 75
 # What a worker may take to import the server: uvicorn would kill it after 5 seconds, and start the
 # next one, without end on a busy machine.
 START_SECONDS = 60
+# What a worker may take to end after its grace period: a little more than it takes by itself.
+KILL_SECONDS = 1.75
 
 
 def create_app(mcp: FastMCP[Any]) -> ASGIApp:
@@ -48,7 +55,7 @@ def create_app(mcp: FastMCP[Any]) -> ASGIApp:
         allowed_origins=list(settings.allowed_origins),
         middleware=[Middleware(WellFormedMessages, path=PATH)],
     )
-    return Drain(app, settings.shutdown_grace_seconds)
+    return Drain(app, settings.shutdown_grace_seconds, settings.shutdown_delay_seconds)
 
 
 def serve_http(mcp: FastMCP[Any], app: str) -> None:
@@ -78,12 +85,14 @@ def serve_http(mcp: FastMCP[Any], app: str) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=START_SECONDS,
     )
     if settings.workers == 1:
         uvicorn.Server(config).run()
     else:
-        Workers(config, sockets=[config.bind_socket()]).run()
+        grace_seconds = settings.shutdown_delay_seconds + settings.shutdown_grace_seconds
+        Workers(config, grace_seconds + KILL_SECONDS).run()
 
 
 def end_with_supervisor() -> None:
@@ -100,14 +109,39 @@ def end_with_supervisor() -> None:
 
 
 class Workers(Multiprocess):
-    """uvicorn's supervisor, which also ends its workers at once on a second signal."""
+    """uvicorn's supervisor, which does not wait for a worker that hangs.
 
-    def join_all(self) -> None:
-        while any(process.exitcode is None for process in self.processes):
-            if self.signal_queue:
-                for process in self.processes:
-                    process.process.kill()
-            time.sleep(0.05)
+    It passes a signal on at once, and kills the workers `seconds` later, or on a second signal.
+    """
+
+    def __init__(self, config: uvicorn.Config, seconds: float) -> None:
+        super().__init__(config, [config.bind_socket()])
+        self._seconds = seconds
+        self._is_stopping = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle)
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()  # or the port would be open until the last worker has gone
+        super().terminate_all()
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_stopping:
+            self._kill_all()
+        else:
+            self._is_stopping = True
+            # In a thread, because a lock that is needed may be held by what the signal interrupts.
+            _thread.start_new_thread(self._stop, ())
+
+    def _stop(self) -> None:
+        self.should_exit.set()
+        time.sleep(self._seconds)
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for process in self.processes:
+            process.process.kill()
 
 
 def is_public(host: str) -> bool:
