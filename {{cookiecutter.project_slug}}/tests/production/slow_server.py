@@ -1,7 +1,9 @@
 """The server, with a tool that takes its time, one that fails, and output where none should be."""
 
 import os
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -58,13 +60,35 @@ async def fail() -> str:
     raise RuntimeError("canary: postgres://admin:hunter2@10.0.0.1")
 
 
+@tool
+def run_child() -> str:
+    """Return what a child process reads from stdin, and write to its stdout."""
+    code = "import sys; print(sys.stdin.read() or 'nothing', file=sys.stderr); print('stray')"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True).stderr
+
+
+@tool
+def sleep_in_thread(seconds: float) -> str:
+    """Sleep where nothing can be cancelled."""
+    sys.stderr.write("sleeping in a thread\n")
+    time.sleep(seconds)
+    return "awake"
+
+
+@tool
+async def block(seconds: float) -> str:
+    """Do the same in the thread of the event loop."""
+    return sleep_in_thread(seconds)
+
+
 @cache
 def load_with_slow_tool() -> FastMCP[Any]:
     """Add the tools to the server that the command line loads."""
     sys.stdout.write("stray output at import\n")
     server = load()
-    server.add_tool(wait)
-    server.add_tool(fail)
+    for added in (wait, fail, run_child, sleep_in_thread, block):
+        server.add_tool(added)
     server.add_middleware(Served())
     return server
 

@@ -69,9 +69,11 @@ class Drain:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, self._taking_signals_after_startup(send))
-        elif scope["type"] != "http":
+            self._take_signals()
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif self._grace_is_over:
+            await LEAVING(scope, receive, self._closing_connections(send))
         elif is_endless(scope):
             await self._app(scope, receive, self._closing_connections(send))
         else:
@@ -107,16 +109,9 @@ class Drain:
 
         async def forward(message: Message) -> None:
             if self._closing and message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), (b"connection", b"close")]
-                message = {**message, "headers": headers}
-            await send(message)
-
-        return forward
-
-    def _taking_signals_after_startup(self, send: Send) -> Send:
-        async def forward(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                self._take_signals()
+                # Event streams say `keep-alive`.
+                others = [pair for pair in message.get("headers", ()) if pair[0] != b"connection"]
+                message = {**message, "headers": [*others, (b"connection", b"close")]}
             await send(message)
 
         return forward
@@ -138,7 +133,7 @@ class Drain:
                     signal.raise_signal(number)
                 return
             self._readiness.drain()
-            # Here and not in the loop, which may be blocked.
+            # Here and not in the loop, which may be blocked, as by a startup that hangs.
             seconds = self._delay_seconds + self._grace_seconds + CLOSE_SECONDS
             leave_within(seconds, 128 + number)
             loop.call_soon_threadsafe(self._start_draining, number)
@@ -152,31 +147,37 @@ class Drain:
     async def _drain(self, number: int) -> None:
         server_handler = self._server_handlers[number]
         server = getattr(server_handler, "__self__", None)
-        logger.info("Draining: %d calls in flight", len(self._calls))
-        await asyncio.sleep(self._delay_seconds)
-        self._closing = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._grace_seconds):
-                if isinstance(server, uvicorn.Server):
-                    await close_port(server)
-                    logger.info("The port is closed: %d calls in flight", len(self._calls))
-                    await self._wait_for_quiet(server)
-                    for connection in list(server.server_state.connections):
-                        connection.shutdown()
-                while self._calls:
-                    await asyncio.wait(self._calls)
-        if self._calls:
-            logger.warning("The grace period is over: %d calls cancelled", len(self._calls))
-        self._grace_is_over = True
-        for call in self._calls:
-            call.cancel()
-        await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave
+        if not isinstance(server, uvicorn.Server):
+            server = None
+        if server is None or server.started:
+            logger.info("Draining: %d calls in flight", len(self._calls))
+            await asyncio.sleep(self._delay_seconds)
+            self._closing = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._grace_seconds):
+                    await self._answer_all(server)
+            if self._calls:
+                logger.warning("The grace period is over: %d calls cancelled", len(self._calls))
+            self._grace_is_over = True
+            for call in self._calls:
+                call.cancel()
+            await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave
         AppStatus.should_exit = True
         if callable(server_handler):
             server_handler(number, None)
 
+    async def _answer_all(self, server: uvicorn.Server | None) -> None:
+        if server is not None:
+            await close_port(server)
+            logger.info("The port is closed: %d calls in flight", len(self._calls))
+            await self._wait_for_quiet(server)
+            for connection in list(server.server_state.connections):
+                connection.shutdown()
+        while self._calls:
+            await asyncio.wait(self._calls)
+
     async def _wait_for_quiet(self, server: uvicorn.Server) -> None:
-        """Wait until no connection is open, or a proxy has stopped to send on those that are."""
+        """Wait until no connection is open, or nobody sends on those that are."""
         quiet = 0.0
         while server.server_state.connections and quiet < QUIET_SECONDS:
             if self._calls:

@@ -11,6 +11,7 @@ import _thread
 import ipaddress
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -24,6 +25,7 @@ from uvicorn.supervisors import Multiprocess
 
 from ..settings import InvalidSettings
 from .drain import Drain
+from .ending import leave_within
 from .messages import WellFormedMessages
 from .serving import STOP_SIGNALS, ServingSettings
 
@@ -38,6 +40,8 @@ KEEP_ALIVE_SECONDS = 75
 START_SECONDS = 60
 # What a worker may take to end after its grace period: a little more than it takes by itself.
 KILL_SECONDS = 1.75
+# What the supervisor may take to end after its workers.
+END_SECONDS = 0.1
 
 
 def create_app(mcp: FastMCP[Any]) -> ASGIApp:
@@ -103,7 +107,10 @@ def end_with_supervisor() -> None:
 
     def wait() -> None:
         supervisor.join()
-        signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once on Windows
+        if sys.platform == "win32":
+            signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once
+        else:  # sent to the main thread, which hears it although it is blocked
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -111,7 +118,8 @@ def end_with_supervisor() -> None:
 class Workers(Multiprocess):
     """uvicorn's supervisor, which does not wait for a worker that hangs.
 
-    It passes a signal on at once, and kills the workers `seconds` later, or on a second signal.
+    It passes a signal on at once, and kills the workers `seconds` later, or on a second signal. Then
+    it ends too, although it may still wait for an answer of a worker that has none.
     """
 
     def __init__(self, config: uvicorn.Config, seconds: float) -> None:
@@ -126,16 +134,21 @@ class Workers(Multiprocess):
             listener.close()  # or the port would be open until the last worker has gone
         super().terminate_all()
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._is_stopping:
             self._kill_all()
         else:
             self._is_stopping = True
+            leave_within(self._seconds + END_SECONDS, 128 + number)
             # In a thread, because a lock that is needed may be held by what the signal interrupts.
             _thread.start_new_thread(self._stop, ())
 
     def _stop(self) -> None:
         self.should_exit.set()
+        if sys.platform != "win32":
+            # `terminate_all` comes later if the main thread waits for a worker that hangs.
+            for process in self.processes:
+                process.process.terminate()
         time.sleep(self._seconds)
         self._kill_all()
 
