@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from types import FrameType
 
 import pytest
+import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
@@ -180,6 +181,7 @@ async def test_a_request_that_comes_after_the_grace_period_is_refused(
     server_signals: list[int],
 ) -> None:
     app = App()
+    app.release.set()
     drain = Drain(app, 0, readiness=Readiness())
     await drain({"type": "lifespan"}, receive, send)
     signal.raise_signal(signal.SIGTERM)
@@ -192,6 +194,20 @@ async def test_a_request_that_comes_after_the_grace_period_is_refused(
     await drain(POST, receive, record)
     assert sent[0]["status"] == 503
     assert app.finished == []
+
+
+async def test_a_signal_that_comes_before_the_server_has_started_is_handed_on_at_once(
+    server_signals: list[int],
+) -> None:
+    server = uvicorn.Server(uvicorn.Config(App(), log_config=None))
+    for number in STOP_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    drain = Drain(App(), 10, delay_seconds=10, readiness=Readiness())
+    await drain({"type": "lifespan"}, receive, send)
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.sleep(0.05)
+    assert server.should_exit
+    assert server_signals == []
 
 
 async def test_a_stream_without_end_holds_up_nobody(server_signals: list[int]) -> None:
