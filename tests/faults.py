@@ -574,6 +574,41 @@ FAULTS: dict[str, list[Fault]] = {
             "if False:",
             processes=True,
         ),
+        Fault(
+            "a load balancer has no time to look at readiness",
+            "await asyncio.sleep(self._delay_seconds)",
+            "pass",
+        ),
+        Fault(
+            "a connection ends without notice",
+            'if self._closing and message["type"] ==',
+            'if not self and message["type"] ==',
+        ),
+        Fault("a call begins when the grace period is over", "elif self._grace_is_over:", "elif not self:"),
+        Fault("a stream without end holds up the drain", "elif is_endless(scope):", "elif not self:"),
+        Fault(
+            "a startup that hangs is waited for",
+            "if server is None or server.started:",
+            "if server is None or server:",
+        ),
+        Fault(
+            "connections are taken until the last call is answered",
+            "            await close_port(server)\n",
+            "",
+            processes=True,
+        ),
+        Fault(
+            "a blocked event loop keeps the process alive",
+            "leave_within(seconds, 128 + number)",
+            "pass",
+            processes=True,
+        ),
+        Fault(
+            "kept-alive connections are closed while a proxy sends on them",
+            "            await self._wait_for_quiet(server)\n",
+            "",
+            tests="tests/test_rolling_restart.py",
+        ),
     ],
     "runtime/readiness.py": [
         Fault(
@@ -692,6 +727,18 @@ FAULTS: dict[str, list[Fault]] = {
             "    end_with_supervisor()\n",
             "",
             processes=True,
+        ),
+        Fault(
+            "a blocked worker outlives its supervisor",
+            "signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)",
+            "signal.raise_signal(signal.SIGTERM)",
+            tests="tests/test_stopping.py -k SIGKILL",
+        ),
+        Fault(
+            "a worker that hangs keeps a signal from the others",
+            "                process.process.terminate()\n",
+            "                pass\n",
+            tests="tests/test_stopping.py -k no_signal_reaches",
         ),
         Fault(
             "a client that vanishes leaves its call behind",

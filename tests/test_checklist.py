@@ -511,8 +511,8 @@ BREAKS = {
     ),
     "graceful-shutdown": Break(
         "runtime/drain.py",
-        "                self._take_signals()\n",
-        "                pass\n",
+        "            self._take_signals()\n",
+        "            pass\n",
         "test_signals.py::test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_after_it",
     ),
     # A proxy that drops headers it does not know.

@@ -1,4 +1,4 @@
-"""A signal waits for the calls in flight; uvicorn hears of it when they are answered."""
+"""A signal waits for the requests in flight; uvicorn hears of it when they are answered."""
 
 import asyncio
 import signal
@@ -7,9 +7,13 @@ from contextlib import asynccontextmanager
 from types import FrameType
 
 import pytest
+import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
+from {{ cookiecutter.package_name }}.runtime import (
+    drain as drain_module,
+)
 from {{ cookiecutter.package_name }}.runtime.drain import (
     Drain,
 )
@@ -19,6 +23,8 @@ from {{ cookiecutter.package_name }}.runtime.readiness import (
 from {{ cookiecutter.package_name }}.runtime.serving import (
     STOP_SIGNALS,
 )
+
+POST: Scope = {"type": "http", "method": "POST", "headers": []}
 
 
 class App:
@@ -58,9 +64,11 @@ async def send(_: Message) -> None:
 
 
 @pytest.fixture
-def server_signals() -> Iterator[list[int]]:
+def server_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Stand for uvicorn, which has installed its handlers before the app starts."""
     heard: list[int] = []
+    # It would end the process that runs the tests.
+    monkeypatch.setattr(drain_module, "leave_within", lambda _seconds, _code: None)
 
     def handle(number: int, _frame: FrameType | None) -> None:
         heard.append(number)
@@ -77,7 +85,7 @@ def server_signals() -> Iterator[list[int]]:
 @asynccontextmanager
 async def call_in_flight(drain: Drain, send: Send = send) -> AsyncIterator[asyncio.Task[None]]:
     await drain({"type": "lifespan"}, receive, send)
-    call = asyncio.create_task(drain({"type": "http", "method": "POST"}, receive, send))
+    call = asyncio.create_task(drain(POST, receive, send))
     await asyncio.sleep(0)
     yield call
     await asyncio.gather(call, return_exceptions=True)
@@ -95,7 +103,7 @@ async def test_the_server_hears_of_a_signal_when_the_last_call_is_answered(
     server_signals: list[int],
 ) -> None:
     app, readiness = App(), Readiness()
-    async with call_in_flight(Drain(app, 10, readiness)):
+    async with call_in_flight(Drain(app, 10, readiness=readiness)):
         signal.raise_signal(signal.SIGTERM)
         assert readiness.draining
         await asyncio.sleep(0.02)
@@ -116,7 +124,7 @@ async def test_what_still_runs_after_the_grace_period_is_cancelled_and_its_answe
         sent.append(message)
 
     slow = app()
-    async with call_in_flight(Drain(slow, 0.01, Readiness()), record) as call:
+    async with call_in_flight(Drain(slow, 0.01, readiness=Readiness()), record) as call:
         signal.raise_signal(signal.SIGINT)
         assert await heard_within_a_moment(server_signals)
     assert slow.finished == ["cancelled"]
@@ -130,14 +138,88 @@ async def test_what_still_runs_after_the_grace_period_is_cancelled_and_its_answe
 async def test_a_call_that_is_cancelled_by_somebody_else_is_no_answer(
     server_signals: list[int],
 ) -> None:
-    async with call_in_flight(Drain(App(), 10, Readiness())) as call:
+    async with call_in_flight(Drain(App(), 10, readiness=Readiness())) as call:
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
     assert call.cancelled()
 
 
 async def test_an_idle_process_leaves_at_once(server_signals: list[int]) -> None:
-    drain = Drain(App(), 10, Readiness())
+    drain = Drain(App(), 10, readiness=Readiness())
     await drain({"type": "lifespan"}, receive, send)
     signal.raise_signal(signal.SIGTERM)
     assert await heard_within_a_moment(server_signals)
+
+
+async def test_the_server_serves_on_for_the_delay_and_then_announces_the_end_of_connections(
+    server_signals: list[int],
+) -> None:
+    app, readiness = HalfAnswered(), Readiness()
+    app.release.set()
+    drain = Drain(app, 10, delay_seconds=0.2, readiness=readiness)
+    await drain({"type": "lifespan"}, receive, send)
+
+    async def is_last_of_its_connection() -> bool:
+        sent: list[Message] = []
+
+        async def record(message: Message) -> None:
+            sent.append(message)
+
+        await drain({"type": "http", "method": "GET", "headers": []}, receive, record)
+        return (b"connection", b"close") in sent[0].get("headers", [])
+
+    signal.raise_signal(signal.SIGTERM)
+    assert readiness.draining
+    await asyncio.sleep(0.02)
+    assert not await is_last_of_its_connection()
+    assert server_signals == []
+    assert await heard_within_a_moment(server_signals)
+    assert await is_last_of_its_connection()
+
+
+async def test_a_request_that_comes_after_the_grace_period_is_refused(
+    server_signals: list[int],
+) -> None:
+    app = App()
+    app.release.set()
+    drain = Drain(app, 0, readiness=Readiness())
+    await drain({"type": "lifespan"}, receive, send)
+    signal.raise_signal(signal.SIGTERM)
+    assert await heard_within_a_moment(server_signals)
+    sent: list[Message] = []
+
+    async def record(message: Message) -> None:
+        sent.append(message)
+
+    await drain(POST, receive, record)
+    assert sent[0]["status"] == 503
+    assert app.finished == []
+
+
+async def test_a_signal_that_comes_before_the_server_has_started_is_handed_on_at_once(
+    server_signals: list[int],
+) -> None:
+    server = uvicorn.Server(uvicorn.Config(App(), log_config=None))
+    for number in STOP_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    drain = Drain(App(), 10, delay_seconds=10, readiness=Readiness())
+    await drain({"type": "lifespan"}, receive, send)
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.sleep(0.05)
+    assert server.should_exit
+    assert server_signals == []
+
+
+async def test_a_stream_without_end_holds_up_nobody(server_signals: list[int]) -> None:
+    app = App()
+    drain = Drain(app, 10, readiness=Readiness())
+    await drain({"type": "lifespan"}, receive, send)
+    accept = (b"accept", b"text/event-stream")
+    scope = {"type": "http", "method": "GET", "headers": [accept]}
+    stream = asyncio.create_task(drain(scope, receive, send))
+    await asyncio.sleep(0)
+    signal.raise_signal(signal.SIGTERM)
+    assert await heard_within_a_moment(server_signals)
+    assert app.finished == []
+    app.release.set()
+    await stream

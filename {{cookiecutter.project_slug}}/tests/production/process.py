@@ -106,6 +106,11 @@ class ServerProcess:
         """Wait for the end of the process, and return its exit code."""
         return await anyio.to_thread.run_sync(self.process.wait, PATIENCE_SECONDS)
 
+    def wait_for_all(self) -> None:
+        """Wait until all who write to the log have ended: the process and its workers."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.complete, PATIENCE_SECONDS)
+
     def send(self, content: Any) -> None:
         """Write a line of JSON to stdin."""
         assert self.process.stdin is not None

@@ -17,8 +17,9 @@ def server(request: pytest.FixtureRequest) -> ServerProcess:
 
 @pytest.mark.checklist("health-check")
 async def test_a_draining_server_is_alive_takes_no_traffic_and_answers_what_is_in_flight(
-    server: ServerProcess, record_property: Callable[[str, object], None]
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
+    server = shared_server(request, SHUTDOWN_DELAY_SECONDS="1")
     async with (
         Client(f"{server.url}/mcp", mode="legacy") as client,
         httpx2.AsyncClient(base_url=server.url) as probe,

@@ -18,6 +18,7 @@ from .process import (
     ServerProcess,
     bare_environment,
     call,
+    http_server,
     message,
     shared_server,
     stdio_server,
@@ -92,6 +93,53 @@ async def test_a_second_signal_ends_the_process_at_once(server: ServerProcess) -
         assert time.monotonic() - begin < GRACE_SECONDS / 2
         with pytest.raises(httpx2.HTTPError):
             await answer
+
+
+@pytest.mark.checklist("graceful-shutdown")
+async def test_a_client_that_keeps_sending_is_answered_until_the_server_closes_its_connection(
+    request: pytest.FixtureRequest,
+) -> None:
+    server = shared_server(request, SHUTDOWN_DELAY_SECONDS="0.5")
+    tea = call("process_data", text="tea")
+
+    async def post(client: httpx2.AsyncClient) -> httpx2.Response:
+        return await client.post(f"{server.url}/mcp", json=tea, headers=ACCEPT)
+
+    async with httpx2.AsyncClient() as client, httpx2.AsyncClient() as newcomer:
+        answers = [await post(client)]
+        server.process.send_signal(signal.SIGTERM)
+        await server.logged("Draining")
+        answers.append(await post(newcomer))  # for the delay, all is as before
+        while "close" not in answers[-1].headers.get("connection", ""):
+            await asyncio.sleep(0.02)  # there is a rate limit
+            answers.append(await post(client))
+        with pytest.raises(httpx2.ConnectError):
+            await post(client)
+    assert len(answers) > 3
+    assert all('"words":1' in answer.text for answer in answers)
+    assert answers[-1].headers["connection"] == "close"  # and not `keep-alive` as well
+    assert await server.ended() in CLEAN[signal.SIGTERM]
+
+
+@pytest.mark.checklist("graceful-shutdown")
+@pytest.mark.parametrize(
+    ("tool", "number"), [("sleep_in_thread", signal.SIGINT), ("block", signal.SIGTERM)]
+)
+async def test_a_signal_ends_a_process_on_http_whose_thread_hangs(
+    tool: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    environment = bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5")
+    with http_server(environment) as server:
+        async with httpx2.AsyncClient(timeout=None) as client:
+            hanging = call(tool, seconds=60)
+            answer = asyncio.create_task(
+                client.post(f"{server.url}/mcp", json=hanging, headers=ACCEPT)
+            )
+            await server.logged("sleeping in a thread")
+            server.process.send_signal(number)
+            assert await server.ended() in CLEAN[number]
+            await asyncio.gather(answer, return_exceptions=True)
+        await server.logged("The process ends although")
 
 
 @pytest.mark.checklist("clean-exit-on-stdio")

@@ -1,13 +1,17 @@
-"""Finish what was begun: on SIGTERM, calls in flight still get their answers.
+"""Shut down without losing a call: on SIGTERM, every request that was read is answered.
 
-Under uvicorn alone a handshake-era answer, which is an event stream, is cut the moment SIGTERM
-arrives, and readiness never says that the process is leaving. This wrapper takes the signal
-first: readiness goes off, the socket stays open, and uvicorn hears of the signal when the last
-call is answered or the grace is over. A second signal ends the process at once.
+uvicorn alone closes kept-alive connections although a proxy may be sending on them, cuts event
+streams, which handshake-era answers are, and waits for threads that hang. This wrapper takes the
+signal first. Readiness goes off. After a delay the port is closed, and from then on each answer
+says `Connection: close`, so that connections end after an answer and not before one. uvicorn
+hears of the signal when all is quiet or the grace period is over. A second signal ends the process
+at once.
 """
 
 import asyncio
 import logging
+import multiprocessing
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -15,51 +19,71 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+import uvicorn
 from sse_starlette.sse import AppStatus
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .ending import leave_within
 from .readiness import Readiness, readiness
 from .serving import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
+# How long kept-alive connections must have been quiet before they are closed.
+QUIET_SECONDS = 0.5
+LOOK_SECONDS = 0.05
 FLUSH_SECONDS = 0.05
+# What everything else may take after the grace period, until the process is ended although
+# something hangs.
+CLOSE_SECONDS = 1.5
 LEAVING = PlainTextResponse("The server is shutting down.", 503, {"Retry-After": "1"})
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Drain:
-    """An ASGI wrapper that holds stop signals back while POST requests are being answered.
+    """An ASGI wrapper that holds stop signals back while requests are being answered.
 
-    `grace_seconds` bounds the wait; what still runs then is cancelled.
+    After a signal the server goes on as before for `delay_seconds`. Then `grace_seconds` bounds the
+    wait; what still runs then is cancelled.
     """
 
     def __init__(
-        self, app: ASGIApp, grace_seconds: float, readiness: Readiness = readiness
+        self,
+        app: ASGIApp,
+        grace_seconds: float,
+        delay_seconds: float = 0,
+        readiness: Readiness = readiness,
     ) -> None:
         self._app = app
         self._grace_seconds = grace_seconds
+        self._delay_seconds = delay_seconds
         self._readiness = readiness
         self._calls: set[asyncio.Task[Any]] = set()
         self._server_handlers: dict[int, Handler] = {}
         self._draining: asyncio.Task[None] | None = None
+        self._closing = False
         self._grace_is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, self._taking_signals_after_startup(send))
-        elif scope["type"] == "http" and scope["method"] == "POST":
+            self._take_signals()
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._grace_is_over:
+            await LEAVING(scope, receive, self._closing_connections(send))
+        elif is_endless(scope):
+            await self._app(scope, receive, self._closing_connections(send))
+        else:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - ASGI servers run the app in a task
             self._calls.add(task)
             try:
-                await self._answer(scope, receive, send)
+                await self._answer(scope, receive, self._closing_connections(send))
             finally:
                 self._calls.discard(task)
-        else:
-            await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say so when a call is cut, where uvicorn would log a traceback and send 500."""
@@ -80,10 +104,14 @@ class Drain:
             else:
                 await LEAVING(scope, receive, send)
 
-    def _taking_signals_after_startup(self, send: Send) -> Send:
+    def _closing_connections(self, send: Send) -> Send:
+        """Announce the end of a connection with its last answer, as HTTP/1.1 wants it."""
+
         async def forward(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                self._take_signals()
+            if self._closing and message["type"] == "http.response.start":
+                # Event streams say `keep-alive`.
+                others = [pair for pair in message.get("headers", ()) if pair[0] != b"connection"]
+                message = {**message, "headers": [*others, (b"connection", b"close")]}
             await send(message)
 
         return forward
@@ -94,12 +122,20 @@ class Drain:
             return
         AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
         loop = asyncio.get_running_loop()
+        # A terminal and systemd signal workers as well as the supervisor, which repeats the signal
+        # to them, and ends them itself on a second one.
+        is_worker = multiprocessing.parent_process() is not None
 
         def handle(number: int, _frame: FrameType | None) -> None:
             if self._readiness.draining:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
+                if not is_worker:
+                    signal.signal(number, signal.SIG_DFL)
+                    signal.raise_signal(number)
+                return
             self._readiness.drain()
+            # Here and not in the loop, which may be blocked, as by a startup that hangs.
+            seconds = self._delay_seconds + self._grace_seconds + CLOSE_SECONDS
+            leave_within(seconds, 128 + number)
             loop.call_soon_threadsafe(self._start_draining, number)
 
         for number in STOP_SIGNALS:
@@ -109,18 +145,82 @@ class Drain:
         self._draining = asyncio.create_task(self._drain(number))
 
     async def _drain(self, number: int) -> None:
-        logger.info("Draining: %d calls in flight", len(self._calls))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._grace_seconds):
-                while self._calls:  # others may begin meanwhile: the socket is still open
-                    await asyncio.wait(self._calls)
-        if self._calls:
-            logger.warning("The grace period is over: %d calls cancelled", len(self._calls))
-        self._grace_is_over = True
-        for call in self._calls:
-            call.cancel()
-        await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave
-        AppStatus.should_exit = True
         server_handler = self._server_handlers[number]
+        server = getattr(server_handler, "__self__", None)
+        if not isinstance(server, uvicorn.Server):
+            server = None
+        if server is None or server.started:
+            logger.info("Draining: %d calls in flight", len(self._calls))
+            await asyncio.sleep(self._delay_seconds)
+            self._closing = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._grace_seconds):
+                    await self._answer_all(server)
+            if self._calls:
+                logger.warning("The grace period is over: %d calls cancelled", len(self._calls))
+            self._grace_is_over = True
+            for call in self._calls:
+                call.cancel()
+            await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave
+        AppStatus.should_exit = True
         if callable(server_handler):
             server_handler(number, None)
+
+    async def _answer_all(self, server: uvicorn.Server | None) -> None:
+        if server is not None:
+            await close_port(server)
+            logger.info("The port is closed: %d calls in flight", len(self._calls))
+            await self._wait_for_quiet(server)
+            for connection in list(server.server_state.connections):
+                connection.shutdown()
+        while self._calls:
+            await asyncio.wait(self._calls)
+
+    async def _wait_for_quiet(self, server: uvicorn.Server) -> None:
+        """Wait until no connection is open, or nobody sends on those that are."""
+        quiet = 0.0
+        while server.server_state.connections and quiet < QUIET_SECONDS:
+            if self._calls:
+                await asyncio.wait(self._calls)
+                quiet = 0
+            else:
+                await asyncio.sleep(LOOK_SECONDS)
+                quiet += LOOK_SECONDS
+
+
+def is_endless(scope: Scope) -> bool:
+    """Tell whether a request asks for a stream that only ends when the client or the server does."""
+    headers = Headers(scope=scope)
+    if scope["method"] == "GET":
+        return "text/event-stream" in headers.get("accept", "")
+    return headers.get("mcp-method") == "subscriptions/listen"
+
+
+async def close_port(server: uvicorn.Server) -> None:
+    """Stop accepting at a moment when no connection waits for it: such a one would be reset.
+
+    A connection is lost in the turn of the loop that accepts it, too. So it must be a turn that
+    begins and ends with none waiting.
+    """
+    loop = asyncio.get_running_loop()
+    listeners = [listener for listener in server.servers if listener.is_serving()]
+    sockets = [opened for listener in listeners for opened in listener.sockets]
+
+    def is_one_waiting() -> bool:
+        return bool(select.select(sockets, [], [], 0)[0])
+
+    def close(ended: asyncio.Future[bool]) -> None:
+        idle = began_idle and not is_one_waiting()
+        if idle:
+            for listener in listeners:
+                listener.close()
+        ended.set_result(idle)
+
+    closed = False
+    while not closed:
+        began_idle = False
+        ended: asyncio.Future[bool] = loop.create_future()
+        loop.call_later(0, close, ended)  # a timer comes last in the next turn
+        await asyncio.sleep(0)
+        began_idle = not is_one_waiting()
+        closed = await ended

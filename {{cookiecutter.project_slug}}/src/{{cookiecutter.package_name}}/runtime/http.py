@@ -7,12 +7,15 @@ worker is told to keep sessions; guarded; and drained by each worker. Without se
 call by closing its connection.
 """
 
+import _thread
 import ipaddress
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -23,17 +26,25 @@ from uvicorn.supervisors import Multiprocess
 
 from ..settings import InvalidSettings
 from .drain import Drain
+from .ending import leave_within
 from .messages import WellFormedMessages
-from .serving import ServingSettings
+from .serving import STOP_SIGNALS, ServingSettings
 
 PATH = "/mcp"
 # What uvicorn may take after the drain to close idle connections.
 CLOSE_SECONDS = 1
+# Longer than proxies do (nginx and AWS: 60 seconds), because the one that closes an idle connection
+# must be the one that sends requests: what it sends meanwhile would be lost.
+KEEP_ALIVE_SECONDS = 75
 # What a worker may take to import the server: uvicorn would kill it after 5 seconds, and start the
 # next one, without end on a busy machine.
 START_SECONDS = 60
 # Without it a worker imports from the current folder first, whatever its supervisor does.
 SAFE_PATH = "PYTHONSAFEPATH"
+# What a worker may take to end after its grace period: a little more than it takes by itself.
+KILL_SECONDS = 1.75
+# What the supervisor may take to end after its workers.
+END_SECONDS = 0.1
 
 
 def create_app(mcp: FastMCP[Any]) -> ASGIApp:
@@ -51,7 +62,7 @@ def create_app(mcp: FastMCP[Any]) -> ASGIApp:
         allowed_origins=list(settings.allowed_origins),
         middleware=[Middleware(WellFormedMessages, path=PATH)],
     )
-    return Drain(app, settings.shutdown_grace_seconds)
+    return Drain(app, settings.shutdown_grace_seconds, settings.shutdown_delay_seconds)
 
 
 def serve_http(mcp: FastMCP[Any], app: str) -> None:
@@ -81,13 +92,15 @@ def serve_http(mcp: FastMCP[Any], app: str) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=START_SECONDS,
     )
     if settings.workers == 1:
         uvicorn.Server(config).run()
     else:
         os.environ[SAFE_PATH] = "1"
-        Workers(config, sockets=[config.bind_socket()]).run()
+        grace_seconds = settings.shutdown_delay_seconds + settings.shutdown_grace_seconds
+        Workers(config, grace_seconds + KILL_SECONDS).run()
 
 
 def end_with_supervisor() -> None:
@@ -99,20 +112,54 @@ def end_with_supervisor() -> None:
 
     def wait() -> None:
         supervisor.join()
-        signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once on Windows
+        if sys.platform == "win32":
+            signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once
+        else:  # sent to the main thread, which hears it although it is blocked
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
 class Workers(Multiprocess):
-    """uvicorn's supervisor, which also ends its workers at once on a second signal."""
+    """uvicorn's supervisor, which does not wait for a worker that hangs.
 
-    def join_all(self) -> None:
-        while any(process.exitcode is None for process in self.processes):
-            if self.signal_queue:
-                for process in self.processes:
-                    process.process.kill()
-            time.sleep(0.05)
+    It passes a signal on at once, and kills the workers `seconds` later, or on a second signal. Then
+    it ends too, although it may still wait for an answer of a worker that has none.
+    """
+
+    def __init__(self, config: uvicorn.Config, seconds: float) -> None:
+        super().__init__(config, [config.bind_socket()])
+        self._seconds = seconds
+        self._is_stopping = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle)
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()  # or the port would be open until the last worker has gone
+        super().terminate_all()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._is_stopping:
+            self._kill_all()
+        else:
+            self._is_stopping = True
+            leave_within(self._seconds + END_SECONDS, 128 + number)
+            # In a thread, because a lock that is needed may be held by what the signal interrupts.
+            _thread.start_new_thread(self._stop, ())
+
+    def _stop(self) -> None:
+        self.should_exit.set()
+        if sys.platform != "win32":
+            # `terminate_all` comes later if the main thread waits for a worker that hangs.
+            for process in self.processes:
+                process.process.terminate()
+        time.sleep(self._seconds)
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for process in self.processes:
+            process.process.kill()
 
 
 def is_public(host: str) -> bool:

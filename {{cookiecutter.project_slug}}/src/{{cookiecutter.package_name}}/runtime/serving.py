@@ -30,6 +30,7 @@ class ServingSettings(Settings):
     allowed_origins: CommaSeparated = ()
     allow_unauthenticated: bool = False
     http_sessions: bool = False
+    shutdown_delay_seconds: float = Field(0, ge=0, le=600)
     shutdown_grace_seconds: float = Field(20, ge=0, le=600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
