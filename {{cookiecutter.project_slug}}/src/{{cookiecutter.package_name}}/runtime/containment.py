@@ -18,7 +18,7 @@ from .errors import unexpected
 
 
 class ExitRefused(Exception):
-    """A request has raised `SystemExit` or `KeyboardInterrupt`."""
+    """A request has raised `SystemExit` or another exception that is meant to end the process."""
 
 
 class StrayCancellation(Exception):
@@ -81,5 +81,7 @@ async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> Han
         if is_cancelled():
             raise
         raise to_mcp_error(unexpected(error)) from error
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
         raise to_mcp_error(unexpected(error)) from error
