@@ -532,7 +532,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an exception outside of the middleware reaches the client",
-            "    except (Exception, SystemExit, KeyboardInterrupt) as error:",
+            "    except BaseException as error:",
             "    except (SystemExit, KeyboardInterrupt) as error:",
         ),
     ],

@@ -19,7 +19,7 @@ from .text import clean, clean_json, is_sendable
 
 
 class ExitRefused(Exception):
-    """A request has raised `SystemExit` or `KeyboardInterrupt`."""
+    """A request has raised `SystemExit` or another exception that is meant to end the process."""
 
 
 class StrayCancellation(Exception):
@@ -88,6 +88,8 @@ async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> Han
         if is_cancelled():
             raise
         raise to_mcp_error(unexpected(error)) from error
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except GeneratorExit:
+        raise
+    except BaseException as error:
         raise to_mcp_error(unexpected(error)) from error
     return result

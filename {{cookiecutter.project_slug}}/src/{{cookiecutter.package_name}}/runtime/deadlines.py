@@ -19,7 +19,7 @@ from mcp import MCPError
 from pydantic import Field
 
 from ..settings import Settings
-from .containment import Contained, StrayCancellation
+from .containment import Contained, ExitRefused, StrayCancellation
 from .errors import ToolFailure
 from .requests import METHODS, name_of
 
@@ -98,16 +98,21 @@ class Deadlines(Middleware):
             if _is_tool_timeout(error):
                 raise await self._exceeded(context, ended=True, limit=" in time") from error
             raise
+        except Exception:
+            raise
+        except BaseException as error:
+            raise ExitRefused from error
 
     async def _stop(
         self, call: "asyncio.Task[Any]", scope: anyio.CancelScope, context: MiddlewareContext[Any]
     ) -> None:
         """Cancel a call, and abandon it if it goes on."""
         scope.cancel()
+        name = str(context.method)
         try:
             with anyio.CancelScope(shield=True):
-                await asyncio.wait([call], timeout=CLEAN_UP_SECONDS)
                 name = await name_of(context)
+                await asyncio.wait([call], timeout=CLEAN_UP_SECONDS)
         finally:
             if not call.done():
                 self._abandon(call, name)
