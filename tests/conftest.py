@@ -37,6 +37,7 @@ PROVING = pytest.StashKey[Proving]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("matrix", "the proof of every combination")
     group.addoption("--shard", metavar="I/N", help="prove the I-th of N parts of the combinations only")
+    group.addoption("--bounds", action="store_true", help="run what is marked `bounds`, and nothing else")
     group.addoption("--no-dedup", action="store_true", help="run every suite in every project, for hours")
 
 
@@ -47,7 +48,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what belongs to the shard only, and ask last for what is made in the background."""
+    """Keep what `--bounds` and `--shard` ask for only, and ask last for what is made in the background."""
+    bounds = config.getoption("--bounds")
+    deselect(config, items, [item for item in items if bool(item.get_closest_marker("bounds")) != bounds])
     items.sort(key=is_asked_last)
     if shard := config.getoption("--shard"):
         try:
@@ -55,9 +58,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         except ValueError as error:
             raise pytest.UsageError(str(error)) from error
         first = shard.startswith("1/")
-        other = [item for item in items if not is_in_shard(item, part, first=first)]
-        config.hook.pytest_deselected(items=other)
-        items[:] = [item for item in items if item not in set(other)]
+        deselect(config, items, [item for item in items if not is_in_shard(item, part, first=first)])
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], others: Collection[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
 
 
 def is_in_shard(item: pytest.Item, part: Collection[Combination], *, first: bool) -> bool:

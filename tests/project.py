@@ -19,6 +19,7 @@ LIBRARIES = ["pytest", PLUGIN, "fastmcp.server.server", "fastmcp.utilities.tests
 class Project:
     path: Path
     package_name: str
+    python: str = sys.executable  # with the project's dependencies
 
     @property
     def package(self) -> Path:
@@ -38,7 +39,7 @@ class Project:
     def run(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run Python with `command` in the project, as if it were installed."""
         return subprocess.run(
-            [sys.executable, *command],
+            [self.python, *command],
             cwd=self.path,
             env=self.environment(**variables),
             capture_output=True,

@@ -27,6 +27,17 @@ META = {
 }
 MIB = 1024 * 1024
 SERVING = "running on http://"
+# A call of each tool that the example API, or a server of the test, can answer.
+CALLS: dict[str, dict[str, Any]] = {
+    "process_data": {"text": "tea for two"},
+    "database_operation": {"query": "a", "limit": 2},
+    "api_request": {"endpoint": "users/1"},
+    "resilient_api_call": {"endpoint": "users"},
+    "cached_fetch": {"resource_id": "a/b"},
+    "validated_operation": {"data": "[1, 2]"},
+    "batch_process": {"items": ["tea for two", "two for tea"]},
+    "increment_counter": {"name": "cups"},
+}
 UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000", "RATE_LIMIT_BURST": "1000000"}
 
 
@@ -199,7 +210,7 @@ def environment(project: Project, home: Path, **variables: str) -> dict[str, str
 def start(project: Project, home: Path, *flags: str, **variables: str) -> "subprocess.Popen[bytes]":
     """Start the server's command with pipes for all that it reads and writes."""
     return subprocess.Popen(
-        [sys.executable, "-m", project.package_name, *flags],
+        [project.python, "-m", project.package_name, *flags],
         cwd=home,
         env=environment(project, home, **variables),
         stdin=subprocess.PIPE,

@@ -23,6 +23,7 @@ from .combinations import TEMPLATE
 from .conformance.server import PLAIN
 from .conftest import Bake
 from .project import Project
+from .running import CALLS
 
 pytestmark = [pytest.mark.conformance, pytest.mark.matrix]
 
@@ -37,16 +38,6 @@ EXPECTED: dict[str, dict[str, str]] = tomllib.loads(
     (HERE / "expected_failures.toml").read_text(encoding="utf-8")
 )
 # A call of every tool that must succeed.
-CALLS: dict[str, dict[str, Any]] = {
-    "process_data": {"text": "tea for two"},
-    "database_operation": {"query": "a", "limit": 2},
-    "api_request": {"endpoint": "users/1"},
-    "resilient_api_call": {"endpoint": "users"},
-    "cached_fetch": {"resource_id": "a/b"},
-    "validated_operation": {"data": "[1, 2]"},
-    "batch_process": {"items": ["tea for two", "two for tea"]},
-    "increment_counter": {"name": "cups"},
-}
 # A call that must fail, with this text.
 FAILURE = {"api_request": {"endpoint": "users/0"}}
 FAILED = "NOT_FOUND: The API knows nothing under this path."

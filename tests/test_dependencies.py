@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
-from .combinations import LINEAR, answers
+from .combinations import LINEAR, TEMPLATE, answers
 from .conftest import Bake, Projects
 from .project import Project
 
@@ -23,6 +24,8 @@ from .project import Project
 NOT_IMPORTED = {"aiosqlite", "asyncpg", "mypy", "ruff", "types-psutil"}
 # Parts of a package that always comes with exactly one version of them.
 INSTALLED_BY = {"fastmcp-slim": "fastmcp", "pydantic-core": "pydantic"}
+# What the extra `fastmcp[tasks]` brings in.
+REFUSED = {"fastmcp-tasks", "docket", "pydocket"}
 distributions = cache(packages_distributions)
 
 
@@ -99,6 +102,21 @@ def test_every_dependency_has_an_upper_bound(project: Project) -> None:
     ]
     for line in (line for group in groups for line in group):
         assert any(part.operator == "<" for part in Requirement(line).specifier), line
+
+
+def test_no_extra_of_fastmcp_holds_it_back(project: Project) -> None:
+    """`fastmcp[tasks]` makes uv choose FastMCP 4.1.4."""
+    metadata = tomllib.loads(project.text("pyproject.toml"))
+    lines = metadata["project"]["dependencies"] + metadata["dependency-groups"]["dev"]
+    assert not REFUSED & declared(lines)
+    assert [line for line in lines if line.startswith("fastmcp")] == ["fastmcp>=4.2.3,<5"]
+
+
+def test_the_lock_holds_the_fastmcp_of_the_projects_and_nothing_of_its_tasks() -> None:
+    locked = tomllib.loads((TEMPLATE / "uv.lock").read_text(encoding="utf-8"))["package"]
+    versions = {package["name"]: package["version"] for package in locked if "version" in package}
+    assert not REFUSED & versions.keys()
+    assert Version("4.2.3") <= Version(versions["fastmcp"]) < Version("5")
 
 
 @pytest.mark.parametrize("place", ["src/my_mcp_server/tools/process_data.py", "tests/test_server.py"])

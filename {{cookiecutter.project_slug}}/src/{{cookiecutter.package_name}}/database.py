@@ -254,8 +254,8 @@ def driver_url(url: str) -> "URL":
             "The database URL must be sqlite:///file or postgresql://user:password@host/name."
         ) from None
     if "sslmode" in parsed.query:  # as PostgreSQL's own tools call what asyncpg calls ssl
-        renamed = parsed.update_query_dict({"ssl": parsed.query["sslmode"]})
-        return renamed.difference_update_query(["sslmode"])
+        query = {"ssl" if name == "sslmode" else name: value for name, value in parsed.query.items()}
+        parsed = parsed.set(query=query)
     return parsed
 
 
