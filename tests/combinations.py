@@ -33,10 +33,12 @@ TOOLS = {
 }
 RESOURCES = {"environment_config": "config://settings", "health_check": "health://status"}
 RUNTIME = [
+    "answers",
     "arguments",
     "caller",
     "command",
     "deadlines",
+    "discovery",
     "drain",
     "errors",
     "http",
@@ -60,7 +62,7 @@ ALWAYS = {
     f"{PACKAGE}/tools/process_data.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "deadlines", "drain", "errors")),
+    *(f"tests/test_{name}.py" for name in ("answers", "architecture", "arguments", "deadlines", "discovery", "drain", "errors")),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -130,7 +132,8 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "changes", "deadlines", "drain", "errors", "lifespan", "logs", "messages"),
+            *("answers", "arguments", "changes", "deadlines", "discovery", "drain", "errors"),
+            *("lifespan", "logs", "messages"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             "structured_errors",
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

@@ -469,9 +469,38 @@ FAULTS: dict[str, list[Fault]] = {
             "if scope.cancelled_caught:",
         ),
     ],
+    "runtime/answers.py": [
+        Fault(
+            "half an emoji breaks the answer",
+            "return sendable(await call_next(context))",
+            "return await call_next(context)",
+        ),
+        Fault(
+            "a question that nobody can hear is an unknown error",
+            "    for unreachable in (error, cause):",
+            "    for unreachable in ():",
+        ),
+    ],
+    "runtime/discovery.py": [
+        Fault(
+            "a capability is advertised that the protocol no longer has",
+            "result.capabilities.logging = None",
+            "pass",
+        ),
+    ],
     "runtime/arguments.py": [
         Fault(
             "the answer grows with the input", "for problem in report[:MAX_PROBLEMS]", "for problem in report"
+        ),
+        Fault(
+            "text is read as JSON where a string is meant",
+            '    if "string" in types:\n        return text\n',
+            "",
+        ),
+        Fault(
+            "a list that comes as text is refused",
+            "return value if kind in types else text",
+            "return text",
         ),
     ],
     "runtime/messages.py": [

@@ -50,6 +50,8 @@ MIDDLEWARE = [
     "ReadableArguments",
     "FailureLog",
     "Deadlines",
+    "SendableAnswers",
+    "CurrentCapabilities",
 ]
 # A call of every tool that must succeed.
 CALLS: dict[str, dict[str, Any]] = {

@@ -138,7 +138,7 @@ async def test_bad_arguments_name_their_fields() -> None:
     assert error["code"] == "VALIDATION_ERROR"
     assert error["details"] == {
         "fields": [
-            {"field": "data", "reason": "is required"},
+            {"field": "data", "reason": "is required: a string"},
             {"field": "dat", "reason": "is not a parameter of this tool"},
         ]
     }

@@ -47,8 +47,10 @@ from .patterns.structured_logging import (
     ToolLog,
 )
 {% endif %}
+from .runtime.answers import SendableAnswers
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
+from .runtime.discovery import CurrentCapabilities
 from .runtime.errors import FailureLog
 from .runtime.lifespan import runtime
 {% if cookiecutter.caching %}
@@ -140,6 +142,8 @@ mcp = FastMCP(
         ReadableArguments(),
         FailureLog(),
         Deadlines(),
+        SendableAnswers(),
+        CurrentCapabilities(),
     ],
     tools=[
         process_data,
@@ -166,6 +170,7 @@ mcp = FastMCP(
 {% endif %}
     ],
     mask_error_details=True,
+    list_page_size=1000,  # without one, FastMCP ignores a wrong cursor
     on_duplicate="error",
 )
 {% if cookiecutter.environment_config %}

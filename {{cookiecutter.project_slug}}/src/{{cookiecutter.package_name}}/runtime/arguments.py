@@ -1,25 +1,35 @@
-"""Answer bad arguments in the server's own words.
+"""Answer bad arguments in the server's own words, and understand those that clients send as text.
 
 FastMCP answers with pydantic's report: it names internals, links to another project's
 documentation and repeats the input, so that 128 KB of unknown keys come back as 2 MB. A model
-needs the field and the reason.
+needs the field, the reason, and what to send instead.
+
+Widely used clients send a list or an object as JSON text, "[1, 2]", some of them only now and then
+(anthropics/claude-code issues 22394, 59227 and 93179). A refusal does not help: the model has sent
+a list. So such text is read, once, where the schema has no place for a text.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastmcp.exceptions import ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import from_json
 
 from .errors import ToolFailure
 
 MAX_PROBLEMS = 5
 MAX_FIELD_LENGTH = 60
 MAX_REASON_LENGTH = 160
+MAX_EXAMPLE_LENGTH = 40
 # Of all problems together, as JSON: an answer holds them up to three times.
 MAX_REPORT_LENGTH = 500
+MAX_NAMES_LENGTH = 100
+# Of a list or an object that comes as text. The parser bounds its depth.
+MAX_JSON_LENGTH = 100_000
 
 REASONS = {
     "missing": "is required",
@@ -27,6 +37,32 @@ REASONS = {
     "unexpected_keyword_argument": "is not a parameter of this tool",
     "extra_forbidden": "is not a known field",
 }
+TYPES = {
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "a string",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+# The beginnings of pydantic's names for a value of another type.
+EXPECTED = {
+    "int_": "integer",
+    "float_": "number",
+    "bool_": "boolean",
+    "string_type": "string",
+    "list_type": "array",
+    "tuple_type": "array",
+    "set_type": "array",
+    "dict_type": "object",
+    "model_type": "object",
+    "model_attributes_type": "object",
+    "dataclass_type": "object",
+    "none_required": "null",
+}
+
+Schema = Mapping[str, Any]
 
 
 class InvalidArguments(ToolFailure):
@@ -39,30 +75,120 @@ class ReadableArguments(Middleware):
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
+        arguments = context.message.arguments or {}
+        if any(may_be_json(value) for value in arguments.values()):
+            read = read_json(arguments, await _schema(context))
+            context = context.copy(message=context.message.model_copy(update={"arguments": read}))
         try:
             return await call_next(context)
         except ValidationError as error:
             cause = error.__cause__
             if isinstance(cause, PydanticValidationError):
-                raise describe(cause) from error
+                raise describe(cause, await _schema(context)) from error
             raise
 
 
-def describe(error: PydanticValidationError) -> InvalidArguments:
-    """Turn pydantic's report into one sentence and a list of `{field, reason}`."""
+def may_be_json(value: object) -> bool:
+    """Tell whether an argument could be a list, an object or null as text."""
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_JSON_LENGTH
+        and (value.lstrip()[:1] in ("[", "{") or value.strip() == "null")
+    )
+
+
+def read_json(arguments: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Return the arguments, with JSON text read where the schema does not allow a string."""
+    return {
+        name: _read(value, _types(_part(schema, (name,)), schema)) if may_be_json(value) else value
+        for name, value in arguments.items()
+    }
+
+
+def _read(text: str, types: set[str]) -> Any:
+    if "string" in types:
+        return text
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
+    kind = "array" if isinstance(value, list) else "object" if value is not None else "null"
+    return value if kind in types else text
+
+
+def describe(error: PydanticValidationError, schema: Schema | None = None) -> InvalidArguments:
+    """Turn pydantic's report into one sentence and a list of `{field, reason}`.
+
+    The input schema, where there is one, tells what is expected, with an example.
+    """
     report = error.errors(include_url=False, include_context=False, include_input=False)
     problems: list[dict[str, str]] = []
     for problem in report[:MAX_PROBLEMS]:
-        problems.append(
-            {"field": _field(problem["loc"]), "reason": _reason(problem["type"], problem["msg"])}
-        )
+        location = problem["loc"]
+        expected = _expected(schema or {}, location)
+        reason = _reason(problem["type"], problem["msg"], expected)
+        problems.append({"field": _field(location), "reason": reason})
         if len(json.dumps(problems)) > MAX_REPORT_LENGTH and len(problems) > 1:
             problems.pop()
             break
     text = "; ".join(f"{problem['field']} {problem['reason']}" for problem in problems)
     hidden = len(report) - len(problems)
     more = f"; and {hidden} more" if hidden else ""
-    return InvalidArguments(f"Invalid arguments: {text}{more}.", fields=problems)
+    names = ""
+    if schema and any(problem["type"] == "unexpected_keyword_argument" for problem in report):
+        names = _names(schema)
+    return InvalidArguments(f"Invalid arguments: {text}{more}.{names}", fields=problems)
+
+
+async def _schema(context: MiddlewareContext[Any]) -> Schema:
+    server = context.fastmcp_context and context.fastmcp_context.fastmcp
+    tool = await server.get_tool(context.message.name) if server else None
+    return tool.parameters if tool else {}
+
+
+def _part(schema: Schema, location: tuple[int | str, ...]) -> Schema:
+    """Return the schema of the value at `location`; empty where none tells."""
+    part = schema
+    for step in location:
+        part = _resolved(part, schema)
+        choices = [choice for choice in part.get("anyOf", []) if choice.get("type") != "null"]
+        if len(choices) == 1:  # a value that may be null
+            part = _resolved(choices[0], schema)
+        inner = part.get("items") if isinstance(step, int) else part.get("properties", {}).get(step)
+        part = inner if isinstance(inner, Mapping) else {}
+    return _resolved(part, schema)
+
+
+def _resolved(schema: Schema, root: Schema) -> Schema:
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    return {**root.get("$defs", {}).get(name, {}), **schema} if name else schema
+
+
+def _types(schema: Schema, root: Schema) -> set[str]:
+    """Return the JSON types that a schema allows: a string too, where it does not tell."""
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return {name for choice in choices for name in _types(_resolved(choice, root), root)}
+    types = schema.get("type", "string")
+    return {types} if isinstance(types, str) else set(types)
+
+
+def _expected(schema: Schema, location: tuple[int | str, ...]) -> str:
+    """Return what a value should be, as "an integer, such as 5"; empty where none tells."""
+    part = _part(schema, location)
+    if not part.keys() & {"type", "anyOf", "oneOf"}:
+        return ""
+    words = " or ".join(TYPES[name] for name in TYPES if name in _types(part, schema) - {"null"})
+    candidates = [*part.get("examples", []), part.get("default"), *part.get("enum", [])]
+    for candidate in candidates:
+        example = json.dumps(candidate, ensure_ascii=False, default=str)
+        if candidate not in (None, "", [], {}) and len(json.dumps(example)) <= MAX_EXAMPLE_LENGTH:
+            return f"{words}, such as {example}"
+    return words
+
+
+def _names(schema: Schema) -> str:
+    names = ", ".join(schema.get("properties", {}))
+    return f" Its parameters: {names}." if names and len(names) <= MAX_NAMES_LENGTH else ""
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -70,6 +196,14 @@ def _field(location: tuple[int | str, ...]) -> str:
     return path if len(path) <= MAX_FIELD_LENGTH else f"{path[:MAX_FIELD_LENGTH]}..."
 
 
-def _reason(kind: str, message: str) -> str:
+def _reason(kind: str, message: str, expected: str = "") -> str:
+    if kind in REASONS:
+        required = expected and kind in ("missing", "missing_argument")
+        return f"{REASONS[kind]}: {expected}" if required else REASONS[kind]
+    for beginning, name in EXPECTED.items():
+        if kind.startswith(beginning):
+            return f"should be {expected or TYPES[name]}"
     reason = message.removeprefix("Value error, ").removeprefix("Input ")
-    return REASONS.get(kind, reason[:1].lower() + reason[1:])[:MAX_REASON_LENGTH]
+    if kind in ("literal_error", "enum"):
+        reason = reason.replace("should be ", "should be one of ", 1)
+    return (reason[:1].lower() + reason[1:])[:MAX_REASON_LENGTH]
