@@ -647,6 +647,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/logs.py": [
+        Fault(
+            "at DEBUG libraries log what a client has sent",
+            "root.setLevel(max(level, logging.INFO))",
+            "root.setLevel(level)",
+        ),
         Fault("nobody is told of lines that were lost", "if self._lost and has", "if self._torn and has"),
         Fault(
             "the log stands among the protocol",
