@@ -4,6 +4,7 @@ import importlib
 import math
 import os
 import sys
+from functools import cache
 from typing import Any
 
 from fastmcp import Context, FastMCP
@@ -79,6 +80,7 @@ async def read(name: str) -> str:
 load = command.load
 
 
+@cache
 def load_oddly() -> FastMCP[Any]:
     server: FastMCP[Any] = load()
     for tool in (as_model, as_any, as_result, as_meta, as_failure, as_error, as_unknown, ask):
