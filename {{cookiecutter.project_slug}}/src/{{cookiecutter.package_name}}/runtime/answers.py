@@ -28,6 +28,7 @@ REASONS = {
     "utf-8": "it holds text or bytes that are not valid Unicode",
     NON_FINITE: "it holds NaN or an infinite number, which JSON has no form for",
 }
+MAX_INTEGER_BITS = 14_000  # some 4,200 digits: Python writes and reads up to 4,300
 NO_FORM = "it holds a value that JSON has no form for"
 
 
@@ -61,6 +62,8 @@ def clean(value: Any) -> Any:
             return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         case float() if not math.isfinite(value):
             return None
+        case int() if value.bit_length() > MAX_INTEGER_BITS:
+            return None
         case Mapping():
             return {clean(key): clean(part) for key, part in value.items()}
         case list() | tuple():
@@ -77,6 +80,8 @@ def sendable(result: Any) -> Any:
         UnsendableResult: it holds what JSON has no form for.
     """
     try:
+        if meta := getattr(result, "meta", None):  # FastMCP has not looked at it
+            from_json(to_json(meta))
         if not any(word in to_json(result, bytes_mode="base64") for word in (b"NaN", b"Infinity")):
             return result
     except ValueError:
