@@ -62,7 +62,10 @@ ALWAYS = {
     f"{PACKAGE}/tools/process_data.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    *(f"tests/test_{name}.py" for name in ("answers", "architecture", "arguments", "deadlines", "discovery", "drain", "errors")),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("answers", "architecture", "arguments", "deadlines", "discovery", "drain", "errors")
+    ),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")

@@ -230,9 +230,7 @@ def test_no_value_is_in_the_log_over_http_even_at_debug(projects: Projects, tmp_
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_no_value_is_in_the_log_on_stdio_even_at_debug(
-    projects: Projects, tmp_path: Path, era: str
-) -> None:
+def test_no_value_is_in_the_log_on_stdio_even_at_debug(projects: Projects, tmp_path: Path, era: str) -> None:
     log = tmp_path / "log"
     with (
         fault_server(PLAYS) as api,
