@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 
 WAYS = ["as_model", "as_any", "as_result", "as_meta", "as_failure", "as_error", "as_unknown"]
 SCRIPT = str(Path(__file__).with_name("odd_server.py"))
-VALUES = "half file key bytes nan infinity object itself deep number set".split()
+VALUES = ["half", "file", "key", "bytes", "nan", "infinity", "object", "itself", "deep", "number", "set"]
 LISTS = ["tools/list", "resources/list", "resources/templates/list", "prompts/list"]
 MARKER = "canary"
 
