@@ -33,11 +33,13 @@ TOOLS = {
 }
 RESOURCES = {"environment_config": "config://settings", "health_check": "health://status"}
 RUNTIME = [
+    "answers",
     "arguments",
     "caller",
     "command",
     "containment",
     "deadlines",
+    "discovery",
     "drain",
     "ending",
     "errors",
@@ -50,7 +52,6 @@ RUNTIME = [
     "requests",
     "serving",
     "stdio",
-    "text",
 ]
 ALWAYS = {
     ".gitignore",
@@ -65,8 +66,8 @@ ALWAYS = {
     f"{PACKAGE}/tools/process_data.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    *(f"tests/test_{name}.py" for name in ("architecture", "arguments", "containment", "deadlines", "drain")),
-    *(f"tests/test_{name}.py" for name in ("ending", "errors", "limits", "stdio", "text")),
+    *(f"tests/test_{name}.py" for name in ("answers", "architecture", "arguments", "containment", "deadlines")),
+    *(f"tests/test_{name}.py" for name in ("discovery", "drain", "ending", "errors", "limits", "stdio")),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -127,6 +128,7 @@ def expected_listing(chosen: Combination) -> list[list[str]]:
 SETTINGS = 3
 CLOSURES = {
     "tests/test_architecture.py": EACH,
+    "tests/test_discovery.py": EACH,
     "tests/test_server.py": EACH,
     "tests/test_surface.py": EACH,
     "tests/test_caching.py": 2 * 2,
@@ -136,8 +138,8 @@ CLOSURES = {
     **{
         f"tests/test_{name}.py": SETTINGS
         for name in (
-            *("arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan", "limits"),
-            *("logs", "messages", "text"),
+            *("answers", "arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan"),
+            *("limits", "logs", "messages"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             *("ending", "stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

@@ -539,9 +539,38 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/limits.py": [
         Fault("a resource of any size is returned", "if size > limit:", "if size > 100 * limit:"),
     ],
+    "runtime/answers.py": [
+        Fault(
+            "half an emoji breaks the answer",
+            "return sendable(await call_next(context))",
+            "return await call_next(context)",
+        ),
+        Fault(
+            "a question that nobody can hear is an unknown error",
+            "    for unreachable in (error, cause):",
+            "    for unreachable in ():",
+        ),
+    ],
+    "runtime/discovery.py": [
+        Fault(
+            "a capability is advertised that the protocol no longer has",
+            "result.capabilities.logging = None",
+            "pass",
+        ),
+    ],
     "runtime/arguments.py": [
         Fault(
             "the answer grows with the input", "in report[:MAX_PROBLEMS]:", "in report:"
+        ),
+        Fault(
+            "text is read as JSON where a string is meant",
+            '    if "string" in types:\n        return text\n',
+            "",
+        ),
+        Fault(
+            "a list that comes as text is refused",
+            "return value if kind in types else text",
+            "return text",
         ),
     ],
     "runtime/messages.py": [
@@ -748,6 +777,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/logs.py": [
+        Fault(
+            "at DEBUG libraries log what a client has sent",
+            "root.setLevel(max(level, logging.INFO))",
+            "root.setLevel(level)",
+        ),
         Fault("nobody is told of lines that were lost", "if self._lost and has", "if self._torn and has"),
         Fault(
             "the log stands among the protocol",

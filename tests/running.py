@@ -207,10 +207,13 @@ def environment(project: Project, home: Path, **variables: str) -> dict[str, str
     return {**kept, "HOME": str(home), "LOCALAPPDATA": str(home), "PYTHONPATH": source, **variables}
 
 
-def start(project: Project, home: Path, *flags: str, **variables: str) -> "subprocess.Popen[bytes]":
-    """Start the server's command with pipes for all that it reads and writes."""
+def start(
+    project: Project, home: Path, *flags: str, script: str = "", **variables: str
+) -> "subprocess.Popen[bytes]":
+    """Start the server's command, or a script that changes it, with pipes for all that it reads and writes."""
+    command = [script, project.package_name] if script else ["-m", project.package_name]
     return subprocess.Popen(
-        [project.python, "-m", project.package_name, *flags],
+        [project.python, *command, *flags],
         cwd=home,
         env=environment(project, home, **variables),
         stdin=subprocess.PIPE,
@@ -232,9 +235,12 @@ def read_until_serving(process: "subprocess.Popen[bytes]") -> Running:
 
 
 @contextmanager
-def running(project: Project, home: Path, *flags: str, **variables: str) -> Iterator[Running]:
+def running(
+    project: Project, home: Path, *flags: str, script: str = "", **variables: str
+) -> Iterator[Running]:
     """Serve HTTP on a free port."""
-    with start(project, home, "--transport", "http", "--port", "0", *flags, **variables) as process:
+    flags = ("--transport", "http", "--port", "0", *flags)
+    with start(project, home, *flags, script=script, **variables) as process:
         server = Running(process)
         thread = threading.Thread(target=server.follow)
         thread.start()

@@ -193,6 +193,8 @@ class PostgresError(Exception):
         ("42501", "permission denied for table notes", False, "does not permit this"),
         ("25006", "cannot execute INSERT in a read-only transaction", False, "is read-only"),
         ("28P01", 'password authentication failed for user "ada"', False, "does not permit this"),
+        ("28000", 'role "canary" does not exist', False, "that does not exist"),
+        ("3D000", 'database "canary" does not exist', False, "that does not exist"),
         ("23505", "duplicate key value: canary", False, "refuses the statement"),
         ("23505", 'constraint "pg_type_typname_nsp_index"', True, "does not answer"),
         ("40001", "could not serialize access", True, "does not answer"),

@@ -6,14 +6,19 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+import fastmcp
 import pytest
 
 from {{ cookiecutter.package_name }}.runtime.logs import (
+    CHATTY,
+    LIBRARIES,
     LOST,
+    PACKAGE,
     UnblockedHandler,
+    configure_logging,
 )
 
-pytestmark = pytest.mark.skipif(
+asks_pipes = pytest.mark.skipif(
     sys.platform == "win32", reason="a pipe cannot be asked there whether it is full"
 )
 ENOUGH = 1 << 20
@@ -27,6 +32,16 @@ def pipe() -> Iterator[tuple[int, TextIO]]:
         yield reading, stream
 
 
+@pytest.fixture
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo `configure_logging`, which changes loggers for the whole process."""
+    monkeypatch.setattr(fastmcp.settings, "log_enabled", fastmcp.settings.log_enabled)
+    for name in ("", PACKAGE, *LIBRARIES, *CHATTY):
+        logger = logging.getLogger(name)
+        for attribute in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+
+
 def log(handler: logging.Handler, text: str, times: int = 1) -> None:
     for _ in range(times):
         handler.handle(logging.makeLogRecord({"msg": text}))
@@ -37,12 +52,14 @@ def lines(reader: int) -> list[str]:
     return os.read(reader, ENOUGH).decode().splitlines()
 
 
+@asks_pipes
 def test_a_line_is_written_at_once_and_whole(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     log(UnblockedHandler(stream), "tea for two ☕")
     assert lines(reader) == ["tea for two ☕"]
 
 
+@asks_pipes
 def test_a_full_pipe_holds_up_nobody_and_the_number_of_lost_lines_is_told(
     pipe: tuple[int, TextIO],
 ) -> None:
@@ -55,6 +72,7 @@ def test_a_full_pipe_holds_up_nobody_and_the_number_of_lost_lines_is_told(
     assert lines(reader) == [LOST % (1_100 - len(kept)), "after"]
 
 
+@asks_pipes
 def test_what_comes_after_half_a_line_begins_a_new_one(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     handler = UnblockedHandler(stream)
@@ -63,3 +81,15 @@ def test_what_comes_after_half_a_line_begins_a_new_one(pipe: tuple[int, TextIO])
     assert set(os.read(reader, ENOUGH)) == {ord("x")}
     log(handler, "after")
     assert lines(reader) == ["", LOST % 2, "after"]
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+def test_debug_is_for_this_package_and_not_for_what_libraries_log_of_a_call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    configure_logging()
+    for name in (*LIBRARIES, *CHATTY, "fastmcp.server.server", "sqlalchemy.engine", "any.other"):
+        logging.getLogger(name).debug("canary")
+    logging.getLogger(f"{PACKAGE}.tools").debug("own")
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["own"]

@@ -50,8 +50,9 @@ MIDDLEWARE = [
     "ReadableArguments",
     "Failures",
     "ResultLimit",
-    "Capabilities",
     "Deadlines",
+    "SendableAnswers",
+    "CurrentCapabilities",
 ]
 # A call of every tool that must succeed.
 CALLS: dict[str, dict[str, Any]] = {

@@ -144,7 +144,7 @@ async def test_bad_arguments_name_their_fields() -> None:
     assert error["details"] == {
         "fields": [
             {"field": "data", "reason": "is required: a string"},
-            {"field": "dat", "reason": "is not a known field: choose from data"},
+            {"field": "dat", "reason": "is not a parameter of this tool"},
         ]
     }
 

@@ -58,6 +58,9 @@ EXPLANATIONS = {
     r"permission denied|password authentication failed|must be owner": (
         "The database does not permit this: check the rights of its user."
     ),
+    r"(?:role|database) \"[^\"]*\" does not exist": (
+        "The database URL names a user or a database that does not exist."
+    ),
     r"readonly database|read-only transaction": "The database is read-only.",
     r"not a database|malformed": "The file is damaged, or is not an SQLite database.",
 }
@@ -138,10 +141,6 @@ class Database:
             return await _to_its_end(work)
         except self._errors as error:
             raise explain(error) from error
-        except Exception as error:
-            if getattr(error, "sqlstate", None):  # asyncpg's own, while it connects
-                raise explain(error) from error
-            raise
 
 
 def explain(error: Exception) -> DatabaseUnavailable:

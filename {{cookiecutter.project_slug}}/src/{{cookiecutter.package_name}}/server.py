@@ -48,10 +48,12 @@ from .patterns.structured_logging import (
     JsonLines,
 )
 {% endif %}
+from .runtime.answers import SendableAnswers
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
+from .runtime.discovery import CurrentCapabilities
 from .runtime.errors import Failures
-from .runtime.lifespan import Capabilities, runtime
+from .runtime.lifespan import runtime
 from .runtime.limits import ResultLimit
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
@@ -142,8 +144,9 @@ mcp = FastMCP(
         ReadableArguments(),
         Failures(),
         ResultLimit(),
-        Capabilities(),
         Deadlines(),
+        SendableAnswers(),
+        CurrentCapabilities(),
     ],
     tools=[
         process_data,
@@ -170,8 +173,8 @@ mcp = FastMCP(
 {% endif %}
     ],
     mask_error_details=True,
+    list_page_size=1000,  # without one, FastMCP ignores a wrong cursor
     on_duplicate="error",
-    list_page_size=1000,  # without a size, FastMCP ignores a cursor that it has never issued
 )
 {% if cookiecutter.structured_logging %}
 log_format = JsonLines()

@@ -1,8 +1,12 @@
-"""Answer bad arguments in the server's own words.
+"""Answer bad arguments in the server's own words, and understand those that clients send as text.
 
 FastMCP answers with pydantic's report: it names internals, links to another project's
 documentation and repeats the input, so that 128 KB of unknown keys come back as 2 MB. A model
-needs the field, the reason and the type that is expected.
+needs the field, the reason, and what to send instead.
+
+Widely used clients send a list or an object as JSON text, "[1, 2]", some of them only now and then
+(anthropics/claude-code issues 22394, 59227 and 93179). A refusal does not help: the model has sent
+a list. So such text is read, once, where the schema has no place for a text.
 """
 
 import json
@@ -16,29 +20,54 @@ from fastmcp.exceptions import ValidationError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from pydantic import TypeAdapter
 from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import from_json
 
 from .errors import ToolFailure
-
-Problem = tuple[tuple[int | str, ...], str]
-Schema = Mapping[str, Any]
 
 MAX_PROBLEMS = 5
 MAX_FIELD_LENGTH = 60
 MAX_REASON_LENGTH = 160
+MAX_EXAMPLE_LENGTH = 40
 # Of all problems together, as JSON: an answer holds them up to three times.
 MAX_REPORT_LENGTH = 500
+MAX_NAMES_LENGTH = 100
+# Of a list or an object that comes as text. The parser bounds its depth.
+MAX_JSON_LENGTH = 100_000
 
-MISSING = "is required"
-REQUIRED = frozenset({"missing", "missing_argument"})
-UNKNOWN = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
+UNKNOWN = "is not a parameter of this tool"
+REASONS = {
+    "missing": "is required",
+    "missing_argument": "is required",
+    "unexpected_keyword_argument": UNKNOWN,
+    "extra_forbidden": "is not a known field",
+}
 TYPES = {
-    "string": "a string",
     "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
-    "array": "a list",
+    "string": "a string",
+    "array": "an array",
     "object": "an object",
+    "null": "null",
 }
+# The beginnings of pydantic's names for a value of another type.
+EXPECTED = {
+    "int_": "integer",
+    "float_": "number",
+    "bool_": "boolean",
+    "string_type": "string",
+    "list_type": "array",
+    "tuple_type": "array",
+    "set_type": "array",
+    "dict_type": "object",
+    "model_type": "object",
+    "model_attributes_type": "object",
+    "dataclass_type": "object",
+    "none_required": "null",
+}
+
+Schema = Mapping[str, Any]
+Location = tuple[int | str, ...]
 
 
 class InvalidArguments(ToolFailure):
@@ -51,23 +80,18 @@ class ReadableArguments(Middleware):
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
+        arguments = context.message.arguments or {}
+        if any(may_be_json(value) for value in arguments.values()):
+            read = read_json(arguments, await _schema(context))
+            context = context.copy(message=context.message.model_copy(update={"arguments": read}))
         try:
             return await call_next(context)
         except ValidationError as error:
             cause = error.__cause__
-            if not isinstance(cause, PydanticValidationError):
-                raise
-            read = without_json_text(context.message.arguments or {}, cause)
-            if read is None:
-                raise await _describe_call(cause, context) from error
-        message = context.message.model_copy(update={"arguments": read})
-        try:
-            return await call_next(context.copy(message=message))
-        except ValidationError as error:
-            cause = error.__cause__
-            if not isinstance(cause, PydanticValidationError):
-                raise
-            raise await _describe_call(cause, context) from error
+            if isinstance(cause, PydanticValidationError):
+                raise describe(cause, await _schema(context)) from error
+            raise
+
 
     async def on_get_prompt(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
@@ -88,37 +112,6 @@ class ReadableArguments(Middleware):
         return await call_next(context)
 
 
-def without_json_text(
-    arguments: dict[str, Any], error: PydanticValidationError
-) -> dict[str, Any] | None:
-    """Return the arguments with lists and objects that were sent as JSON text, or None if none was.
-
-    Models often send "[1, 2]" for a list. Only an argument that was refused is read so, and one
-    that may be a text never is.
-    """
-    read: dict[str, Any] = {}
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        text = arguments.get(name)
-        if isinstance(text, str) and not problem["type"].startswith("string_"):
-            try:
-                value = json.loads(text)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, list | dict):
-                read[name] = value
-    return {**arguments, **read} if read else None
-
-
-async def _describe_call(
-    error: PydanticValidationError, context: MiddlewareContext[Any]
-) -> InvalidArguments:
-    tool = None
-    if context.fastmcp_context is not None:
-        tool = await context.fastmcp_context.fastmcp.get_tool(context.message.name)
-    return describe(error, tool.parameters if tool else None)
-
-
 def check_texts(component: Any, given: Mapping[str, Any]) -> None:
     """Check the arguments of a prompt or a resource template, which come as texts.
 
@@ -128,18 +121,17 @@ def check_texts(component: Any, given: Mapping[str, Any]) -> None:
     Raises:
         InvalidArguments: one is missing, or does not fit the type of its parameter.
     """
-    problems: list[Problem] = []
+    problems: list[tuple[Location, str]] = []
     for name, (adapter, required) in parameters_of(getattr(component, "fn", None)).items():
         if name in given:
-            misfits = _misfits(adapter, given[name])
-            problems += [((name, *field), reason) for field, reason in misfits]
+            problems += [((name, *field), why) for field, why in _misfits(adapter, given[name])]
         elif required:
-            problems.append(((name,), _with_hint(MISSING, adapter.json_schema())))
+            problems.append(((name,), _reason("missing", "", _expected(adapter.json_schema(), ()))))
     if problems:
         raise _invalid(problems)
 
 
-def _misfits(adapter: TypeAdapter[Any], text: Any) -> list[Problem]:
+def _misfits(adapter: TypeAdapter[Any], text: Any) -> list[tuple[Location, str]]:
     """Return why a text is no value of a type, neither itself nor as JSON."""
     try:
         adapter.validate_python(text)
@@ -147,7 +139,7 @@ def _misfits(adapter: TypeAdapter[Any], text: Any) -> list[Problem]:
         try:
             adapter.validate_json(text)
         except PydanticValidationError:
-            return _problems(error, {"properties": {"": adapter.json_schema()}})
+            return _problems(error, adapter.json_schema())
     return []
 
 
@@ -164,43 +156,53 @@ def parameters_of(function: Any) -> dict[str, tuple[TypeAdapter[Any], bool]]:
     }
 
 
+def may_be_json(value: object) -> bool:
+    """Tell whether an argument could be a list, an object or null as text."""
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_JSON_LENGTH
+        and (value.lstrip()[:1] in ("[", "{") or value.strip() == "null")
+    )
+
+
+def read_json(arguments: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Return the arguments, with JSON text read where the schema does not allow a string."""
+    return {
+        name: _read(value, _types(_part(schema, (name,)), schema)) if may_be_json(value) else value
+        for name, value in arguments.items()
+    }
+
+
+def _read(text: str, types: set[str]) -> Any:
+    if "string" in types:
+        return text
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
+    kind = "array" if isinstance(value, list) else "object" if value is not None else "null"
+    return value if kind in types else text
+
+
 def describe(error: PydanticValidationError, schema: Schema | None = None) -> InvalidArguments:
     """Turn pydantic's report into one sentence and a list of `{field, reason}`.
 
-    `schema` is the JSON schema of all arguments: a reason names the type and an example from it.
+    The input schema, where there is one, tells what is expected, with an example.
     """
-    return _invalid(_problems(error, schema or {}))
+    problems = _problems(error, schema or {})
+    unknown = any(reason == UNKNOWN for _, reason in problems)
+    return _invalid(problems, _names(schema) if schema and unknown else "")
 
 
-def _problems(error: PydanticValidationError, schema: Schema) -> list[Problem]:
+def _problems(error: PydanticValidationError, schema: Schema) -> list[tuple[Location, str]]:
     report = error.errors(include_url=False, include_context=False, include_input=False)
-    properties = schema.get("properties", {})
-    problems: list[Problem] = []
-    for problem in report:
-        location = problem["loc"]
-        reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        reason = reason[:1].lower() + reason[1:]
-        if problem["type"] in REQUIRED:
-            reason = MISSING
-        if problem["type"] in UNKNOWN:
-            known = f": choose from {', '.join(properties)}" if properties else ""
-            reason = "is not a known field" + (known if len(location) == 1 else "")
-        elif len(location) <= 1:
-            reason = _with_hint(reason, properties.get(str(*location), {}))
-        problems.append((location, reason[:MAX_REASON_LENGTH]))
-    return problems
+    return [
+        (found["loc"], _reason(found["type"], found["msg"], _expected(schema, found["loc"])))
+        for found in report
+    ]
 
 
-def _with_hint(reason: str, schema: Schema) -> str:
-    """Add the type that is expected to what is missing, and an example if the schema has one."""
-    kind = schema.get("type")
-    expected = f": {TYPES[kind]}" if reason == MISSING and kind in TYPES else ""
-    examples = [*schema.get("examples", []), *filter(None, [schema.get("default")])]
-    example = json.dumps(examples[0])[:MAX_FIELD_LENGTH] if examples else ""
-    return reason + expected + (f", such as {example}" if example else "")
-
-
-def _invalid(report: Sequence[Problem]) -> InvalidArguments:
+def _invalid(report: Sequence[tuple[Location, str]], names: str = "") -> InvalidArguments:
     problems: list[dict[str, str]] = []
     for location, reason in report[:MAX_PROBLEMS]:
         problems.append({"field": _field(location), "reason": reason})
@@ -210,9 +212,73 @@ def _invalid(report: Sequence[Problem]) -> InvalidArguments:
     text = "; ".join(f"{problem['field']} {problem['reason']}" for problem in problems)
     hidden = len(report) - len(problems)
     more = f"; and {hidden} more" if hidden else ""
-    return InvalidArguments(f"Invalid arguments: {text}{more}.", fields=problems)
+    return InvalidArguments(f"Invalid arguments: {text}{more}.{names}", fields=problems)
 
 
-def _field(location: tuple[int | str, ...]) -> str:
+async def _schema(context: MiddlewareContext[Any]) -> Schema:
+    server = context.fastmcp_context and context.fastmcp_context.fastmcp
+    tool = await server.get_tool(context.message.name) if server else None
+    return tool.parameters if tool else {}
+
+
+def _part(schema: Schema, location: Location) -> Schema:
+    """Return the schema of the value at `location`; empty where none tells."""
+    part = schema
+    for step in location:
+        part = _resolved(part, schema)
+        choices = [choice for choice in part.get("anyOf", []) if choice.get("type") != "null"]
+        if len(choices) == 1:  # a value that may be null
+            part = _resolved(choices[0], schema)
+        inner = part.get("items") if isinstance(step, int) else part.get("properties", {}).get(step)
+        part = inner if isinstance(inner, Mapping) else {}
+    return _resolved(part, schema)
+
+
+def _resolved(schema: Schema, root: Schema) -> Schema:
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    return {**root.get("$defs", {}).get(name, {}), **schema} if name else schema
+
+
+def _types(schema: Schema, root: Schema) -> set[str]:
+    """Return the JSON types that a schema allows: a string too, where it does not tell."""
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return {name for choice in choices for name in _types(_resolved(choice, root), root)}
+    types = schema.get("type", "string")
+    return {types} if isinstance(types, str) else set(types)
+
+
+def _expected(schema: Schema, location: Location) -> str:
+    """Return what a value should be, as "an integer, such as 5"; empty where none tells."""
+    part = _part(schema, location)
+    if not part.keys() & {"type", "anyOf", "oneOf"}:
+        return ""
+    words = " or ".join(TYPES[name] for name in TYPES if name in _types(part, schema) - {"null"})
+    candidates = [*part.get("examples", []), part.get("default"), *part.get("enum", [])]
+    for candidate in candidates:
+        example = json.dumps(candidate, ensure_ascii=False, default=str)
+        if candidate not in (None, "", [], {}) and len(json.dumps(example)) <= MAX_EXAMPLE_LENGTH:
+            return f"{words}, such as {example}"
+    return words
+
+
+def _names(schema: Schema) -> str:
+    names = ", ".join(schema.get("properties", {}))
+    return f" Its parameters: {names}." if names and len(names) <= MAX_NAMES_LENGTH else ""
+
+
+def _field(location: Location) -> str:
     path = re.sub(r"[^\w.-]", "?", ".".join(str(part) for part in location) or "arguments")
     return path if len(path) <= MAX_FIELD_LENGTH else f"{path[:MAX_FIELD_LENGTH]}..."
+
+
+def _reason(kind: str, message: str, expected: str = "") -> str:
+    if kind in REASONS:
+        required = expected and kind in ("missing", "missing_argument")
+        return f"{REASONS[kind]}: {expected}" if required else REASONS[kind]
+    for beginning, name in EXPECTED.items():
+        if kind.startswith(beginning):
+            return f"should be {expected or TYPES[name]}"
+    reason = message.removeprefix("Value error, ").removeprefix("Input ")
+    if kind in ("literal_error", "enum"):
+        reason = reason.replace("should be ", "should be one of ", 1)
+    return (reason[:1].lower() + reason[1:])[:MAX_REASON_LENGTH]

@@ -15,7 +15,6 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from pydantic import ValidationError
 
 from .errors import unexpected
-from .text import clean, clean_json, is_sendable
 
 
 class ExitRefused(Exception):
@@ -73,15 +72,9 @@ def contained_task(
 async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Turn what a request raises into an error of the protocol, outside of every middleware."""
     try:
-        result: HandlerResult = clean_json(await call_next(ctx))
-    except ValidationError:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
         raise
-    except MCPError as error:
-        if is_sendable([error.error.message, error.error.data]):
-            raise
-        raise MCPError(
-            error.error.code, clean(error.error.message), clean_json(error.error.data)
-        ) from error
     except FastMCPError as error:
         raise to_mcp_error(error) from error
     except asyncio.CancelledError as error:
@@ -92,4 +85,3 @@ async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> Han
         raise
     except BaseException as error:
         raise to_mcp_error(unexpected(error)) from error
-    return result

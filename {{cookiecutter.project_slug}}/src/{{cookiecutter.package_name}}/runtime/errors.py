@@ -19,12 +19,9 @@ from fastmcp.exceptions import (
 )
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from mcp import MCPError
-from mcp.shared.exceptions import NoBackChannelError
 from pydantic import ValidationError as PydanticValidationError
-from pydantic_core import PydanticSerializationError
 
 from .requests import METHODS, name_of
-from .text import clean, clean_json
 
 failure_log = logging.getLogger(__name__)
 
@@ -41,9 +38,9 @@ class ToolFailure(ToolError):
     """
 
     def __init__(self, message: str, *, retryable: bool = False, **details: Any) -> None:
-        super().__init__(clean(message), log_level=logging.DEBUG)  # `Failures` says more
+        super().__init__(message, log_level=logging.DEBUG)  # `Failures` says more
         self.retryable = retryable
-        self.details = clean_json(details)
+        self.details = details
 
 
 class Unexpected(ToolFailure):
@@ -58,22 +55,6 @@ def unexpected(error: BaseException) -> Unexpected:
         f"An unexpected error occurred; the server's log knows it as {error_id}.",
         error_id=error_id,
     )
-
-
-def _meant_for_the_client(error: FastMCPError) -> FastMCPError | None:
-    """Return what the client may read of FastMCP's own errors, or None for nothing."""
-    cause = error.__cause__
-    if isinstance(cause, NoBackChannelError):
-        return ToolFailure(
-            "The server has a question for the client, and the connection cannot carry it: connect"
-            " over stdio, or set HTTP_SESSIONS=true and WORKERS=1."
-        )
-    if isinstance(cause, PydanticSerializationError | UnicodeError):
-        return ToolFailure("The result cannot be sent: it holds what is neither text nor JSON.")
-    if cause is not None and str(error).startswith(MASKED):
-        return None
-    text = str(error)
-    return error if text.isascii() else type(error)(clean(text))
 
 
 class Failures(Middleware):
@@ -98,9 +79,8 @@ class Failures(Middleware):
         except (MCPError, PydanticValidationError, ValidationError, NotFoundError, DisabledError):
             raise  # of the protocol: bad parameters, unknown names
         except FastMCPError as error:
-            readable = _meant_for_the_client(error)
-            if readable is None:
-                raise unexpected(error.__cause__ or error) from error
-            raise readable from error
+            if error.__cause__ is None or not str(error).startswith(MASKED):
+                raise
+            raise unexpected(error.__cause__) from error
         except Exception as error:
             raise unexpected(error) from error

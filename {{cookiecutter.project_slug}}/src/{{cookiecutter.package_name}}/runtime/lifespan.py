@@ -6,23 +6,9 @@ from typing import Any
 
 from fastmcp import FastMCP
 from fastmcp.server.lifespan import lifespan
-from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from mcp_types import DiscoverResult
 
 from .containment import contained_task, guard
 from .readiness import readiness
-
-
-class Capabilities(Middleware):
-    """Offer no logging to clients of the 2026-07-28 era, which has deprecated it (SEP-2577)."""
-
-    async def on_discover(
-        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
-    ) -> Any:
-        result = await call_next(context)
-        if isinstance(result, DiscoverResult):
-            result.capabilities.logging = None
-        return result
 
 
 @lifespan

@@ -8,12 +8,14 @@ fills a pipe with some hundred lines, and the next would wait for ever: it is le
 import logging
 import select
 import sys
+import warnings
 from typing import TextIO
 
 import fastmcp
 
 from .serving import ServingSettings
 
+PACKAGE = str(__package__).partition(".")[0]
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Not uvicorn.access: uvicorn has switched it off by now, and a handler would bring it back.
 LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error")
@@ -73,17 +75,19 @@ def has_room(stream: TextIO, seconds: float) -> bool:
 def configure_logging(formatter: logging.Formatter | None = None) -> None:
     """Send every record of `LOG_LEVEL` and above to stderr, in the form that `formatter` gives.
 
-    `DEBUG` is for this package's own records only.
+    `DEBUG` is for this package alone: at that level libraries log whole messages, arguments, rows
+    and headers. FastMCP does so for each call, SQLAlchemy and aiosqlite for each statement.
     """
     fastmcp.settings.log_enabled = False  # FastMCP would put its own handlers back
+    # Written past the log, with the value that does not fit the type of the tool's result.
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings")
     handler = UnblockedHandler(sys.stderr)
     handler.setFormatter(formatter or logging.Formatter(FORMAT))
     root = logging.getLogger()
     root.handlers = [handler]
-    level = ServingSettings().log_level
-    # At DEBUG, libraries log what is sent and received, with the values of arguments and secrets.
-    root.setLevel("INFO" if level == "DEBUG" else level)
-    logging.getLogger(__name__.partition(".")[0]).setLevel(level)
+    level = logging.getLevelNamesMapping()[ServingSettings().log_level]
+    root.setLevel(max(level, logging.INFO))
+    logging.getLogger(PACKAGE).setLevel(level)
     for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers = []

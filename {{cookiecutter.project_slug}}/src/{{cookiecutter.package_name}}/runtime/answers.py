@@ -1,0 +1,138 @@
+"""Whatever a tool, resource or prompt returns or raises becomes an answer that can be sent.
+
+Python's text may hold half of a surrogate pair, from a cut emoji or a file name that is not UTF-8,
+and a result may hold a value that JSON has no form for. Left alone, the first breaks the answer
+when it is written, and for the second FastMCP advises the model how to declare its schemas. Here
+such text is mended, and such a value is a failure that says what is wrong.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastmcp.exceptions import FastMCPError
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from mcp import MCPError
+from mcp.shared.exceptions import NoBackChannelError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+
+from .errors import ToolFailure
+
+NON_FINITE = "Tool result contains a non-finite float"
+# What the serialiser says, and what is told.
+REASONS = {
+    "Circular reference": "it contains itself",
+    "depth": "it is nested too deeply",
+    "utf-8": "it holds text or bytes that are not valid Unicode",
+    NON_FINITE: "it holds NaN or an infinite number, which JSON has no form for",
+}
+MAX_INTEGER_BITS = 14_000  # some 4,200 digits: Python writes and reads up to 4,300
+NO_FORM = "it holds a value that JSON has no form for"
+
+
+class UnsendableResult(ToolFailure):
+    """The result has no form in JSON."""
+
+
+class ClientUnreachable(ToolFailure):
+    """A request to the client has no way to it."""
+
+
+class SendableAnswers(Middleware):
+    """Mend text that cannot be encoded, and refuse results that cannot be sent."""
+
+    async def on_call_tool(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        try:
+            return sendable(await call_next(context))
+        except (FastMCPError, MCPError) as error:
+            raise legible(error, context) from error.__cause__
+
+    on_read_resource = on_call_tool
+    on_get_prompt = on_call_tool
+
+
+def clean(value: Any) -> Any:
+    """Return `value` with U+FFFD for each lone surrogate, and null for each NaN and infinity."""
+    match value:
+        case str():
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case float() if not math.isfinite(value):
+            return None
+        case int() if value.bit_length() > MAX_INTEGER_BITS:
+            return None
+        case Mapping():
+            return {clean(key): clean(part) for key, part in value.items()}
+        case list() | tuple():
+            return [clean(part) for part in value]
+        case BaseModel():
+            return value.model_copy(update={name: clean(part) for name, part in value})
+    return value
+
+
+def sendable(result: Any) -> Any:
+    """Return a result whose text can be encoded: nearly always the one given.
+
+    Raises:
+        UnsendableResult: it holds what JSON has no form for.
+    """
+    try:
+        if meta := getattr(result, "meta", None):  # FastMCP has not looked at it
+            from_json(to_json(meta))
+        if not any(word in to_json(result, bytes_mode="base64") for word in (b"NaN", b"Infinity")):
+            return result
+    except ValueError:
+        pass
+    try:
+        result = clean(result)
+        to_json(result, bytes_mode="base64")
+    except (ValueError, RecursionError) as error:
+        raise UnsendableResult(_unsendable(str(error))) from error
+    return result
+
+
+def legible(error: Exception, context: MiddlewareContext[Any]) -> Exception:
+    """Return the error that a client is to see instead of `error`: often itself, mended."""
+    cause = error.__cause__
+    for unreachable in (error, cause):
+        if isinstance(unreachable, NoBackChannelError):
+            return ClientUnreachable(_unreachable(unreachable.method, context))
+    if isinstance(cause, PydanticSerializationError):
+        return UnsendableResult(_unsendable(str(cause)))
+    if str(error).startswith(NON_FINITE):
+        return UnsendableResult(_unsendable(NON_FINITE))
+    if isinstance(error, MCPError):
+        error.error = clean(error.error)
+    elif (text := clean(str(error))) != str(error):
+        error.args = (text,)
+    if isinstance(error, ToolFailure) and error.details:
+        error.details = _details(error.details)
+    return error
+
+
+def _details(details: Any) -> dict[str, Any]:
+    try:
+        values = to_jsonable_python(details, bytes_mode="base64", fallback=str)
+        mended: dict[str, Any] = from_json(to_json(clean(values)))
+    except (ValueError, RecursionError):
+        return {}  # the message still says what has happened
+    return mended
+
+
+def _unsendable(text: str) -> str:
+    reason = next((REASONS[sign] for sign in REASONS if sign in text), NO_FORM)
+    return f"The result cannot be sent: {reason}."
+
+
+def _unreachable(method: str, context: MiddlewareContext[Any]) -> str:
+    request = context.fastmcp_context and context.fastmcp_context.request_context
+    asks = f"The server asks the client something ({method})"
+    if request and request.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        return f"{asks}, which this protocol has no request for: return InputRequiredResult."
+    return (
+        f"{asks}, which stateless HTTP cannot carry: serve with HTTP_SESSIONS=true and one worker,"
+        " or over stdio."
+    )
