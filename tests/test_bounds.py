@@ -116,6 +116,12 @@ def test_each_tool_answers_over_http_at_the_lowest_versions(server: Running, era
     asyncio.run(call_each())
 
 
+@pytest.mark.parametrize("workflow", ["ci", "nightly"])
+def test_each_workflow_names_every_python(workflow: str) -> None:
+    text = (TEMPLATE / ".github" / "workflows" / f"{workflow}.yml").read_text(encoding="utf-8")
+    assert f"python: {json.dumps(PYTHONS)}\n" in text
+
+
 @pytest.mark.matrix
 def test_the_driver_of_postgresql_is_imported_at_its_lowest_version(lowest: Project) -> None:
     assert_passed(lowest.run("-c", "import asyncpg, sqlalchemy.dialects.postgresql.asyncpg"))

@@ -51,7 +51,8 @@ def create_app(mcp: FastMCP[Any]) -> ASGIApp:
     """Create what one worker serves."""
     settings = ServingSettings()
     end_with_supervisor()
-    # FastMCP would import its session store, 400 modules, in the first handshake-era call.
+    # FastMCP 4.2 imports its session store, 400 modules, in the first handshake-era call, and has
+    # no public way to do so earlier.
     _ = getattr(mcp, "_state_store", None)
     app = mcp.http_app(
         path=PATH,
