@@ -150,7 +150,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a resource that fails has no code",
-            "info.message, info.model_dump(mode=\"json\")) from error",
+            'info.message, info.model_dump(mode="json")) from error',
             "info.message) from error",
         ),
     ],
@@ -467,12 +467,6 @@ FAULTS: dict[str, list[Fault]] = {
             [only("parallel_processing")],
         ),
         Fault(
-            "characters are counted, not bytes",
-            "return len(to_json(value))",
-            "return len(to_json(value).decode())",
-            [only("lazy_initialization")],
-        ),
-        Fault(
             "what does not fit alone is on no page",
             "if items and not kept:",
             "if not items and not kept:",
@@ -559,9 +553,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/arguments.py": [
-        Fault(
-            "the answer grows with the input", "in report[:MAX_PROBLEMS]:", "in report:"
-        ),
+        Fault("the answer grows with the input", "in report[:MAX_PROBLEMS]:", "in report:"),
         Fault(
             "text is read as JSON where a string is meant",
             '    if "string" in types:\n        return text\n',
@@ -656,11 +648,19 @@ FAULTS: dict[str, list[Fault]] = {
             "                pass\n",
         ),
     ],
+    "runtime/requests.py": [
+        Fault(
+            "the log holds the values in a URI",
+            'return template.uri_template[:MAX_NAME_LENGTH] if template else "unknown resource"',
+            "return str(uri) if template else str(uri)",
+            [only("structured_logging")],
+        ),
+    ],
     "runtime/lifespan.py": [
         Fault(
             "the server does not say when it is ready",
-            "    with readiness.serving():\n        yield {}",
-            "    yield {}",
+            "    with readiness.serving():\n        try:",
+            "    if loop:\n        try:",
         ),
     ],
     "runtime/caller.py": [

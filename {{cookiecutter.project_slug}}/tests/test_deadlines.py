@@ -146,7 +146,8 @@ async def test_a_resource_a_prompt_and_a_list_have_the_same_deadline() -> None:
             (client.list_tools(), "tools/list"),
         ):
             with pytest.raises(MCPError, match=f"{name} did not finish within 0.01 seconds"):
-                await request
+                async with asyncio.timeout(PROMPT_SECONDS):
+                    await request
 
 
 async def test_a_caller_that_leaves_is_not_told_of_a_deadline() -> None:

@@ -16,6 +16,7 @@ from math import isfinite
 from typing import Any
 
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from mcp import MCPError
 from pythonjsonlogger.defaults import unknown_default
 from pythonjsonlogger.json import JsonFormatter
 
@@ -114,6 +115,9 @@ class CallLog(Middleware):
         try:
             result = await call_next(context)
             outcome = "error" if getattr(result, "is_error", False) else "ok"
+        except MCPError:  # a resource or a prompt that has failed
+            outcome = "error"
+            raise
         except Exception as error:
             outcome = type(error).__name__
             raise
