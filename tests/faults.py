@@ -150,7 +150,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a resource that fails has no code",
-            'info.message, info.model_dump(mode="json")) from error',
+            'info.message, data) from error',
             "info.message) from error",
         ),
     ],
@@ -465,6 +465,12 @@ FAULTS: dict[str, list[Fault]] = {
             "if size > room:",
             "if size > room + 1:",
             [only("parallel_processing")],
+        ),
+        Fault(
+            "characters are counted, not bytes",
+            "return len(to_json(value))",
+            "return len(to_json(value).decode())",
+            [only("lazy_initialization")],
         ),
         Fault(
             "what does not fit alone is on no page",

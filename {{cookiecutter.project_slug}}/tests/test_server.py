@@ -257,6 +257,8 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
         value = default.get_secret_value() if isinstance(default, SecretStr) else default
         if isinstance(value, bool):
             return str(value).lower()
+        if isinstance(value, int):
+            return str(value)
         return f"{value:g}" if isinstance(value, float) else str(value or "")
 
     variables = dict(SOURCES)

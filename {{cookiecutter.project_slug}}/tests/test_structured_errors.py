@@ -287,7 +287,8 @@ async def test_a_resource_and_a_prompt_fail_with_a_code_in_the_data_of_the_error
         ):
             with pytest.raises(MCPError, match="The API said no") as raised:
                 await request
-            assert raised.value.error.data == {
+            assert {**raised.value.error.data, "uri": ""} == {
+                "uri": "",
                 "code": "API_ERROR",
                 "message": "The API said no.",
                 "retryable": True,
@@ -304,3 +305,4 @@ async def test_a_resource_that_is_unknown_is_not_found_for_the_protocol_too(uri:
             await client.read_resource(uri)
     assert raised.value.error.code == INVALID_PARAMS
     assert raised.value.error.data["code"] == "NOT_FOUND"
+    assert raised.value.error.data["uri"] == uri

@@ -107,7 +107,10 @@ class StructuredErrors(Middleware):
         except Exception as error:
             info = self.describe(error)
             rpc_code = INVALID_PARAMS if info.code in CALLERS_FAULT else INTERNAL_ERROR
-            raise MCPError(rpc_code, info.message, info.model_dump(mode="json")) from error
+            data = info.model_dump(mode="json")
+            if uri := getattr(context.message, "uri", None):
+                data["uri"] = str(uri)  # which of several reads it was (SEP-2164)
+            raise MCPError(rpc_code, info.message, data) from error
 
     def describe(self, error: Exception) -> ErrorInfo:
         """Return what a client may know of `error`."""

@@ -57,20 +57,21 @@ class SendableAnswers(Middleware):
 
 def clean(value: Any) -> Any:
     """Return `value` with U+FFFD for each lone surrogate, and null for each NaN and infinity."""
+    mended = value
     match value:
         case str():
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            mended = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         case float() if not math.isfinite(value):
-            return None
+            mended = None
         case int() if value.bit_length() > MAX_INTEGER_BITS:
-            return None
+            mended = None
         case Mapping():
-            return {clean(key): clean(part) for key, part in value.items()}
+            mended = {clean(key): clean(part) for key, part in value.items()}
         case list() | tuple():
-            return [clean(part) for part in value]
+            mended = [clean(part) for part in value]
         case BaseModel():
-            return value.model_copy(update={name: clean(part) for name, part in value})
-    return value
+            mended = value.model_copy(update={name: clean(part) for name, part in value})
+    return mended
 
 
 def sendable(result: Any) -> Any:

@@ -92,7 +92,6 @@ class ReadableArguments(Middleware):
                 raise describe(cause, await _schema(context)) from error
             raise
 
-
     async def on_get_prompt(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
     ) -> Any:
@@ -146,9 +145,10 @@ def _misfits(adapter: TypeAdapter[Any], text: Any) -> list[tuple[Location, str]]
 @lru_cache(maxsize=1024)
 def parameters_of(function: Any) -> dict[str, tuple[TypeAdapter[Any], bool]]:
     """Return the type of each parameter that a caller sets, and whether it is required."""
-    if not callable(function):
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):  # made from no function, or with types that are not known here
         return {}
-    hints = get_type_hints(function, include_extras=True)
     return {
         name: (TypeAdapter(hints.get(name, Any)), parameter.default is parameter.empty)
         for name, parameter in signature(function).parameters.items()
