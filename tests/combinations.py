@@ -66,7 +66,10 @@ ALWAYS = {
     f"{PACKAGE}/tools/process_data.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    *(f"tests/test_{name}.py" for name in ("answers", "architecture", "arguments", "containment", "deadlines")),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("answers", "architecture", "arguments", "containment", "deadlines")
+    ),
     *(f"tests/test_{name}.py" for name in ("discovery", "drain", "ending", "errors", "limits", "stdio")),
     *(
         f"tests/test_{name}.py"

@@ -150,7 +150,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a resource that fails has no code",
-            'info.message, data) from error',
+            "info.message, data) from error",
             "info.message) from error",
         ),
     ],

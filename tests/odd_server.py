@@ -90,6 +90,6 @@ def load_oddly() -> FastMCP[Any]:
     return server
 
 
-command.load = load_oddly
+command.load = load_oddly  # type: ignore[attr-defined]
 if __name__ == "__main__":
     command.main()

@@ -23,7 +23,7 @@ from .project import Project
 # Needed without being imported: a database driver, and tools of the command line.
 NOT_IMPORTED = {"aiosqlite", "asyncpg", "mypy", "ruff", "types-psutil"}
 # Parts of a package that always comes with exactly one version of them.
-INSTALLED_BY = {"fastmcp-slim": "fastmcp", "pydantic-core": "pydantic"}
+INSTALLED_BY = {"fastmcp-slim": "fastmcp", "mcp-types": "mcp", "pydantic-core": "pydantic"}
 # What the extra `fastmcp[tasks]` brings in.
 REFUSED = {"fastmcp-tasks", "docket", "pydocket"}
 distributions = cache(packages_distributions)

@@ -207,7 +207,7 @@ def variables(api: str, home: Path) -> dict[str, str]:
     }
 
 
-PLAYS = {"tea": always(body=json.dumps({"tea": MARKER}).encode(), **{"X-Tea": MARKER})}
+PLAYS = {"tea": always(body=json.dumps({"tea": MARKER}).encode(), Tea=MARKER)}
 
 
 def test_no_value_is_in_the_log_over_http_even_at_debug(projects: Projects, tmp_path: Path) -> None:

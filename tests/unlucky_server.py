@@ -111,7 +111,7 @@ def load() -> FastMCP[Any]:
 
 
 load_server = command.load
-command.load = load
+command.load = load  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
     command.main()

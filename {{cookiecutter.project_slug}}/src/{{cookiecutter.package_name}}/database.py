@@ -54,7 +54,9 @@ EXPLANATIONS = {
     r"|column \"?(?:\w+\.)?(\w+)\"? (?:of relation \"\w+\" )?does not exist": (
         "A table of the database has no column {}."
     ),
-    r"no such table: (?:\w+\.)?(\w+)|relation \"(\w+)\" does not exist": "The database has no table {}.",
+    r"no such table: (?:\w+\.)?(\w+)|relation \"(\w+)\" does not exist": (
+        "The database has no table {}."
+    ),
     r"permission denied|password authentication failed|must be owner": (
         "The database does not permit this: check the rights of its user."
     ),

@@ -65,6 +65,7 @@ class Drain:
         self._server_handlers: dict[int, Handler] = {}
         self._draining: asyncio.Task[None] | None = None
         self._closing = False
+        self._last_call = 0.0
         self._grace_is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,6 +85,7 @@ class Drain:
                 await self._answer(scope, receive, self._closing_connections(send))
             finally:
                 self._calls.discard(task)
+                self._last_call = asyncio.get_running_loop().time()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say so when a call is cut, where uvicorn would log a traceback and send 500."""
@@ -178,18 +180,16 @@ class Drain:
 
     async def _wait_for_quiet(self, server: uvicorn.Server) -> None:
         """Wait until no connection is open, or nobody sends on those that are."""
-        quiet = 0.0
-        while server.server_state.connections and quiet < QUIET_SECONDS:
-            if self._calls:
-                await asyncio.wait(self._calls)
-                quiet = 0
-            else:
-                await asyncio.sleep(LOOK_SECONDS)
-                quiet += LOOK_SECONDS
+        clock = asyncio.get_running_loop().time
+        self._last_call = clock()
+        while server.server_state.connections:
+            if not self._calls and clock() - self._last_call >= QUIET_SECONDS:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def is_endless(scope: Scope) -> bool:
-    """Tell whether a request asks for a stream that only ends when the client or the server does."""
+    """Tell whether a request asks for a stream that its client or the server must end."""
     headers = Headers(scope=scope)
     if scope["method"] == "GET":
         return "text/event-stream" in headers.get("accept", "")

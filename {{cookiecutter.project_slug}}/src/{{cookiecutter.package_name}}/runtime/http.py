@@ -124,8 +124,8 @@ def end_with_supervisor() -> None:
 class Workers(Multiprocess):
     """uvicorn's supervisor, which does not wait for a worker that hangs.
 
-    It passes a signal on at once, and kills the workers `seconds` later, or on a second signal. Then
-    it ends too, although it may still wait for an answer of a worker that has none.
+    It passes a signal on at once, and kills the workers `seconds` later, or on a second signal.
+    Then it ends too, although it may still wait for an answer of a worker that has none.
     """
 
     def __init__(self, config: uvicorn.Config, seconds: float) -> None:

@@ -45,7 +45,8 @@ class ResultLimit(Middleware):
         limit = ResultSettings().result_max_bytes
         if size > limit:
             raise ResultTooLong(
-                f"The {kind} has {size} bytes, and at most {limit} are returned: ask for a part of it.",
+                f"The {kind} has {size} bytes, and at most {limit} are returned:"
+                " ask for a part of it.",
                 size=size,
                 limit=limit,
             )
