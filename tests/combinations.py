@@ -70,7 +70,7 @@ ALWAYS = {
         f"tests/test_{name}.py"
         for name in ("answers", "architecture", "arguments", "containment", "deadlines")
     ),
-    *(f"tests/test_{name}.py" for name in ("discovery", "drain", "ending", "errors", "limits", "stdio")),
+    *(f"tests/test_{name}.py" for name in ("discovery", "drain", "errors", "limits", "stdio")),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -79,7 +79,7 @@ ALWAYS = {
     "tests/surface/process_data.json",
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
     *(f"tests/production/{name}.py" for name in ("checklist", "report", "wire", "test_checklist")),
-    *(f"tests/production/test_{name}.py" for name in ("calls", "command", "guards", "imports")),
+    *(f"tests/production/test_{name}.py" for name in ("calls", "command", "ending", "guards", "imports")),
     *(f"tests/production/test_{name}.py" for name in ("restart", "signals", "windows", "workers")),
 }
 
@@ -144,7 +144,7 @@ CLOSURES = {
             *("answers", "arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan"),
             *("limits", "logs", "messages"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
-            *("ending", "stdio", "structured_errors"),
+            *("stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),
             "structured_logging",
         )

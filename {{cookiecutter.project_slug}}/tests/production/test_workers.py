@@ -14,6 +14,9 @@ from fastmcp import Client, FastMCP
 from {{ cookiecutter.package_name }}.runtime import (
     http,
 )
+from {{ cookiecutter.package_name }}.runtime.serving import (
+    STOP_SIGNALS,
+)
 
 from .process import ACCEPT, ERAS, bare_environment, call, http_server
 
@@ -91,7 +94,10 @@ def test_a_worker_that_is_slow_to_start_is_not_taken_for_dead(
     monkeypatch.setattr(http.Workers, "run", run)
     monkeypatch.setenv("WORKERS", "2")
     monkeypatch.setenv("HTTP_PORT", "0")
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     http.serve_http(FastMCP("server"), "unused:app")
+    for number, handler in handlers.items():  # which the supervisor has replaced
+        signal.signal(number, handler)
     for supervisor in started:
         assert supervisor.config.timeout_worker_healthcheck > 30
         for listener in supervisor.sockets:
