@@ -189,7 +189,7 @@ class Calls:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await proxy.good_call(era)
-            except Exception as error:  # whatever it is, the call has failed
+            except Exception as error:  # any error: the call has failed
                 self.failed.append(f"{era}, port {proxy.port}: {error!r}")
             else:
                 self.answered[f"{era}, port {proxy.port}"] += 1

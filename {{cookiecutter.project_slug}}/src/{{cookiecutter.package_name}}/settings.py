@@ -117,7 +117,7 @@ class Settings(BaseSettings):
 
 
 class Variables(EnvSettingsSource):
-    """Values by name, in whatever case the name is; a blank one is unset."""
+    """Values by name; the case of a name does not matter, and a blank value is unset."""
 
     def __init__(
         self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]
@@ -243,7 +243,7 @@ def import_fastmcp() -> None:
     except ValidationError as error:
         problems = [f"FASTMCP_{problem}" for problem in _problems(error)]
         raise InvalidSettings("; ".join(problems)) from None
-    except ValueError as error:  # a value that is no JSON, or a FASTMCP_ENV_FILE that is no text
+    except ValueError as error:  # a value that is not JSON, or a binary FASTMCP_ENV_FILE
         raise InvalidSettings(f"FASTMCP_: {error}") from None
 
 

@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 30
 def test_a_process_with_a_thread_that_hangs_is_gone_and_says_so(end: str, code: int) -> None:
     ended = run(HANGING + end)
     assert ended.returncode == code
-    assert "The process ends although 1 threads still run" in ended.stderr
+    assert "Exiting before the shutdown is complete: 1 threads still running" in ended.stderr
 
 
 def test_a_process_without_one_ends_as_every_program_of_python() -> None:

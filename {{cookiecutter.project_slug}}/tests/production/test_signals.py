@@ -139,7 +139,7 @@ async def test_a_signal_ends_a_process_on_http_whose_thread_hangs(
             server.process.send_signal(number)
             assert await server.ended() in CLEAN[number]
             await asyncio.gather(answer, return_exceptions=True)
-        await server.logged("The process ends although")
+        await server.logged("Exiting before the shutdown is complete")
 
 
 @pytest.mark.checklist("clean-exit-on-stdio")

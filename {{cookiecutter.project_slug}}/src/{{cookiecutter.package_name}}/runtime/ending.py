@@ -58,5 +58,6 @@ def _leave_now(code: int) -> NoReturn:
 
 
 def _say_goodbye() -> None:
-    logger.warning("The process ends although %d threads still run", len(_running()))
+    text = "Exiting before the shutdown is complete: %d threads still running"
+    logger.warning(text, len(_running()))
     logging.shutdown()

@@ -1,9 +1,8 @@
-"""Refuse what is no JSON-RPC message, before it reaches the protocol.
+"""Refuse malformed JSON-RPC messages before they reach the protocol.
 
-For the handshake era the SDK answers such a body with pydantic's report of its own classes, and
-takes a request whose id is no id for a notification, so that its sender waits in vain. On stdio,
-where a line is a body, it does not answer at all. It also repeats names of whatever length in its
-answers.
+In the handshake era the SDK answers such a body with pydantic's report of its own classes, and
+takes a request with an invalid id for a notification, so its sender waits in vain. On stdio, where
+a line is a body, it does not answer at all. It also repeats names of any length in its answers.
 """
 
 import json
