@@ -489,7 +489,7 @@ BREAKS = {
     ),
     "logging": Break(
         "__main__.py",
-        "configure_logging(JsonLines())",
+        "configure_logging(log_format)",
         "configure_logging()",
         "test_structured_logging.py",
         patterns=True,
@@ -560,9 +560,9 @@ BREAKS = {
         "test_checklist.py::test_bad_arguments_are_answered_briefly_and_in_plain_words",
     ),
     "masked-errors": Break(
-        "server.py",
-        "mask_error_details=True",
-        "mask_error_details=False",
+        "runtime/errors.py",
+        'f"An unexpected error occurred;',
+        'f"An unexpected error occurred: {error};',
         "test_guards.py::test_what_an_unknown_exception_says_is_for_the_log_alone",
     ),
     "described-tools": Break(

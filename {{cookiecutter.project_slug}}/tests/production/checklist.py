@@ -160,7 +160,8 @@ ITEMS = (
     Item(
         "masked-errors",
         "Masked errors",
-        "Keep `mask_error_details=True` in `server.py`; what a client may read is a `ToolFailure`.",
+        "Keep `Failures()` and `mask_error_details=True` in `server.py`; what a client may read is"
+        " a `ToolFailure`.",
     ),
     Item(
         "described-tools",
@@ -172,7 +173,7 @@ ITEMS = (
         "host-and-origin",
         "Host and Origin checks",
         "Pass `host_origin_protection=True` (`create_app` in `runtime/http.py`); the public name of"
-        " the server belongs into `ALLOWED_HOSTS`, a web page's into `ALLOWED_ORIGINS`.",
+        " the server belongs in `ALLOWED_HOSTS`, a web page's into `ALLOWED_ORIGINS`.",
     ),
     Item(
         "body-limit",
