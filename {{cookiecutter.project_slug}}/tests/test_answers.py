@@ -1,5 +1,6 @@
 """Whatever a tool, a resource or a prompt returns or raises, the answer can be sent."""
 
+import base64
 import json
 import math
 import os
@@ -72,6 +73,10 @@ async def read() -> str:
     return HALF
 
 
+async def picture() -> bytes:
+    return b"\x89PNG\xff"
+
+
 async def fail() -> str:
     raise MCPError(code=1, message=HALF, data={"text": HALF})
 
@@ -85,6 +90,7 @@ def server() -> FastMCP[Any]:
     )
     mcp.resource("test://read")(read)
     mcp.resource("test://fail")(fail)
+    mcp.resource("test://picture")(picture)
     mcp.prompt(read)
     return mcp
 
@@ -153,6 +159,12 @@ async def test_text_of_resources_and_prompts_is_mended() -> None:
     assert prompt.messages[0].content.text == MENDED
     assert failure.value.message == MENDED
     assert failure.value.data == {"text": MENDED}
+
+
+async def test_bytes_of_a_resource_are_sent_as_they_are() -> None:
+    async with Client(server()) as client:
+        (content,) = await client.read_resource("test://picture")
+    assert base64.b64decode(content.blob) == await picture()
 
 
 async def test_a_question_that_stateless_http_cannot_carry_names_the_setting() -> None:

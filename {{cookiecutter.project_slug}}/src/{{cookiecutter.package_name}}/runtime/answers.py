@@ -51,8 +51,16 @@ class SendableAnswers(Middleware):
         except (FastMCPError, MCPError) as error:
             raise legible(error, context) from error.__cause__
 
-    on_read_resource = on_call_tool
     on_get_prompt = on_call_tool
+
+    async def on_read_resource(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
+    ) -> Any:
+        try:
+            # Bytes are sent as base64, so they need not be text.
+            return clean(await call_next(context))
+        except (FastMCPError, MCPError) as error:
+            raise legible(error, context) from error.__cause__
 
 
 def clean(value: Any) -> Any:
