@@ -206,7 +206,7 @@ def wrong_requests(address: str) -> Iterator[tuple[str, bytes]]:
     yield from {
         "no HTTP": b"hello\r\n\r\n",
         "no version": b"POST /mcp\r\n\r\n",
-        "a version to come": b"POST /mcp HTTP/9.9\r\nHost: x\r\n\r\n",
+        "a version to come": b"POST /mcp HTTP/9.9\r\nHost: x\r\nConnection: close\r\n\r\n",
         "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 32 + b"\r\n\r\n",
         "a header of 200 KB": f"POST{rest}X: ".encode() + b"y" * 200_000,
         "NUL in a header": f"POST{rest}X: a\0b\r\n\r\n".encode(),
