@@ -630,12 +630,6 @@ FAULTS: dict[str, list[Fault]] = {
             "pass",
             processes=True,
         ),
-        Fault(
-            "kept-alive connections are closed while a proxy sends on them",
-            "            await self._wait_for_quiet(server)\n",
-            "",
-            tests="tests/test_rolling_restart.py",
-        ),
     ],
     "runtime/readiness.py": [
         Fault(
