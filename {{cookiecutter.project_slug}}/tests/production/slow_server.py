@@ -65,7 +65,8 @@ def run_child() -> str:
     """Return what a child process reads from stdin, after it has written to its stdout."""
     code = "print('a child', flush=True); import sys; sys.stderr.write(sys.stdin.read())"
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True).stderr
+    child = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True, timeout=2)
+    return child.stderr
 
 
 @tool
