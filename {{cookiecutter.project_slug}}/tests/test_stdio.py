@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from {{ cookiecutter.package_name }}.runtime.stdio import (
     Wire,
 )
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 10
 
 
 class Client:
@@ -37,8 +37,13 @@ class Client:
             os.write(self._stdin, line + b"\n")
 
     def receive(self) -> Any:
+        """Read an answer."""
         with os.fdopen(os.dup(self._stdout), "rb", buffering=0) as stream:
-            return json.loads(stream.readline())
+            return json.loads(in_time(stream.readline))
+
+    def take(self) -> bytes:
+        """Read a line as the SDK does."""
+        return in_time(self.wire.read1)
 
     def close(self, *, stdin: bool = False, stdout: bool = False) -> None:
         for descriptor, chosen in ((self._stdin, stdin), (self._stdout, stdout)):
@@ -54,6 +59,15 @@ class Client:
         self.wire.write(b"To nobody.")
         for descriptor in self._to_close:
             os.close(descriptor)
+
+
+def in_time(function: Callable[[], bytes]) -> bytes:
+    """Call what may wait, but not without end."""
+    results: list[bytes] = []
+    thread = threading.Thread(target=lambda: results.append(function()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    return results[0]
 
 
 @pytest.fixture
@@ -78,13 +92,13 @@ def test_a_message_is_handed_on_and_a_line_that_is_none_is_answered(client: Clie
     client.send(b"", b" \r", b"hello", request(1, a="\ud83d"), request(2))
     assert client.receive()["id"] is None
     assert client.receive()["id"] == 1
-    assert client.wire.read1() == request(2) + b"\n"
+    assert client.take() == request(2) + b"\n"
 
 
 def test_a_carriage_return_does_not_divide_a_message(client: Client) -> None:
     client.start()
     client.send(request(1).replace(b", ", b",\r\t") + b"\r")
-    line = client.wire.read1()
+    line = client.take()
     assert b"\r" not in line
     assert json.loads(line) == json.loads(request(1))
 
@@ -100,13 +114,13 @@ def test_a_line_that_is_too_long_is_not_kept_and_still_answered(
     refusal = client.receive()
     assert (refusal["id"], refusal["error"]["message"]) == (1, "Request body too large")
     client.send(request(2))
-    assert client.wire.read1() == request(2) + b"\n"
+    assert client.take() == request(2) + b"\n"
 
 
 def test_lines_are_read_although_nobody_reads_their_answers(client: Client) -> None:
     client.start()
     client.send(*[b"no message"] * 2_000, request(1))
-    assert client.wire.read1() == request(1) + b"\n"
+    assert client.take() == request(1) + b"\n"
 
 
 def test_the_end_of_stdin_is_held_back_until_every_request_is_answered(client: Client) -> None:
@@ -116,7 +130,7 @@ def test_the_end_of_stdin_is_held_back_until_every_request_is_answered(client: C
     client.send(json.dumps({"jsonrpc": "2.0", **cancelled}).encode())
     client.close(stdin=True)
     for _ in range(5):
-        assert client.wire.read1()
+        assert client.take()
     assert client.end_is_seen.wait(PATIENCE_SECONDS)
     reader = threading.Thread(target=client.wire.read1)
     reader.start()
@@ -132,15 +146,15 @@ def test_the_end_of_stdin_is_not_held_back_for_long(client: Client) -> None:
     client.start(wait_seconds=0.01)
     client.send(request(1))
     client.close(stdin=True)
-    assert client.wire.read1()
-    assert client.wire.read1() == b""
+    assert client.take()
+    assert client.take() == b""
 
 
 def test_the_end_of_stdin_is_not_seen_while_the_server_starts(client: Client) -> None:
     client.start(wait_seconds=0)
     client.close(stdin=True)
     assert not client.end_is_seen.wait(0.05)
-    assert client.wire.read1() == b""
+    assert client.take() == b""
     assert client.end_is_seen.is_set()
 
 
@@ -149,12 +163,12 @@ def test_nobody_waits_for_a_client_that_has_gone(client: Client) -> None:
     client.start()
     client.send(request(1))
     client.close(stdin=True, stdout=True)
-    assert client.wire.read1()
-    assert client.wire.read1() == b""
+    assert client.take()
+    assert client.take() == b""
 
 
 def test_a_client_that_reads_no_more_ends_the_server(client: Client) -> None:
     client.start()
     client.close(stdout=True)
     client.wire.write(answer(1))
-    assert client.wire.read1() == b""
+    assert client.take() == b""

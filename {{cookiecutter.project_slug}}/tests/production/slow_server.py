@@ -62,10 +62,11 @@ async def fail() -> str:
 
 @tool
 def run_child() -> str:
-    """Return what a child process reads from stdin, and write to its stdout."""
-    code = "import sys; print(sys.stdin.read() or 'nothing', file=sys.stderr); print('stray')"
+    """Return what a child process reads from stdin, after it has written to its stdout."""
+    code = "print('a child', flush=True); import sys; sys.stderr.write(sys.stdin.read())"
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True).stderr
+    child = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True, timeout=2)
+    return child.stderr
 
 
 @tool
