@@ -114,5 +114,6 @@ def test_the_whole_suites_pass_with_every_combination_of_the_api_patterns(tmp_pa
 def test_the_running_process_that_calls_an_api_holds_with_httpx(bake: Bake) -> None:
     """The other processes run the same lines, as every combination shows."""
     project = bake(http_client="httpx", **answers(ALL))
-    names = ("calls", "signals", "upstream", *API_PATTERNS)
+    # As pytest sorts them: the faults of test_upstream use up the budget of retries.
+    names = ("calls", "signals", *API_PATTERNS, "upstream")
     assert_passed(project.run_tests(*(f"tests/production/test_{name}.py" for name in names)))
