@@ -72,6 +72,7 @@ async def test_a_worker_that_hangs_ends_with_its_supervisor(tmp_path: Path) -> N
     environment["STATE_URL"] = f"sqlite:///{tmp_path / 'state.db'}"
 {% endif %}
     with http_server(environment, "--workers", "2") as server:
+        await server.logged("Application startup complete", times=2)
         async with httpx2.AsyncClient(timeout=None) as client:
             hanging = call("block", seconds=60)
             answer = asyncio.create_task(
