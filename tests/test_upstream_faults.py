@@ -148,7 +148,7 @@ FAULTS = {
     "deep JSON": final(always(body=b"[" * 100_000), NO_JSON),
     "a number of 10,000 digits": final(always(body=b"1" * 10_000), NO_JSON),
     "not a number": final(always(body=b"NaN"), NO_JSON),
-    "a number beyond all": final(always(body=b'{"a": 1e400}'), WELL),
+    "a number beyond all": final(always(body=b'{"a": 1e400}'), NO_JSON),
     "100 MB": final(api.huge, TOO_LARGE),
     "an endless body": final(api.endless, TOO_LARGE),
     "a gzip bomb": final(api.bomb("gzip"), TOO_LARGE),

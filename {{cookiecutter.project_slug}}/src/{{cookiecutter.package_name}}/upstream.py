@@ -18,7 +18,7 @@ import httpx2 as httpx
 from fastmcp import FastMCP
 from fastmcp.dependencies import Shared
 from fastmcp.server.lifespan import lifespan
-from pydantic import BaseModel, Field, JsonValue, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator
 from pydantic_core import from_json
 
 from .example_api import EXAMPLE_API
@@ -100,6 +100,8 @@ class UpstreamBusy(UpstreamFailure):
 
 class ApiAnswer(BaseModel):
     """What the API answered."""
+
+    model_config = ConfigDict(allow_inf_nan=False)  # 1e400 is infinite for Python
 
     status: int
     data: JsonValue
