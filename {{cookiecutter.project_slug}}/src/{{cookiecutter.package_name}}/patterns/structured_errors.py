@@ -108,7 +108,8 @@ class StructuredErrors(Middleware):
             info = self.describe(error)
             rpc_code = INVALID_PARAMS if info.code in CALLERS_FAULT else INTERNAL_ERROR
             data = info.model_dump(mode="json")
-            if uri := getattr(context.message, "uri", None):
+            uri = getattr(context.message, "uri", None)
+            if uri and info.code is ErrorCode.NOT_FOUND:
                 data["uri"] = str(uri)  # which of several reads it was (SEP-2164)
             raise MCPError(rpc_code, info.message, data) from error
 
