@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 HOSTILE = {
     "in UTF-16": "FASTMCP_LOG_LEVEL=DEBUG\n".encode("utf-16"),
     "encrypted": b"\x00GITCRYPT\x00" + bytes(range(256)),
-    "with a level that there is not": b"FASTMCP_LOG_LEVEL=trace\n",
+    "with an unknown level": b"FASTMCP_LOG_LEVEL=trace\n",
     "with other rules for tools": b"FASTMCP_STRICT_INPUT_VALIDATION=true\nHTTP_PORT=1\nLOG_LEVEL=x\n",
 }
 # What Python itself, FastMCP and the server import.
