@@ -235,21 +235,28 @@ def read_until_serving(process: "subprocess.Popen[bytes]") -> Running:
 
 
 @contextmanager
+def following(process: "subprocess.Popen[bytes]") -> Iterator[Running]:
+    """Read the log of a server meanwhile, and kill it at the end."""
+    with process:
+        server = Running(process)
+        thread = threading.Thread(target=server.follow)
+        thread.start()
+        try:
+            yield server
+        finally:
+            process.kill()
+            thread.join()
+
+
+@contextmanager
 def running(
     project: Project, home: Path, *flags: str, script: str = "", **variables: str
 ) -> Iterator[Running]:
     """Serve HTTP on a free port."""
     flags = ("--transport", "http", "--port", "0", *flags)
-    with start(project, home, *flags, script=script, **variables) as process:
-        server = Running(process)
-        thread = threading.Thread(target=server.follow)
-        thread.start()
-        try:
-            server.port = port_in(server.logged(SERVING))
-            yield server
-        finally:
-            process.kill()
-            thread.join()
+    with following(start(project, home, *flags, script=script, **variables)) as server:
+        server.port = port_in(server.logged(SERVING))
+        yield server
 
 
 @dataclass

@@ -25,6 +25,7 @@ from .running import (
     PATIENCE_SECONDS,
     Running,
     environment,
+    following,
     message,
     port_in,
     tool_call,
@@ -106,25 +107,19 @@ def test_no_env_file_of_the_current_folder_is_read_on_stdio_nor_for_help(
 
 @contextmanager
 def serving(project: Project, folder: Path, home: Path, *command: str, **variables: str) -> Iterator[Running]:
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,
         env=environment(project, home, **variables),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    ) as process:
-        server = Running(process)
-        thread = threading.Thread(target=server.follow)
-        thread.start()
+    )
+    with following(process) as server:
         try:
             yield server
         finally:
             process.terminate()
-            try:
-                process.wait(PATIENCE_SECONDS)
-            finally:
-                process.kill()
-                thread.join()
+            process.wait(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("folder", ["in UTF-16"], indirect=True)

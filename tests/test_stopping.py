@@ -22,6 +22,7 @@ from .running import (
     SERVING,
     Running,
     environment,
+    following,
     headers_of,
     http_request,
     message,
@@ -44,23 +45,17 @@ def slow_server(project: Project, home: Path, *flags: str, **variables: str) -> 
     """Serve the project with tools that hang, those of its own tests."""
     program = project.path / "tests" / "production" / "slow_server.py"
     grace = {"SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS)}
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, str(program), "--transport", "http", "--port", "0", *flags],
         env=environment(project, home, **grace, **variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    ) as process:
-        server = Running(process)
-        thread = threading.Thread(target=server.follow)
-        thread.start()
-        try:
-            server.port = port_in(server.logged(SERVING))
-            server.logged("Application startup complete")
-            yield server
-        finally:
-            process.kill()
-            thread.join()
+    )
+    with following(process) as server:
+        server.port = port_in(server.logged(SERVING))
+        server.logged("Application startup complete")
+        yield server
 
 
 def family(server: Running) -> list[psutil.Process]:
