@@ -36,7 +36,7 @@ class Clock:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
-        self.seconds += 1e-6
+        self.seconds += 1e-3
         return self.seconds
 
 

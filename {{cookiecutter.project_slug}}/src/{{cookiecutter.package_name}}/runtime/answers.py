@@ -23,8 +23,8 @@ from .errors import ToolFailure
 NON_FINITE = "Tool result contains a non-finite float"
 # What the serialiser says, and what is told.
 REASONS = {
+    "depth": "it is nested too deeply",  # first: older versions call that a circular reference
     "Circular reference": "it contains itself",
-    "depth": "it is nested too deeply",
     "utf-8": "it holds text or bytes that are not valid Unicode",
     NON_FINITE: "it holds NaN or an infinite number, which JSON has no form for",
 }
