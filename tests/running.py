@@ -3,16 +3,20 @@
 import asyncio
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from .project import Project
 
@@ -27,6 +31,8 @@ META = {
 }
 MIB = 1024 * 1024
 SERVING = "running on http://"
+PREFIX = "/tools"
+MOUNTED_SERVER = str(Path(__file__).with_name("mounted_server.py"))
 # A call of each tool that the example API, or a server of the test, can answer.
 CALLS: dict[str, dict[str, Any]] = {
     "process_data": {"text": "tea for two"},
@@ -74,6 +80,8 @@ class Running:
     changed: threading.Condition = field(default_factory=threading.Condition)
     host: str = "127.0.0.1"
     port: int = 0
+    prefix: str = ""  # of all paths
+    host_header: str = ""
 
     def follow(self) -> None:
         """Read the log until the process ends."""
@@ -108,11 +116,18 @@ class Running:
 
     @property
     def address(self) -> str:
+        """Return the Host header."""
+        if self.host_header:
+            return self.host_header
         return f"{self.host}:{self.port}"
 
-    async def send(self, request: bytes) -> Reply:
-        """Send bytes and read the answer to its end."""
-        reader, writer = await asyncio.open_connection(self.host, self.port)
+    async def send(self, request: bytes, source: str | None = None) -> Reply:
+        """Send bytes and read the answer to its end; `source` is the address to send from."""
+        method, space, rest = request.partition(b" ")
+        if self.prefix and rest.startswith(b"/"):
+            request = method + space + self.prefix.encode() + rest
+        local = (source, 0) if source else None
+        reader, writer = await asyncio.open_connection(self.host, self.port, local_addr=local)
         try:
             # A server may answer, and close, before it has read everything.
             with suppress(ConnectionError):
@@ -122,8 +137,8 @@ class Running:
         finally:
             writer.transport.abort()
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
-        return await self.send(http_request(self.address, body, headers))
+    async def post(self, body: bytes, headers: Mapping[str, str], source: str | None = None) -> Reply:
+        return await self.send(http_request(self.address, body, headers), source)
 
     async def get(self, path: str) -> Reply:
         return await self.send(
@@ -131,11 +146,17 @@ class Running:
         )
 
     async def call(
-        self, era: str, tool: str, arguments: dict[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        era: str,
+        tool: str,
+        arguments: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+        source: str | None = None,
     ) -> Reply:
         """Call a tool; `headers` are sent besides those of the protocol."""
         message = tool_call(era, tool, arguments)
-        return await self.post(json.dumps(message).encode(), {**headers_of(era, message), **(headers or {})})
+        sent = {**headers_of(era, message), **(headers or {})}
+        return await self.post(json.dumps(message).encode(), sent, source)
 
     async def good_call(self, era: str, text: str = "tea for two") -> None:
         """Make a call that every server answers."""
@@ -212,8 +233,14 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start the server's command, or a script that changes it, with pipes for all that it reads and writes."""
     command = [script, project.package_name] if script else ["-m", project.package_name]
+    return start_python(project, home, *command, *flags, **variables)
+
+
+def start_python(
+    project: Project, home: Path, *arguments: str, **variables: str
+) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [project.python, *command, *flags],
+        [project.python, *arguments],
         cwd=home,
         env=environment(project, home, **variables),
         stdin=subprocess.PIPE,
@@ -257,6 +284,79 @@ def running(
     with following(start(project, home, *flags, script=script, **variables)) as server:
         server.port = port_in(server.logged(SERVING))
         yield server
+
+
+@contextmanager
+def with_root_path(project: Project, home: Path, **variables: str) -> Iterator[Running]:
+    """Serve with uvicorn's own command and a root path, as behind a proxy that strips the prefix."""
+    command = ("-m", "uvicorn", "--factory", f"{project.package_name}.__main__:app", "--port", "0")
+    flags = ("--no-proxy-headers", "--root-path", PREFIX)
+    with following(start_python(project, home, *command, *flags, **variables)) as server:
+        server.port = port_in(server.logged(SERVING))
+        yield server
+
+
+@contextmanager
+def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]:
+    """Serve another app, in which the server is mounted at a prefix."""
+    process = start_python(project, home, MOUNTED_SERVER, project.package_name, PREFIX, **variables)
+    with following(process) as server:
+        server.port = port_in(server.logged(SERVING))
+        server.prefix = PREFIX
+        yield server
+
+
+@contextmanager
+def behind_nginx(project: Project, home: Path, **variables: str) -> Iterator[Running]:
+    """Serve behind nginx, as the generated README shows it, with a prefix that nginx does not strip."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
+        port = unused.getsockname()[1]
+    public = {"PUBLIC_URL": f"http://127.0.0.1:{port}{PREFIX}", "TRUSTED_PROXIES": "127.0.0.1"}
+    with running(project, home, **public, **variables) as server:
+        readme = project.text("README.md")
+        location = readme.split("```nginx\n")[1].split("```")[0].replace("8000", str(server.port))
+        (home / "nginx.conf").write_text(NGINX % {"port": port, "location": location, "folder": home})
+        command = [nginx, "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")]
+        with subprocess.Popen([*command, "-g", "daemon off;"]) as proxy:
+            try:
+                wait_for_port(port)
+                yield Running(server.process, server.log, server.changed, port=port, prefix=PREFIX)
+            finally:
+                proxy.terminate()
+
+
+NGINX = """
+worker_processes 1;
+pid %(folder)s/nginx.pid;
+events {}
+http {
+    access_log off;
+    client_body_temp_path %(folder)s/body;
+    proxy_temp_path %(folder)s/proxy;
+    fastcgi_temp_path %(folder)s/fastcgi;
+    uwsgi_temp_path %(folder)s/uwsgi;
+    scgi_temp_path %(folder)s/scgi;
+    server {
+        listen 127.0.0.1:%(port)d;
+        %(location)s
+    }
+}
+"""
+
+
+def wait_for_port(port: int) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            return
 
 
 @dataclass

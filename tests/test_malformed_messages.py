@@ -24,10 +24,13 @@ from .running import (
     UNLIMITED,
     Reply,
     Running,
+    behind_nginx,
     http_request,
+    mounted,
     running,
     start,
     tool_call,
+    with_root_path,
 )
 
 pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
@@ -59,11 +62,21 @@ INTERNALS = (
 )
 
 
-@pytest.fixture(scope="module", params=["none", "all"])
+PLACES = {
+    "none": ("none", running),
+    "all": ("all", running),
+    "root path": ("all", with_root_path),
+    "mounted": ("all", mounted),
+    "nginx": ("all", behind_nginx),
+}
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def server(
     request: pytest.FixtureRequest, projects: Projects, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    with running(projects(request.param), tmp_path_factory.mktemp("home"), **UNLIMITED) as started:
+    name, place = PLACES[request.param]
+    with place(projects(name), tmp_path_factory.mktemp("home"), **UNLIMITED) as started:
         yield started
 
 

@@ -10,8 +10,10 @@ from pydantic import Field
 from {{ cookiecutter.package_name }}.runtime.command import (
     parse_flags,
 )
-from {{ cookiecutter.package_name }}.runtime.http import (
+from {{ cookiecutter.package_name }}.runtime.guards import (
     is_public,
+)
+from {{ cookiecutter.package_name }}.runtime.http import (
     serve_http,
 )
 from {{ cookiecutter.package_name }}.runtime.serving import (

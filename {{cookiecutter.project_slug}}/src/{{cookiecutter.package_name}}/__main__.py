@@ -8,8 +8,9 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .runtime.descriptors import open_standard_streams
 {% if cookiecutter.environment_config %}
 from .settings import (
     EXIT_BAD_SETTINGS,
@@ -23,14 +24,14 @@ from .settings import EXIT_BAD_SETTINGS, InvalidSettings, check_settings, import
 {% endif %}
 
 if TYPE_CHECKING:
-    from fastmcp import FastMCP
-    from starlette.types import ASGIApp
+    from .runtime.drain import Drain
+    from .runtime.server import Server
 
 COMMAND = "{{ cookiecutter.project_slug }}"
 GARBAGE_THRESHOLD = 20_000
 
 
-def load() -> "FastMCP[Any]":
+def load() -> "Server":
     """Import the server.
 
     What is loaded then stays. Collecting garbage among it would cost a tenth of the start, and
@@ -39,21 +40,21 @@ def load() -> "FastMCP[Any]":
     """
     gc.disable()
     from .runtime.logs import configure_logging  # noqa: PLC0415
-    from .server import {{ "log_format, " if cookiecutter.structured_logging else "" }}mcp  # noqa: PLC0415
+    from .server import mcp  # noqa: PLC0415
 
     check_settings()
 {% if cookiecutter.environment_config %}
     check_profiles()
 {% endif %}
-    configure_logging({{ "log_format" if cookiecutter.structured_logging else "" }})
+    configure_logging(mcp.log_format)
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
     return mcp
 
 
-def app() -> "ASGIApp":
-    """Make what each HTTP worker serves."""
+def app() -> "Drain":
+    """Create the ASGI app that each HTTP worker serves."""
     with bad_settings_in_one_line():
         import_fastmcp()
         from .runtime.http import create_app  # noqa: PLC0415
@@ -62,11 +63,12 @@ def app() -> "ASGIApp":
 
 
 def main() -> None:
+    closed = open_standard_streams()
     with bad_settings_in_one_line():
         import_fastmcp()
         from .runtime.command import run  # noqa: PLC0415
 
-        run(COMMAND, load, app=f"{__package__}.__main__:app")
+        run(COMMAND, load, app=f"{__package__}.__main__:app", closed=closed)
 
 
 @contextmanager

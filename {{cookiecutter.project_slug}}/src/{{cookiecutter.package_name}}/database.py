@@ -291,8 +291,13 @@ def _has_address(rest: str) -> bool:
 
 def default_database_url(name: str) -> str:
     """Return an SQLite URL in the user's data folder: a client may start the server in `/`."""
-    application = str(__package__)
-    return f"sqlite:///{platformdirs.user_data_path(application, appauthor=False) / name}"
+    try:
+        folder = platformdirs.user_data_path(str(__package__), appauthor=False)
+    except RuntimeError as error:
+        raise DatabaseUnavailable(
+            "The server's user has no home folder for the database: set DATABASE_URL."
+        ) from error
+    return f"sqlite:///{folder / name}"
 
 
 def _create_folder(folder: Path) -> None:

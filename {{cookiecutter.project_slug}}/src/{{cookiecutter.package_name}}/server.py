@@ -2,8 +2,6 @@
 {% set uses_database = cookiecutter.lazy_initialization or cookiecutter.state_management %}
 """The server: which tools it has, and what stands around each call. This file only composes."""
 
-from fastmcp import FastMCP
-
 from . import __version__
 {% if cookiecutter.structured_errors and uses_database %}
 from .database import DatabaseUnavailable
@@ -55,6 +53,7 @@ from .runtime.discovery import CurrentCapabilities
 from .runtime.errors import Failures
 from .runtime.lifespan import runtime
 from .runtime.limits import ResultLimit
+from .runtime.server import Server
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
 {% endif %}
@@ -125,7 +124,7 @@ CODES: dict[type[Exception], ErrorCode] = {
 }
 {% endif %}
 
-mcp = FastMCP(
+mcp = Server(
     name="{{ cookiecutter.project_slug }}",
     version=__version__,
     instructions="Every tool answers with a typed result. A failed call says what to change.",
@@ -177,7 +176,7 @@ mcp = FastMCP(
     on_duplicate="error",
 )
 {% if cookiecutter.structured_logging %}
-log_format = JsonLines()
+mcp.log_format = JsonLines()
 {% endif %}
 {% if cookiecutter.environment_config %}
 mcp.add_resource(config_settings)

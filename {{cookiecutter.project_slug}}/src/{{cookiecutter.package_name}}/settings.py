@@ -18,7 +18,8 @@ import os
 {% if cookiecutter.environment_config %}
 import tomllib
 {% endif %}
-from collections.abc import {{ "Container, " if cookiecutter.environment_config }}Mapping
+from collections.abc import {{ "Container, " if cookiecutter.environment_config }}Iterator, Mapping
+from contextlib import contextmanager
 {% if cookiecutter.environment_config %}
 from io import StringIO
 from pathlib import Path
@@ -239,12 +240,26 @@ def import_fastmcp() -> None:
         InvalidSettings: one line that names every bad one.
     """
     try:
-        importlib.import_module("fastmcp")
+        with _some_home():
+            importlib.import_module("fastmcp")
     except ValidationError as error:
         problems = [f"FASTMCP_{problem}" for problem in _problems(error)]
         raise InvalidSettings("; ".join(problems)) from None
     except ValueError as error:  # a value that is not JSON, or a binary FASTMCP_ENV_FILE
         raise InvalidSettings(f"FASTMCP_: {error}") from None
+
+
+@contextmanager
+def _some_home() -> Iterator[None]:
+    """Let FastMCP look for the user's data folder, although a container's user may have no home."""
+    if os.path.isabs(os.path.expanduser("~")):  # noqa: PTH111, PTH117 - pathlib would raise
+        yield
+        return
+    os.environ["HOME"] = "/nonexistent"
+    try:
+        yield
+    finally:
+        del os.environ["HOME"]  # a relative one is of no use either
 
 
 def _problems(error: ValidationError) -> list[str]:

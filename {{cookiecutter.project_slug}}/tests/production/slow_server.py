@@ -10,13 +10,15 @@ from functools import cache
 from typing import Annotated, Any
 
 import anyio.lowlevel
-from fastmcp import FastMCP
 from fastmcp.dependencies import Shared
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import tool
 
 from {{ cookiecutter.package_name }} import (
     __main__ as command,
+)
+from {{ cookiecutter.package_name }}.runtime.server import (
+    Server,
 )
 
 
@@ -84,7 +86,7 @@ async def block(seconds: float) -> str:
 
 
 @cache
-def load_with_slow_tool() -> FastMCP[Any]:
+def load_with_slow_tool() -> Server:
     """Add the tools to the server that the command line loads."""
     sys.stdout.write("stray output at import\n")
     server = load()

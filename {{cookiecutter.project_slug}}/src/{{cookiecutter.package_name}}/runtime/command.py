@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 from fastmcp import FastMCP
@@ -15,11 +15,13 @@ from .serving import ServingSettings
 from .stdio import reserve_stdio, serve_stdio
 
 
-def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> NoReturn:
+def run(
+    program: str, load: Callable[[], FastMCP[Any]], app: str, closed: Collection[str] = ()
+) -> NoReturn:
     """Serve as the flags and the environment say; end with code 2 on a bad setting.
 
     `load` imports the server and checks its settings. `app` is the import string of the function
-    that makes a worker's app.
+    that makes a worker's app. `closed` names the standard streams that were closed at the start.
     """
     parse_flags(program)
     wire = reserve_stdio()
@@ -27,6 +29,7 @@ def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> NoReturn:
     try:
         server = load()
         if ServingSettings().transport == "stdio":
+            check_open(closed)
             serve_stdio(server, wire)
         else:
             serve_http(server, app)
@@ -36,6 +39,16 @@ def run(program: str, load: Callable[[], FastMCP[Any]], app: str) -> NoReturn:
     except KeyboardInterrupt:
         pass  # uvicorn raises SIGINT again when it has closed everything
     leave(code)
+
+
+def check_open(closed: Collection[str]) -> None:
+    """Raise InvalidSettings if a stream that the stdio transport needs was closed at the start."""
+    missing = [name for name in closed if name != "stderr"]
+    if missing:
+        raise InvalidSettings(
+            f"TRANSPORT: stdio needs {' and '.join(missing)}, which this process was started"
+            " without; set TRANSPORT=http, or let a client start it"
+        )
 
 
 def parse_flags(program: str) -> None:

@@ -25,6 +25,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..settings import InvalidSettings
 from .ending import leave_within
 from .readiness import Readiness, readiness
 from .serving import STOP_SIGNALS
@@ -56,8 +57,10 @@ class Drain:
         grace_seconds: float,
         delay_seconds: float = 0,
         readiness: Readiness = readiness,
+        check_server: Callable[[uvicorn.Server], None] | None = None,
     ) -> None:
         self._app = app
+        self._check_server = check_server
         self._grace_seconds = grace_seconds
         self._delay_seconds = delay_seconds
         self._readiness = readiness
@@ -68,9 +71,19 @@ class Drain:
         self._last_call = 0.0
         self._grace_is_over = False
 
+    @property
+    def lifespan(self) -> Any:
+        """The lifespan of the wrapped Starlette app, for an app that mounts this one."""
+        return self._app.lifespan  # type: ignore[attr-defined]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            self._take_signals()
+            try:
+                self._take_signals()
+            except InvalidSettings as error:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif self._grace_is_over:
@@ -142,15 +155,16 @@ class Drain:
 
         for number in STOP_SIGNALS:
             self._server_handlers[number] = signal.signal(number, handle)
+        server = uvicorn_server(self._server_handlers[STOP_SIGNALS[0]])
+        if server is not None and self._check_server is not None:
+            self._check_server(server)
 
     def _start_draining(self, number: int) -> None:
         self._draining = asyncio.create_task(self._drain(number))
 
     async def _drain(self, number: int) -> None:
         server_handler = self._server_handlers[number]
-        server = getattr(server_handler, "__self__", None)
-        if not isinstance(server, uvicorn.Server):
-            server = None
+        server = uvicorn_server(server_handler)
         if server is None or server.started:
             logger.info("Draining: %d calls in flight", len(self._calls))
             await asyncio.sleep(self._delay_seconds)
@@ -186,6 +200,12 @@ class Drain:
             if not self._calls and clock() - self._last_call >= QUIET_SECONDS:
                 break
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def uvicorn_server(handler: Handler) -> uvicorn.Server | None:
+    """Return the server whose signal handler this is."""
+    server = getattr(handler, "__self__", None)
+    return server if isinstance(server, uvicorn.Server) else None
 
 
 def is_endless(scope: Scope) -> bool:

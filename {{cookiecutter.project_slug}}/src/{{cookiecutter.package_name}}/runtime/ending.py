@@ -34,7 +34,7 @@ def leave(code: int) -> NoReturn:
     for thread in _running():
         thread.join(max(0, end - time.monotonic()))
     if _running():
-        _leave_now(code)
+        _wait_and_leave(0, code)
     sys.exit(code)
 
 
@@ -44,20 +44,20 @@ def _running() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if not (thread.daemon or thread in own)]
 
 
-def _wait_and_leave(seconds: float, code: int) -> None:
-    time.sleep(seconds)
-    _leave_now(code)
-
-
-def _leave_now(code: int) -> NoReturn:
-    # In a thread, because the one that hangs may hold the lock of a log handler.
-    last_words = threading.Thread(target=_say_goodbye, daemon=True)
+def _wait_and_leave(seconds: float, code: int) -> NoReturn:
+    # In a thread, because one that hangs may hold the lock of a log handler; and started now,
+    # because Python 3.12 starts no thread while it waits for others at its end.
+    end = threading.Event()
+    last_words = threading.Thread(target=_say_goodbye, args=(end,), daemon=True)
     last_words.start()
+    time.sleep(seconds)
+    end.set()
     last_words.join(LAST_SECONDS)
     os._exit(code)
 
 
-def _say_goodbye() -> None:
+def _say_goodbye(end: threading.Event) -> None:
+    end.wait()
     text = "Exiting before the shutdown is complete: %d threads still running"
     logger.warning(text, len(_running()))
     logging.shutdown()

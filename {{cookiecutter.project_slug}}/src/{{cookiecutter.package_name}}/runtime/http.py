@@ -8,27 +8,33 @@ call by closing its connection.
 """
 
 import _thread
-import ipaddress
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastmcp import FastMCP
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from ..settings import InvalidSettings
+from .connections import TimeLimitedProtocol
 from .drain import Drain
 from .ending import leave_within
-from .messages import WellFormedMessages
+from .guards import is_public
 from .serving import STOP_SIGNALS, ServingSettings
+
+if TYPE_CHECKING:
+    from .server import Server
+
+logger = logging.getLogger(__name__)
 
 PATH = "/mcp"
 # What uvicorn may take after the drain to close idle connections.
@@ -47,61 +53,90 @@ KILL_SECONDS = 1.75
 END_SECONDS = 0.1
 
 
-def create_app(mcp: FastMCP[Any]) -> ASGIApp:
+def create_app(mcp: "Server") -> Drain:
     """Create what one worker serves."""
-    settings = ServingSettings()
     end_with_supervisor()
-    # FastMCP 4.2 imports its session store, 400 modules, in the first handshake-era call, and has
-    # no public way to do so earlier.
-    _ = getattr(mcp, "_state_store", None)
-    app = mcp.http_app(
-        path=PATH,
-        stateless_http=not settings.http_sessions,
-        json_response=False,  # True would lose progress
-        host_origin_protection=True,
-        allowed_hosts=list(settings.allowed_hosts),
-        allowed_origins=list(settings.allowed_origins),
-        middleware=[Middleware(WellFormedMessages, path=PATH)],
+    return drained(mcp, mcp.http_app())
+
+
+def drained(mcp: FastMCP[Any], app: ASGIApp) -> Drain:
+    """Wrap `app` so that a stop signal waits for its requests.
+
+    A server program that is not started by this project, such as uvicorn's own command, is checked
+    when the app starts.
+    """
+    settings = ServingSettings()
+    return Drain(
+        app,
+        settings.shutdown_grace_seconds,
+        settings.shutdown_delay_seconds,
+        check_server=partial(check_server, mcp),
     )
-    return Drain(app, settings.shutdown_grace_seconds, settings.shutdown_delay_seconds)
 
 
 def serve_http(mcp: FastMCP[Any], app: str) -> None:
     """Serve until a signal. `app` is the import string of the function that makes a worker's app.
 
     Raises:
-        InvalidSettings: the address is public and nobody is asked for a token, or several workers
-            are to keep sessions.
+        InvalidSettings: the address is public and the server does not require authentication, or
+            several workers are to keep sessions.
     """
     settings = ServingSettings()
     if settings.http_sessions and settings.workers > 1:
         raise InvalidSettings(
             "HTTP_SESSIONS: one worker does not know the sessions of another; set WORKERS=1"
         )
-    if mcp.auth is None and not settings.allow_unauthenticated and is_public(settings.http_host):
-        raise InvalidSettings(
-            f"HTTP_HOST: {settings.http_host} is reachable from other machines and the server asks"
-            " nobody for a token; set ALLOW_UNAUTHENTICATED=true if that is meant"
-        )
-    config = uvicorn.Config(
-        app,
-        factory=True,
-        host=settings.http_host,
-        port=settings.http_port,
-        workers=settings.workers,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=CLOSE_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_worker_healthcheck=START_SECONDS,
-    )
+    check_address(mcp, settings.http_host)
+    config = uvicorn_config(app, settings.http_host, settings.http_port, workers=settings.workers)
     if settings.workers == 1:
         uvicorn.Server(config).run()
     else:
         os.environ[SAFE_PATH] = "1"
         grace_seconds = settings.shutdown_delay_seconds + settings.shutdown_grace_seconds
         Workers(config, grace_seconds + KILL_SECONDS).run()
+
+
+def uvicorn_config(app: ASGIApp | str, host: str, port: int, workers: int = 1) -> uvicorn.Config:
+    """Return uvicorn's configuration; `app` is an app or the import string of a factory."""
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        host=host,
+        port=port,
+        workers=workers,
+        http=TimeLimitedProtocol,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # it would trust every local process; see TrustedProxies
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=START_SECONDS,
+    )
+
+
+def check_address(mcp: FastMCP[Any], host: str) -> None:
+    """Raise InvalidSettings if `host` is public and the server does not require authentication."""
+    if mcp.auth is None and not ServingSettings().allow_unauthenticated and is_public(host):
+        raise InvalidSettings(
+            f"HTTP_HOST: {host} is reachable from other machines and the server does not require"
+            " authentication; set ALLOW_UNAUTHENTICATED=true if that is intended"
+        )
+
+
+def check_server(mcp: FastMCP[Any], server: uvicorn.Server) -> None:
+    """Check the options with which another program has started uvicorn.
+
+    Raises:
+        InvalidSettings: as `check_address`.
+    """
+    check_address(mcp, server.config.host)
+    if server.config.proxy_headers:
+        logger.warning(
+            "uvicorn trusts X-Forwarded-For from %s, so callers there can use any address; start it"
+            " with --no-proxy-headers and set TRUSTED_PROXIES",
+            server.config.forwarded_allow_ips,
+        )
 
 
 def end_with_supervisor() -> None:
@@ -161,11 +196,3 @@ class Workers(Multiprocess):
     def _kill_all(self) -> None:
         for process in self.processes:
             process.process.kill()
-
-
-def is_public(host: str) -> bool:
-    """Tell whether other machines can reach `host`; an unknown name counts as public."""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"

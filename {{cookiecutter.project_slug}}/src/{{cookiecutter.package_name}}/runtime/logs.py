@@ -17,8 +17,9 @@ from .serving import ServingSettings
 
 PACKAGE = str(__package__).partition(".")[0]
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Not uvicorn.access: uvicorn has switched it off by now, and a handler would bring it back.
-LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error")
+LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error", "gunicorn.error")
+# Taken over only where another program writes one: a handler would switch it on.
+ACCESS_LOGS = ("uvicorn.access", "gunicorn.access")
 # A line per request, at INFO, of what the tools' own records tell better.
 CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite", "mcp.server.streamable_http")
 
@@ -81,14 +82,16 @@ def configure_logging(formatter: logging.Formatter | None = None) -> None:
     fastmcp.settings.log_enabled = False  # FastMCP would put its own handlers back
     # Written past the log, with the value that does not fit the type of the tool's result.
     warnings.filterwarnings("ignore", "Pydantic serializer warnings")
-    handler = UnblockedHandler(sys.stderr)
+    # A server program may have been started without stderr.
+    handler = UnblockedHandler(sys.stderr) if sys.stderr else logging.NullHandler()
     handler.setFormatter(formatter or logging.Formatter(FORMAT))
     root = logging.getLogger()
     root.handlers = [handler]
     level = logging.getLevelNamesMapping()[ServingSettings().log_level]
     root.setLevel(max(level, logging.INFO))
     logging.getLogger(PACKAGE).setLevel(level)
-    for name in LIBRARIES:
+    access_logs = [name for name in ACCESS_LOGS if logging.getLogger(name).handlers]
+    for name in (*LIBRARIES, *access_logs):
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True

@@ -5,21 +5,28 @@ takes a request with an invalid id for a notification, so its sender waits in va
 a line is a body, it does not answer at all. It also repeats names of any length in its answers.
 """
 
+import asyncio
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .paths import route_path
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 INVALID_PARAMS = -32602
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-# Answering while a client still sends would reset its connection, and it would not see the answer.
-MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+# A client that still sends when its connection is closed may lose the answer, so some of the rest
+# is read first.
+MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
+DISCARD_SECONDS = 5
 # What an answer may repeat, as JSON: it stays under 2 KiB.
 MAX_NAME_BYTES = 200
 MAX_URI_BYTES = 700
@@ -66,13 +73,14 @@ class WellFormedMessages:
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (scope["type"], scope.get("method"), scope.get("path")) != ("http", "POST", self._path):
+        is_post = scope["type"] == "http" and scope["method"] == "POST"
+        if not is_post or route_path(scope) != self._path:
             await self._app(scope, receive, send)
             return
         try:
-            body = await _read(receive)
+            body = await _read(scope, receive)
         except BodyTooLarge:
-            await PlainTextResponse(TOO_LARGE, 413)(scope, receive, send)
+            await _refuse_body(receive, send)
             return
         if body is None:
             return
@@ -83,23 +91,46 @@ class WellFormedMessages:
         await self._app(scope, _after(body, receive), send)
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """Return the body, or None when the client has gone."""
+async def _read(scope: Scope, receive: Receive) -> bytes | None:
+    """Return the body, or None when the client has disconnected.
+
+    Raises:
+        BodyTooLarge: it is, or is declared to be, over the limit.
+    """
+    declared = Headers(scope=scope).get("content-length", "0")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise BodyTooLarge
     body = bytearray()
-    size = 0
-    while True:
+    more = True
+    while more:
         message = await receive()
         if message["type"] != "http.request":
             return None
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            body += chunk
-        if not message.get("more_body", False) or size > MAX_DISCARDED_BYTES:
-            break
-    if size > MAX_BODY_BYTES:
-        raise BodyTooLarge
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge
     return bytes(body)
+
+
+async def _refuse_body(receive: Receive, send: Send) -> None:
+    """Answer 413 at once, read a little more, and close the connection."""
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(TOO_LARGE)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": TOO_LARGE.encode(), "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            discarded = 0
+            while discarded < MAX_DISCARDED_BYTES:
+                message = await receive()
+                if not message.get("more_body", False):
+                    break
+                discarded += len(message.get("body", b""))
+    await send({"type": "http.response.body"})
 
 
 def _after(body: bytes, receive: Receive) -> Receive:

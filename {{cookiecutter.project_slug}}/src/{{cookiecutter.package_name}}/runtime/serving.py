@@ -19,6 +19,7 @@ NAME = re.compile(r"[\w.-]+")
 HOST = re.compile(r"[a-z0-9._*?-]+(:[0-9]+)?|[0-9a-f:.]+|\[[0-9a-f:.]+\](:[0-9]+)?")
 # As in an Origin header, in lower case.
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://([a-z0-9._*-]+|\[[0-9a-f:.]+\])(:([0-9]+|\*))?/?")
+PUBLIC_URL = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?(/[a-z0-9._~%-]+)*")
 
 
 class ServingSettings(Settings):
@@ -28,8 +29,11 @@ class ServingSettings(Settings):
     workers: int = Field(1, ge=1, le=64)
     allowed_hosts: CommaSeparated = ()
     allowed_origins: CommaSeparated = ()
+    trusted_proxies: CommaSeparated = ()
+    public_url: str = ""
     allow_unauthenticated: bool = False
     http_sessions: bool = False
+    request_read_timeout_seconds: float = Field(30, gt=0, le=600)
     shutdown_delay_seconds: float = Field(0, ge=0, le=600)
     shutdown_grace_seconds: float = Field(20, ge=0, le=600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -65,3 +69,29 @@ class ServingSettings(Settings):
                 " with a scheme and no path"
             )
         return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            networks = [ipaddress.ip_network(proxy, strict=False) for proxy in proxies]
+        except ValueError:
+            raise ValueError(
+                "must be addresses or networks, such as 10.0.0.0/8, with commas between"
+            ) from None
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("must not contain every address: then anyone could name any caller")
+        return proxies
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_a_base_url(cls, url: str) -> str:
+        url = url.rstrip("/")
+        if url and not PUBLIC_URL.fullmatch(url.lower()):
+            raise ValueError(
+                "must be a URL such as https://mcp.example.com/tools, with no user, query or"
+                " fragment"
+            )
+        if url.endswith("/mcp"):
+            raise ValueError("must be the URL without /mcp, which the server adds")
+        return url

@@ -19,7 +19,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 import anyio
@@ -253,7 +254,12 @@ def call_on_signal(callback: Callable[[], None], at_once: Callable[[], None]) ->
 
 
 def serve_stdio(mcp: FastMCP[Any], wire: Wire) -> None:
-    """Serve until stdin ends or a signal arrives.
+    """Serve as `serve_wire` does, in an event loop of its own."""
+    anyio.run(serve_wire, partial(mcp.run_stdio_async, show_banner=False), wire)
+
+
+async def serve_wire(serve: Callable[[], Awaitable[None]], wire: Wire) -> None:
+    """Run `serve` until stdin ends or a signal arrives.
 
     At the end of stdin calls in flight have some seconds to be answered; at a signal they are
     cancelled. What still runs after `SHUTDOWN_GRACE_SECONDS` is left behind.
@@ -263,9 +269,6 @@ def serve_stdio(mcp: FastMCP[Any], wire: Wire) -> None:
     def leave() -> None:
         leave_within(grace + CLOSE_SECONDS, 0)
 
-    async def serve() -> None:
-        call_on_signal(wire.end, leave)
-        wire.start(leave, min(grace, LAST_CALLS_SECONDS))
-        await mcp.run_stdio_async(show_banner=False)
-
-    anyio.run(serve)
+    call_on_signal(wire.end, leave)
+    wire.start(leave, min(grace, LAST_CALLS_SECONDS))
+    await serve()

@@ -1,0 +1,107 @@
+"""FastMCP with this project's checks on every way to start it.
+
+FastMCP's own HTTP server checks neither Host nor Origin, and its runner skips teardown on SIGTERM.
+`fastmcp run`, `http_app()` for another app to mount, and the command of this project all use what is
+here instead.
+"""
+
+import logging
+import sys
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastmcp import FastMCP
+from fastmcp.server.http import StarletteWithLifespan
+from starlette.middleware import Middleware
+
+from ..settings import check_settings
+from .guards import AllowedOrigins, HostAndOrigin, PublicAddress
+from .http import PATH, check_address, drained, uvicorn_config
+from .logs import configure_logging
+from .messages import WellFormedMessages
+from .paths import EndpointPaths
+from .proxies import TrustedProxies
+from .serving import ServingSettings
+from .stdio import StandardStream, reserve_stdio, serve_wire
+
+logger = logging.getLogger(__name__)
+
+
+class Server(FastMCP[Any]):
+    """A FastMCP server with Host and Origin checks, size limits and a clean shutdown.
+
+    `log_format` is the form of its log lines.
+    """
+
+    log_format: logging.Formatter | None = None
+
+    def http_app(self, *args: Any, **options: Any) -> StarletteWithLifespan:
+        """Return a Starlette app, to be served or mounted in another app with its `lifespan`.
+
+        Of FastMCP's arguments, `path` and `middleware` count; the settings decide the rest.
+
+        Raises:
+            ValueError: the transport is SSE, which is not supported.
+        """
+        settings = ServingSettings()
+        if options.get("transport") == "sse":
+            raise ValueError("SSE is not supported; use streamable HTTP (--transport http)")
+        path = (args[0] if args else options.get("path")) or PATH
+        # FastMCP 4.2 imports its session store, 400 modules, in the first handshake-era call, and
+        # has no public way to do so earlier.
+        _ = getattr(self, "_state_store", None)
+        origins = settings.allowed_origins
+        app = super().http_app(
+            path=path,
+            stateless_http=not settings.http_sessions,
+            json_response=False,  # True would lose progress
+            host_origin_protection=False,  # see HostAndOrigin
+            middleware=[
+                *([Middleware(AllowedOrigins, origins=origins)] if origins else []),
+                Middleware(WellFormedMessages, path=path),
+                *(options.get("middleware") or []),
+            ],
+        )
+        public = urlsplit(settings.public_url)
+        app.add_middleware(
+            HostAndOrigin,
+            hosts=[*settings.allowed_hosts, *([public.hostname] if public.hostname else [])],
+            origins=[*origins, *([f"{public.scheme}://{public.netloc}"] if public.netloc else [])],
+        )
+        app.add_middleware(EndpointPaths, path=path, prefix=public.path)
+        app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
+        if self.auth is None and not settings.allow_unauthenticated:
+            app.add_middleware(PublicAddress)
+        for name, values in (("HOSTS", settings.allowed_hosts), ("ORIGINS", origins)):
+            if "*" in values:
+                logger.warning("ALLOWED_%s=*: this check is off", name)
+        return app
+
+    async def run_http_async(self, *_args: Any, **options: Any) -> None:
+        """Serve HTTP until a signal: what `fastmcp run --transport http` and `run()` call.
+
+        Raises:
+            InvalidSettings: a setting is invalid, or the address is public and the server does not
+                require authentication.
+        """
+        check_settings()
+        configure_logging(self.log_format)
+        settings = ServingSettings()
+        host = options.get("host") or settings.http_host
+        port = settings.http_port if options.get("port") is None else options["port"]
+        check_address(self, host)
+        own = {name: options.get(name) for name in ("path", "middleware", "transport")}
+        app = drained(self, self.http_app(**own))
+        await uvicorn.Server(uvicorn_config(app, host, port)).serve(options.get("sockets"))
+
+    async def run_stdio_async(self, *_args: Any, **_options: Any) -> None:
+        """Serve stdio until stdin ends or a signal arrives: also what `fastmcp run` calls."""
+        serve = partial(super().run_stdio_async, show_banner=False)
+        if isinstance(sys.stdout, StandardStream):  # the command has reserved the pipes
+            await serve()
+            return
+        check_settings()
+        configure_logging(self.log_format)
+        await serve_wire(serve, reserve_stdio())
