@@ -37,19 +37,25 @@ RUNTIME = [
     "arguments",
     "caller",
     "command",
+    "connections",
     "containment",
     "deadlines",
+    "descriptors",
     "discovery",
     "drain",
     "ending",
     "errors",
+    "guards",
     "http",
     "lifespan",
     "limits",
     "logs",
     "messages",
+    "paths",
+    "proxies",
     "readiness",
     "requests",
+    "server",
     "serving",
     "stdio",
 ]
@@ -70,7 +76,10 @@ ALWAYS = {
         f"tests/test_{name}.py"
         for name in ("answers", "architecture", "arguments", "containment", "deadlines")
     ),
-    *(f"tests/test_{name}.py" for name in ("discovery", "drain", "errors", "limits", "stdio")),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("discovery", "drain", "errors", "guards", "limits", "proxies", "stdio")
+    ),
     *(
         f"tests/test_{name}.py"
         for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
@@ -142,7 +151,7 @@ CLOSURES = {
         f"tests/test_{name}.py": SETTINGS
         for name in (
             *("answers", "arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan"),
-            *("limits", "logs", "messages"),
+            *("guards", "limits", "logs", "messages", "proxies"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             *("stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

@@ -573,13 +573,23 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/messages.py": [
         Fault(
+            "a body that is declared too large is read",
+            "if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:",
+            "if False:",
+            tests="tests/test_network_edge.py -k declared_too_large",
+        ),
+        Fault(
             "a request whose id is no id is taken for a notification",
             "    if isinstance(value, int) and not isinstance(value, bool):",
             "    if value is None or isinstance(value, int):",
         ),
         Fault("a request that cannot be parsed is refused under no id", "_id_in(body)) from", "None) from"),
         Fault("the last argument is taken for the id", "and not _is_closed(body)", "and not body"),
-        Fault("a body may be of any size", "    if size > MAX_BODY_BYTES:\n", "    if size < 0:\n"),
+        Fault(
+            "a body may be of any size",
+            "        if len(body) > MAX_BODY_BYTES:\n            raise",
+            "        if len(body) < 0:\n            raise",
+        ),
         Fault(
             "names of any length are repeated to who sent them",
             "len(value) <= limit and len(json.dumps(value)) <= limit",
@@ -707,7 +717,7 @@ FAULTS: dict[str, list[Fault]] = {
             processes=True,
         ),
     ],
-    "runtime/http.py": [
+    "runtime/server.py": [
         Fault(
             "a call goes on when its client has gone",
             "json_response=False,",
@@ -721,6 +731,102 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_load.py -k no_client",
         ),
         Fault(
+            "the first handshake-era call holds up everybody",
+            '_ = getattr(self, "_state_store", None)',
+            "pass",
+            tests="tests/test_load.py -k waits_for_no_import",
+        ),
+        Fault(
+            "the SDK answers what is no message",
+            "                Middleware(WellFormedMessages, path=path),\n",
+            "",
+            tests="tests/test_malformed_messages.py -k two_hundred",
+        ),
+        Fault(
+            "a web page may call the server",
+            "        app.add_middleware(\n            HostAndOrigin,\n",
+            "        dict(\n            app=HostAndOrigin,\n",
+            processes=True,
+        ),
+        Fault(
+            "a client that vanishes leaves its call behind",
+            "json_response=False",
+            "json_response=True",
+            processes=True,
+        ),
+        Fault(
+            "a public address is served without authentication",
+            "            app.add_middleware(PublicAddress)\n",
+            "            pass\n",
+        ),
+        Fault(
+            "`fastmcp run` leaves bad lines of stdin without an answer",
+            "if isinstance(sys.stdout, StandardStream):",
+            "if sys.stdout:",
+            tests="tests/test_starting.py -k fastmcp_run_on_stdio",
+        ),
+        Fault("the host of PUBLIC_URL is unknown", "*([public.hostname] if public.hostname else [])", ""),
+    ],
+    "runtime/guards.py": [
+        Fault("any web page may read answers", "fnmatchcase(with_port(origin), entry)", "entry"),
+        Fault(
+            "a refusal does not name the setting",
+            "PlainTextResponse(explanation, status)",
+            'PlainTextResponse("", status)',
+        ),
+        Fault("each refusal is a line of the log", "            self._logged.add(value)\n", ""),
+        Fault(
+            "a loopback address of an IPv6 socket counts as public",
+            '(getattr(address, "ipv4_mapped", None) or address)',
+            "address",
+        ),
+    ],
+    "runtime/paths.py": [
+        Fault(
+            "a mounted server is not guarded", "    return below if root and", "    return path if root and"
+        ),
+        Fault("a slash after the path is a redirect", 'if path == f"{self._path}/":', "if False:"),
+        Fault("the prefix of PUBLIC_URL must be stripped", 'path.startswith(f"{self._prefix}/")', "False"),
+    ],
+    "runtime/proxies.py": [
+        Fault("anyone can name any caller", "if peer is None or not self._trusts(peer):", "if peer is None:"),
+        Fault("a caller can put an address before its own", "for hop in reversed(hops):", "for hop in hops:"),
+        Fault(
+            "a header that the proxy passes on is believed",
+            "if hops and self._caller(peer, hops) != self._caller(peer, named):",
+            "if False:",
+        ),
+    ],
+    "runtime/connections.py": [
+        Fault(
+            "half a request is waited for forever",
+            "            self._timer = self.loop.call_later(self._seconds, self._give_up)\n",
+            "            pass\n",
+            tests="tests/test_network_edge.py -k in_time",
+        ),
+        Fault(
+            "an answer that takes longer than its request is cut",
+            "is_arriving=cycle is None or cycle.more_body or cycle.response_complete",
+            "is_arriving=True",
+            tests="tests/test_network_edge.py -k longer_than_its_request",
+        ),
+    ],
+    "runtime/descriptors.py": [
+        Fault(
+            "a socket gets the number of a closed stream",
+            "            closed.append(name)\n",
+            "            os.close(opened)\n",
+            tests="tests/test_starting.py -k without_its_streams",
+        ),
+    ],
+    "runtime/http.py": [
+        Fault(
+            "uvicorn's own command serves on a public address",
+            "    check_address(mcp, server.config.host)\n",
+            "",
+            tests="tests/test_starting.py -k public_address",
+        ),
+        Fault(
             "a worker imports from the current folder",
             '        os.environ[SAFE_PATH] = "1"\n',
             "",
@@ -728,27 +834,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("several workers keep sessions", "settings.http_sessions and settings.workers > 1", "False"),
         Fault(
-            "the first handshake-era call holds up everybody",
-            '_ = getattr(mcp, "_state_store", None)',
-            "pass",
-            tests="tests/test_load.py -k waits_for_no_import",
-        ),
-        Fault(
             "a worker that is slow to start is taken for dead",
             "timeout_worker_healthcheck=START_SECONDS",
             "timeout_worker_healthcheck=5",
-            processes=True,
-        ),
-        Fault(
-            "the SDK answers what is no message",
-            "        middleware=[Middleware(WellFormedMessages, path=PATH)],\n",
-            "",
-            tests="tests/test_malformed_messages.py -k two_hundred",
-        ),
-        Fault(
-            "a web page may call the server",
-            "host_origin_protection=True",
-            "host_origin_protection=False",
             processes=True,
         ),
         Fault(
@@ -768,12 +856,6 @@ FAULTS: dict[str, list[Fault]] = {
             "                process.process.terminate()\n",
             "                pass\n",
             tests="tests/test_stopping.py -k no_signal_reaches",
-        ),
-        Fault(
-            "a client that vanishes leaves its call behind",
-            "json_response=False",
-            "json_response=True",
-            processes=True,
         ),
     ],
     "runtime/logs.py": [
@@ -800,10 +882,16 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/ending.py": [
         Fault(
             "the process waits for a thread that hangs",
-            "        _leave_now(code)\n    sys.exit",
+            "        _wait_and_leave(0, code, _last_words())\n    sys.exit",
             "        pass\n    sys.exit",
+            processes=True,
         ),
-        Fault("a process that has ended in time is cut off", "    if _running():\n", "    if code:\n"),
+        Fault(
+            "a process that has ended in time is cut off",
+            "    if _running():\n",
+            "    if code:\n",
+            processes=True,
+        ),
     ],
     "runtime/stdio.py": [
         Fault("what a library prints stands among the protocol", "    os.dup2(2, 1)\n", "", processes=True),

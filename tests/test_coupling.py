@@ -22,7 +22,7 @@ SEES = {
         *API_PATTERNS,
         *DATABASE_PATTERNS,
     },
-    f"{PACKAGE}/__main__.py": {"project_slug", "environment_config", "structured_logging"},
+    f"{PACKAGE}/__main__.py": {"project_slug", "environment_config"},
     f"{PACKAGE}/environment_config.toml": {"caching"},
     f"{PACKAGE}/server.py": {"project_slug", *ALL} - {"self_contained"},
     f"{PACKAGE}/settings.py": {"environment_config"},

@@ -24,6 +24,7 @@ from .running import (
     UNLIMITED,
     Reply,
     Running,
+    headers_of,
     http_request,
     read_reply,
     running,
@@ -147,26 +148,50 @@ def test_a_hundred_half_open_requests_are_cut_off_and_others_answered_meanwhile(
     assert {reply[:12] for reply in asyncio.run(send())} == {b"HTTP/1.1 408"}
 
 
+SLOW = """
+import asyncio, importlib, sys
+
+command = importlib.import_module(f"{sys.argv.pop(1)}.__main__")
+load = command.load
+
+def load_slow_tool():
+    mcp = load()
+    mcp.tool(wait)
+    return mcp
+
+async def wait() -> str:
+    await asyncio.sleep(1)
+    return "done"
+
+command.load = load_slow_tool
+command.main()
+"""
+
+
 def test_a_call_may_take_longer_than_its_request_may_take_to_arrive(
     projects: Projects, tmp_path: Path
 ) -> None:
-    project = projects("all")
-    with running(project, tmp_path, REQUEST_READ_TIMEOUT_SECONDS="0.3", API_BASE_URL="example") as server:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    limit = {"REQUEST_READ_TIMEOUT_SECONDS": "0.4"}
+    with running(projects("none"), tmp_path, script=str(script), **limit) as server:
 
         async def send() -> Reply:
+            message = tool_call(HANDSHAKE, "wait", {})
+            body = json.dumps(message).encode()
+            request = http_request(server.address, body, headers_of(HANDSHAKE, message))
             reader, writer = await asyncio.open_connection(server.host, server.port)
-            body = json.dumps(tool_call(HANDSHAKE, "process_data", {"text": "tea"})).encode()
-            headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
-            request = http_request(server.address, body, headers)
-            for start in range(0, len(request), 200):  # slow, but in time
-                writer.write(request[start : start + 200])
+            for start in range(0, len(request), 100):  # slow, but in time
+                writer.write(request[start : start + 100])
                 await writer.drain()
                 await asyncio.sleep(0.02)
             reply = await read_reply(reader)
             writer.transport.abort()
             return reply
 
-        assert asyncio.run(send()).status == 200
+        reply = asyncio.run(send())
+    assert reply.status == 200
+    assert b"done" in reply.body
 
 
 # Proxies

@@ -118,7 +118,7 @@ async def test_a_message_in_pieces_arrives_whole_and_the_end_of_the_connection_a
     assert app.received == [piece(encoded()), {"type": "http.disconnect"}]
 
 
-async def test_a_body_over_the_limit_is_read_to_its_end_and_refused() -> None:
+async def test_a_body_over_the_limit_is_refused_and_not_kept() -> None:
     app, half = App(), piece(b" " * (MAX_BODY_BYTES // 2 + 1), more=True)
     sent = await post(app, half, half, half, piece(encoded()))
     assert [message["status"] for message in sent if "status" in message] == [413]

@@ -106,26 +106,26 @@ ITEMS = (
     Item(
         "both-protocol-eras",
         "Both protocol eras",
-        "Serve `http_app` of a current FastMCP (`create_app` in `runtime/http.py`), and let every"
+        "Serve `http_app` of a current FastMCP (`Server` in `runtime/server.py`), and let every"
         " proxy pass `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name`.",
     ),
     Item(
         "several-workers",
         "Any worker answers any client",
-        "Pass `stateless_http=True` (`create_app` in `runtime/http.py`), and keep what must be"
+        "Pass `stateless_http=True` (`Server` in `runtime/server.py`), and keep what must be"
         " remembered in a store that the workers share: `STATE_URL`, a database.",
     ),
     Item(
         "restart",
         "Calls after a restart",
-        "Keep nothing that a call needs in the process alone: stateless HTTP in `runtime/http.py`,"
+        "Keep nothing that a call needs in the process alone: stateless HTTP in `runtime/server.py`,"
         " and stores in files or databases.",
     ),
     Item(
         "cancelled-calls",
         "Cancelled calls end",
         "Do not catch cancellation: write `except Exception`, close resources in `finally`, and"
-        " keep `json_response=False` in `runtime/http.py`, or a client that leaves is not noticed.",
+        " keep `json_response=False` in `runtime/server.py`, or a client that leaves is not noticed.",
     ),
     Item(
         "clean-exit-on-stdio",
@@ -172,8 +172,9 @@ ITEMS = (
     Item(
         "host-and-origin",
         "Host and Origin checks",
-        "Pass `host_origin_protection=True` (`create_app` in `runtime/http.py`); the public name of"
-        " the server belongs in `ALLOWED_HOSTS`, a web page's into `ALLOWED_ORIGINS`.",
+        "Use `HostAndOrigin` (`Server` in `runtime/server.py`), or FastMCP's"
+        " `host_origin_protection=True`; `PUBLIC_URL` or `ALLOWED_HOSTS` names the server's public"
+        " host, `ALLOWED_ORIGINS` the web pages that may call it.",
     ),
     Item(
         "body-limit",
@@ -191,7 +192,7 @@ ITEMS = (
         "loopback-bind",
         "Listens on this machine only",
         "Leave `HTTP_HOST` at 127.0.0.1; a public address without tokens takes"
-        " `ALLOW_UNAUTHENTICATED=true` (`serve_http` in `runtime/http.py`).",
+        " `ALLOW_UNAUTHENTICATED=true` (`check_address` in `runtime/http.py`).",
     ),
     Item(
         "responsive-under-load",

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def leave_within(seconds: float, code: int) -> None:
     The earliest of several calls counts. A signal handler may call it: the lock that
     `threading.Thread` takes may be held by the code that the signal has interrupted.
     """
-    _thread.start_new_thread(_wait_and_leave, (seconds, code))
+    _thread.start_new_thread(_wait_and_leave, (seconds, code, _last_words()))
 
 
 def leave(code: int) -> NoReturn:
@@ -34,7 +35,7 @@ def leave(code: int) -> NoReturn:
     for thread in _running():
         thread.join(max(0, end - time.monotonic()))
     if _running():
-        _wait_and_leave(0, code)
+        _wait_and_leave(0, code, _last_words())
     sys.exit(code)
 
 
@@ -44,20 +45,30 @@ def _running() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if not (thread.daemon or thread in own)]
 
 
-def _wait_and_leave(seconds: float, code: int) -> NoReturn:
-    # In a thread, because one that hangs may hold the lock of a log handler; and started now,
-    # because Python 3.12 starts no thread while it waits for others at its end.
-    end = threading.Event()
-    last_words = threading.Thread(target=_say_goodbye, args=(end,), daemon=True)
-    last_words.start()
+def _wait_and_leave(seconds: float, code: int, say: Callable[[], None]) -> NoReturn:
     time.sleep(seconds)
-    end.set()
-    last_words.join(LAST_SECONDS)
+    say()
     os._exit(code)
 
 
-def _say_goodbye(end: threading.Event) -> None:
-    end.wait()
-    text = "Exiting before the shutdown is complete: %d threads still running"
-    logger.warning(text, len(_running()))
-    logging.shutdown()
+def _last_words() -> Callable[[], None]:
+    """Return what tells the log that the process ends.
+
+    A thread of its own does so, because one that hangs may hold the lock of a log handler. It is
+    started now, because Python 3.12 starts no thread while it waits for others at its end.
+    """
+    now, said = threading.Event(), threading.Event()
+
+    def speak() -> None:
+        now.wait()
+        text = "Exiting before the shutdown is complete: %d threads still running"
+        logger.warning(text, len(_running()))
+        logging.shutdown()
+        said.set()
+
+    def say() -> None:
+        now.set()
+        said.wait(LAST_SECONDS)
+
+    _thread.start_new_thread(speak, ())
+    return say

@@ -51,7 +51,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class HostAndOrigin:
-    """An ASGI wrapper around FastMCP's check that explains its refusals and logs each value once."""
+    """An ASGI wrapper around FastMCP's check that explains each refusal and logs it once."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
         self._app = app
@@ -91,7 +91,7 @@ class HostAndOrigin:
 
 
 class AllowedOrigins(CORSMiddleware):
-    """CORS for the patterns of `ALLOWED_ORIGINS`, compared as the Origin check compares them."""
+    """CORS for the entries of `ALLOWED_ORIGINS`, compared as the Origin check compares them."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         super().__init__(
@@ -101,10 +101,10 @@ class AllowedOrigins(CORSMiddleware):
             expose_headers=EXPOSED_HEADERS,
             allow_private_network=True,
         )
-        self._patterns = [with_port(origin) for origin in origins]
+        self._allowed = [with_port(origin) for origin in origins]
 
     def is_allowed_origin(self, origin: str) -> bool:
-        return any(fnmatchcase(with_port(origin), pattern) for pattern in self._patterns)
+        return any(fnmatchcase(with_port(origin), entry) for entry in self._allowed)
 
 
 class PublicAddress:
@@ -126,7 +126,7 @@ class PublicAddress:
 
 
 def with_port(origin: str) -> str:
-    """Return an origin, or a pattern of origins, in lower case and with its port."""
+    """Return an origin, or one with wildcards, in lower case and with its port."""
     origin = origin.lower().rstrip("/")
     found = ORIGIN_WITHOUT_PORT.fullmatch(origin)
     return f"{origin}:{DEFAULT_PORTS[found[1]]}" if found else origin

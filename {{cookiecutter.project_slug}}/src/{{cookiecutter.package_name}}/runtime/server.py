@@ -1,8 +1,7 @@
 """FastMCP with this project's checks on every way to start it.
 
 FastMCP's own HTTP server checks neither Host nor Origin, and its runner skips teardown on SIGTERM.
-`fastmcp run`, `http_app()` for another app to mount, and the command of this project all use what is
-here instead.
+The command, `fastmcp run` and apps that mount `http_app()` all use this class instead.
 """
 
 import logging
