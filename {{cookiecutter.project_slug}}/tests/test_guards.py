@@ -1,4 +1,4 @@
-"""Foreign hosts and web pages are refused by the name of the setting, wherever the app is served."""
+"""Foreign hosts and web pages are refused, and told which setting would admit them."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -118,14 +118,14 @@ ITEMS = (
     Item(
         "restart",
         "Calls after a restart",
-        "Keep nothing that a call needs in the process alone: stateless HTTP in `runtime/server.py`,"
-        " and stores in files or databases.",
+        "Keep nothing that a call needs in the process alone: use stateless HTTP"
+        " (`runtime/server.py`), and stores in files or databases.",
     ),
     Item(
         "cancelled-calls",
         "Cancelled calls end",
-        "Do not catch cancellation: write `except Exception`, close resources in `finally`, and"
-        " keep `json_response=False` in `runtime/server.py`, or a client that leaves is not noticed.",
+        "Do not catch cancellation: write `except Exception`, close resources in `finally`, and keep"
+        " `json_response=False` in `runtime/server.py`, or a client that leaves is not noticed.",
     ),
     Item(
         "clean-exit-on-stdio",
