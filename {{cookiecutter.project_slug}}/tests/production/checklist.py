@@ -124,8 +124,8 @@ ITEMS = (
     Item(
         "cancelled-calls",
         "Cancelled calls end",
-        "Do not catch cancellation: write `except Exception`, close resources in `finally`, and keep"
-        " `json_response=False` in `runtime/server.py`, or a client that leaves is not noticed.",
+        "Do not catch cancellation: write `except Exception`, close resources in `finally`, and"
+        " keep `json_response=False` (`runtime/server.py`), or a client that leaves goes unnoticed.",
     ),
     Item(
         "clean-exit-on-stdio",
