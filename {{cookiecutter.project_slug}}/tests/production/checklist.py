@@ -125,7 +125,7 @@ ITEMS = (
         "cancelled-calls",
         "Cancelled calls end",
         "Do not catch cancellation: write `except Exception`, close resources in `finally`, and"
-        " keep `json_response=False` (`runtime/server.py`), or a client that leaves goes unnoticed.",
+        " keep `json_response=False` (`runtime/server.py`), or clients that leave go unnoticed.",
     ),
     Item(
         "clean-exit-on-stdio",
