@@ -638,7 +638,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a blocked event loop keeps the process alive",
             "leave_within(seconds, 128 + number)",
             "pass",
-            processes=True,
+            tests="tests/test_stopping.py -k holds_up_no_end",
         ),
     ],
     "runtime/readiness.py": [
@@ -913,13 +913,13 @@ FAULTS: dict[str, list[Fault]] = {
             "a thread that hangs holds a process after the end of stdin",
             "                at_end()\n",
             "",
-            processes=True,
+            tests="tests/test_stopping.py -k of_stdio",
         ),
         Fault(
             "a blocked event loop holds a process after a signal",
             "        at_once()\n",
             "        loop.call_soon_threadsafe(at_once)\n",
-            processes=True,
+            tests="tests/test_stopping.py -k of_stdio",
         ),
     ],
     "pyproject.toml": [

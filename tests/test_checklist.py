@@ -489,7 +489,7 @@ BREAKS = {
     ),
     "logging": Break(
         "__main__.py",
-        "configure_logging(log_format)",
+        "configure_logging(mcp.log_format)",
         "configure_logging()",
         "test_structured_logging.py",
         patterns=True,
@@ -539,7 +539,7 @@ BREAKS = {
     ),
     "clean-exit-on-stdio": Break(
         "runtime/stdio.py",
-        "        call_on_signal(wire.end, leave)\n",
+        "    call_on_signal(wire.end, leave)\n",
         "",
         "test_signals.py -k stdio",
     ),

@@ -213,7 +213,7 @@ def test_what_fails_fails_with_plain_fastmcp_too(row: str, failing: Failing) -> 
 
 def test_the_suite_finds_a_server_that_loses_progress(failing: Failing, bake: Bake) -> None:
     project = bake()
-    path = project.package / "runtime" / "http.py"
+    path = project.package / "runtime" / "server.py"
     source = path.read_text(encoding="utf-8")
     path.write_text(source.replace("json_response=False", "json_response=True"), encoding="utf-8")
     assert "tools-call-with-progress" in failing("2026-07-28", project)

@@ -18,6 +18,7 @@ from .conftest import Projects
 from .project import Project
 from .running import (
     HANDSHAKE,
+    MODERN,
     PATIENCE_SECONDS,
     SERVING,
     Running,
@@ -43,19 +44,25 @@ HANGS_SECONDS = 300
 @contextmanager
 def slow_server(project: Project, home: Path, *flags: str, **variables: str) -> Iterator[Running]:
     """Serve the project with tools that hang, those of its own tests."""
-    program = project.path / "tests" / "production" / "slow_server.py"
-    grace = {"SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS)}
-    process = subprocess.Popen(
-        [sys.executable, str(program), "--transport", "http", "--port", "0", *flags],
-        env=environment(project, home, **grace, **variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    process = start_slow_server(project, home, "--transport", "http", "--port", "0", *flags, **variables)
     with following(process) as server:
         server.port = port_in(server.logged(SERVING))
         server.logged("Application startup complete")
         yield server
+
+
+def start_slow_server(
+    project: Project, home: Path, *flags: str, **variables: str
+) -> "subprocess.Popen[bytes]":
+    program = project.path / "tests" / "production" / "slow_server.py"
+    grace = {"SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS)}
+    return subprocess.Popen(
+        [sys.executable, str(program), *flags],
+        env=environment(project, home, **grace, **variables),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def family(server: Running) -> list[psutil.Process]:
@@ -101,6 +108,27 @@ def test_a_call_that_hangs_holds_up_no_end(
         server.process.send_signal(getattr(signal, name))
         assert gone_after(processes) < PATIENCE_SECONDS / 2
         caller.join()
+
+
+@pytest.mark.parametrize("name", ["none", "all"])
+@pytest.mark.parametrize(
+    ("tool", "end"), [("sleep_in_thread", "SIGTERM"), ("block", "SIGINT"), ("block", "EOF")]
+)
+def test_a_call_that_hangs_holds_up_no_end_of_stdio(
+    name: str, tool: str, end: str, projects: Projects, tmp_path: Path
+) -> None:
+    with start_slow_server(projects(name), tmp_path) as process, following(process) as server:
+        assert process.stdin is not None
+        hanging = json.dumps(tool_call(MODERN, tool, {"seconds": HANGS_SECONDS}))
+        process.stdin.write(hanging.encode() + b"\n")
+        process.stdin.flush()
+        server.logged("sleeping in a thread")
+        if end == "EOF":
+            process.stdin.close()
+        else:
+            process.send_signal(getattr(signal, end))
+        assert process.wait(PATIENCE_SECONDS / 2) == 0
+        server.logged("Exiting before the shutdown is complete")
 
 
 def test_a_worker_that_no_signal_reaches_holds_up_no_end(projects: Projects, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ HANDSHAKE = {
 
 # Of the shared servers: long enough for a call, short enough to wait for.
 GRACE_SECONDS = 1.5
-DEADLINE_SECONDS = 3
+DEADLINE_SECONDS = 2
 
 # What asks a process to end, where there is such a thing: on Windows, nothing else is heard.
 STOP: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)

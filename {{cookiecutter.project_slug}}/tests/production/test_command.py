@@ -99,19 +99,6 @@ async def test_a_piped_script_gets_an_answer_to_every_line(tmp_path: Path) -> No
         assert server.process.returncode == 0
 
 
-@pytest.mark.checklist("clean-exit-on-stdio")
-async def test_the_end_of_stdin_ends_a_process_whose_thread_hangs(tmp_path: Path) -> None:
-    with stdio_server(bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5")) as server:
-        server.send(message("initialize", 0, **HANDSHAKE))
-        server.send(call("sleep_in_thread", seconds=60))
-        await server.logged("sleeping in a thread")
-        begin = time.monotonic()
-        assert server.process.stdin is not None
-        server.process.stdin.close()
-        assert await server.ended() == 0
-        assert time.monotonic() - begin < 0.5 + 2
-
-
 @pytest.mark.checklist("environment-configuration")
 @pytest.mark.checklist("tool-deadlines")
 def test_bad_settings_are_one_line_and_exit_code_2(

@@ -18,7 +18,6 @@ from .process import (
     ServerProcess,
     bare_environment,
     call,
-    http_server,
     message,
     shared_server,
     stdio_server,
@@ -121,27 +120,6 @@ async def test_a_client_that_keeps_sending_is_answered_until_the_server_closes_i
     assert await server.ended() in CLEAN[signal.SIGTERM]
 
 
-@pytest.mark.checklist("graceful-shutdown")
-@pytest.mark.parametrize(
-    ("tool", "number"), [("sleep_in_thread", signal.SIGINT), ("block", signal.SIGTERM)]
-)
-async def test_a_signal_ends_a_process_on_http_whose_thread_hangs(
-    tool: str, number: signal.Signals, tmp_path: Path
-) -> None:
-    environment = bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5")
-    with http_server(environment) as server:
-        async with httpx2.AsyncClient(timeout=None) as client:
-            hanging = call(tool, seconds=60)
-            answer = asyncio.create_task(
-                client.post(f"{server.url}/mcp", json=hanging, headers=ACCEPT)
-            )
-            await server.logged("sleeping in a thread")
-            server.process.send_signal(number)
-            assert await server.ended() in CLEAN[number]
-            await asyncio.gather(answer, return_exceptions=True)
-        await server.logged("Exiting before the shutdown is complete")
-
-
 @pytest.mark.checklist("clean-exit-on-stdio")
 @pytest.mark.parametrize("number", CLEAN)
 async def test_one_signal_ends_a_process_on_stdio_with_a_call_in_flight(
@@ -163,18 +141,3 @@ async def test_one_signal_ends_a_process_on_stdio_with_a_call_in_flight(
         await server.logged("resource closed")
     assert seconds < 2
     record_property("observed", f"exit 0 after {seconds:.1f} s")
-
-
-@pytest.mark.checklist("clean-exit-on-stdio")
-@pytest.mark.parametrize("tool", ["sleep_in_thread", "block"])
-async def test_a_signal_ends_a_process_on_stdio_whose_thread_hangs(
-    tool: str, tmp_path: Path
-) -> None:
-    with stdio_server(bare_environment(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5")) as server:
-        server.send(message("initialize", 0, **HANDSHAKE))
-        server.send(call(tool, seconds=60))
-        await server.logged("sleeping in a thread")
-        begin = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        assert await server.ended() == 0
-        assert time.monotonic() - begin < 0.5 + 2

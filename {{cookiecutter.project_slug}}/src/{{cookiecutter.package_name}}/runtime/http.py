@@ -17,7 +17,7 @@ import threading
 import time
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from fastmcp import FastMCP
@@ -30,9 +30,6 @@ from .drain import Drain
 from .ending import leave_within
 from .guards import is_public
 from .serving import STOP_SIGNALS, ServingSettings
-
-if TYPE_CHECKING:
-    from .server import Server
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +50,8 @@ KILL_SECONDS = 1.75
 END_SECONDS = 0.1
 
 
-def create_app(mcp: "Server") -> Drain:
-    """Create what one worker serves."""
+def create_app(mcp: FastMCP[Any]) -> Drain:
+    """Create what one worker serves: the guarded app of `Server`, drained at a stop signal."""
     end_with_supervisor()
     return drained(mcp, mcp.http_app())
 
