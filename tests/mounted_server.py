@@ -12,7 +12,7 @@ def main() -> None:
     package, prefix = sys.argv[1:]
     app = importlib.import_module(f"{package}.server").mcp.http_app()
     host = Starlette(routes=[Mount(prefix, app)], lifespan=app.lifespan)
-    uvicorn.run(host, port=0)
+    uvicorn.run(host, port=0, access_log=False)  # nobody reads stdout
 
 
 if __name__ == "__main__":
