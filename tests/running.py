@@ -204,6 +204,8 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
         while chunk := await reader.read(65536):
             received += chunk
     assert received, "the connection has ended without an answer"
+    if not received.startswith(b"HTTP/"):  # nginx refuses a request without a version like that
+        return Reply(400, {}, bytes(received))
     head, _, body = bytes(received).partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -329,6 +331,7 @@ def behind_nginx(project: Project, home: Path, **variables: str) -> Iterator[Run
 
 
 NGINX = """
+user root;  # whose temporary folder it is; ignored for others
 worker_processes 1;
 pid %(folder)s/nginx.pid;
 events {}
