@@ -89,7 +89,7 @@ def objections(reply: Reply) -> list[str]:
         answer = reply.message
         if "error" not in answer and not answer["result"].get("isError"):
             found.append("no error")
-    elif not 400 <= reply.status < 500:
+    elif not 400 <= reply.status < 500 and not (reply.status in {501, 505} and b"nginx" in reply.body):
         found.append(f"status {reply.status}")
     return found
 
