@@ -149,11 +149,12 @@ def test_a_hundred_half_open_requests_are_cut_off_and_others_answered_meanwhile(
 
 
 SLOW = """
-import asyncio, importlib, sys
+import asyncio, functools, importlib, sys
 
 command = importlib.import_module(f"{sys.argv.pop(1)}.__main__")
 load = command.load
 
+@functools.cache
 def load_slow_tool():
     mcp = load()
     mcp.tool(wait)
