@@ -800,7 +800,7 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/connections.py": [
         Fault(
             "half a request is waited for forever",
-            "            self._timer = self.loop.call_later(self._seconds, self._give_up)\n",
+            "            self._timer = self.loop.call_later(read_timeout_seconds(), self._give_up)\n",
             "            pass\n",
             tests="tests/test_network_edge.py -k in_time",
         ),

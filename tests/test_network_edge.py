@@ -1,4 +1,4 @@
-"""Whatever arrives over the network, from a stranger, a proxy or a browser, is bounded and attributed correctly."""
+"""Requests from strangers, proxies and browsers are limited, and counted for the right caller."""
 
 import asyncio
 import json

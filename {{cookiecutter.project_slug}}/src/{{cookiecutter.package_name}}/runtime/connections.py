@@ -5,6 +5,7 @@ use up all connections.
 """
 
 import asyncio
+from functools import cache
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -21,12 +22,16 @@ REQUEST_TIMEOUT = (
 )
 
 
+@cache  # settings may come from files, and each connection asks
+def read_timeout_seconds() -> float:
+    return ServingSettings().request_read_timeout_seconds
+
+
 class TimeLimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] # chosen by uvicorn
     """uvicorn's connection, which closes if a request has not arrived in time."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._seconds = ServingSettings().request_read_timeout_seconds
         self._timer: asyncio.TimerHandle | None = None
         self._has_begun = False
 
@@ -52,7 +57,7 @@ class TimeLimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type] #
     def _watch(self, *, is_arriving: bool) -> None:
         """Start the timer with a request, and stop it when the request is complete."""
         if is_arriving and self._timer is None:
-            self._timer = self.loop.call_later(self._seconds, self._give_up)
+            self._timer = self.loop.call_later(read_timeout_seconds(), self._give_up)
         elif not is_arriving and self._timer is not None:
             self._timer.cancel()
             self._timer = None
