@@ -278,13 +278,20 @@ def following(process: "subprocess.Popen[bytes]") -> Iterator[Running]:
 
 
 @contextmanager
+def serving(process: "subprocess.Popen[bytes]") -> Iterator[Running]:
+    """Wait until a process serves HTTP, and learn from its log on which port."""
+    with following(process) as server:
+        server.port = port_in(server.logged(SERVING))
+        yield server
+
+
+@contextmanager
 def running(
     project: Project, home: Path, *flags: str, script: str = "", **variables: str
 ) -> Iterator[Running]:
     """Serve HTTP on a free port."""
     flags = ("--transport", "http", "--port", "0", *flags)
-    with following(start(project, home, *flags, script=script, **variables)) as server:
-        server.port = port_in(server.logged(SERVING))
+    with serving(start(project, home, *flags, script=script, **variables)) as server:
         yield server
 
 
@@ -293,8 +300,7 @@ def with_root_path(project: Project, home: Path, **variables: str) -> Iterator[R
     """Serve with uvicorn's own command and a root path, as behind a proxy that strips the prefix."""
     command = ("-m", "uvicorn", "--factory", f"{project.package_name}.__main__:app", "--port", "0")
     flags = ("--no-proxy-headers", "--root-path", PREFIX)
-    with following(start_python(project, home, *command, *flags, **variables)) as server:
-        server.port = port_in(server.logged(SERVING))
+    with serving(start_python(project, home, *command, *flags, **variables)) as server:
         yield server
 
 
@@ -302,8 +308,7 @@ def with_root_path(project: Project, home: Path, **variables: str) -> Iterator[R
 def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]:
     """Serve another app, in which the server is mounted at a prefix."""
     process = start_python(project, home, MOUNTED_SERVER, project.package_name, PREFIX, **variables)
-    with following(process) as server:
-        server.port = port_in(server.logged(SERVING))
+    with serving(process) as server:
         server.prefix = PREFIX
         yield server
 
@@ -311,43 +316,47 @@ def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]
 @contextmanager
 def behind_nginx(project: Project, home: Path, **variables: str) -> Iterator[Running]:
     """Serve behind nginx, as the generated README shows it, with a prefix that nginx does not strip."""
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
+    if NGINX_PROGRAM is None:
         pytest.skip("nginx is not installed")
-    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     public = {"PUBLIC_URL": f"http://127.0.0.1:{port}{PREFIX}", "TRUSTED_PROXIES": "127.0.0.1"}
     with running(project, home, **public, **variables) as server:
         readme = project.text("README.md")
         location = readme.split("```nginx\n")[1].split("```")[0].replace("8000", str(server.port))
-        (home / "nginx.conf").write_text(NGINX % {"port": port, "location": location, "folder": home})
-        command = [nginx, "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")]
-        with subprocess.Popen([*command, "-g", "daemon off;"]) as proxy:
-            try:
-                wait_for_port(port)
-                yield Running(server.process, server.log, server.changed, port=port, prefix=PREFIX)
-            finally:
-                proxy.terminate()
+        with nginx(home, port, f"server {{ listen 127.0.0.1:{port}; {location} }}"):
+            yield Running(server.process, server.log, server.changed, port=port, prefix=PREFIX)
 
 
+NGINX_PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 NGINX = """
-user root;  # whose temporary folder it is; ignored for others
-worker_processes 1;
-pid %(folder)s/nginx.pid;
-events {}
-http {
+daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 256; }}
+http {{
     access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
-    server {
-        listen 127.0.0.1:%(port)d;
-        %(location)s
-    }
-}
+    client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;
+    fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+    {http}
+}}
 """
+
+
+@contextmanager
+def nginx(folder: Path, port: int, http: str) -> Iterator[None]:
+    """Run nginx with `http` in its http block, which listens to `port`."""
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, http=http))
+    program = [NGINX_PROGRAM or "nginx", "-e", str(folder / "error.log"), "-c", str(config)]
+    with subprocess.Popen(program) as process:
+        try:
+            wait_for_port(port)
+            yield
+        finally:
+            process.terminate()
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
+        return int(unused.getsockname()[1])
 
 
 def wait_for_port(port: int) -> None:

@@ -2,11 +2,7 @@
 
 import asyncio
 import itertools
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +13,7 @@ import pytest
 
 from .conftest import Projects
 from .project import Project
-from .running import ERAS, PATIENCE_SECONDS, UNLIMITED, Running, running
+from .running import ERAS, NGINX_PROGRAM, PATIENCE_SECONDS, UNLIMITED, Running, free_port, nginx, running
 
 pytestmark = [
     pytest.mark.matrix,
@@ -30,20 +26,13 @@ CLIENTS = 8
 # So that each replica serves from connections that the proxy has kept open.
 CALLS_BETWEEN = 40
 # A closed port is tried again with each request: the next replica takes the request at once.
-NGINX = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;
-    fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
-    upstream replicas {{ {servers} keepalive 16; }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://replicas; proxy_buffering off;
-            proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
-        }}
+REPLICAS_BEHIND_NGINX = """
+upstream replicas {{ {servers} keepalive 16; }}
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        proxy_pass http://replicas; proxy_buffering off;
+        proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
     }}
 }}
 """
@@ -161,28 +150,12 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
 
 
 @contextmanager
-def nginx(folder: Path, ports: list[int]) -> Iterator[int]:
+def nginx_before(ports: list[int], folder: Path) -> Iterator[int]:
     """Run nginx before the replicas, and return its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    servers = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, servers=servers, port=port))
-    program = [shutil.which("nginx") or "nginx", "-e", str(folder / "error.log"), "-c", str(config)]
-    with subprocess.Popen(program) as process:
-        try:
-            end = time.monotonic() + PATIENCE_SECONDS
-            while not is_open(port) and time.monotonic() < end:
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+    port = free_port()
+    servers = " ".join(f"server 127.0.0.1:{replica} max_fails=0;" for replica in ports)
+    with nginx(folder, port, REPLICAS_BEHIND_NGINX.format(servers=servers, port=port)):
+        yield port
 
 
 @dataclass
@@ -237,7 +210,7 @@ def test_no_call_fails_while_the_replicas_behind_a_proxy_are_restarted(
     with ExitStack() as stack:
         replicas = stack.enter_context(replicas_of(projects("none"), tmp_path))
         upstreams = [server.port for server in replicas.servers]
-        proxies = [stack.enter_context(nginx(tmp_path, upstreams))] if shutil.which("nginx") else []
+        proxies = [stack.enter_context(nginx_before(upstreams, tmp_path))] if NGINX_PROGRAM else []
 
         async def measure() -> tuple[Calls, list[int]]:
             proxy = Proxy(upstreams)

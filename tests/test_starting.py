@@ -4,11 +4,10 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,17 +21,17 @@ from .running import (
     MIB,
     MODERN,
     PATIENCE_SECONDS,
-    SERVING,
     UNLIMITED,
     Running,
     environment,
     following,
+    free_port,
     headers_of,
     http_request,
     message,
     mounted,
-    port_in,
     running,
+    serving,
     start_python,
     tool_call,
     wait_for_port,
@@ -45,17 +44,11 @@ Place = Callable[..., AbstractContextManager[Running]]
 NOT_ON_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
-        return int(unused.getsockname()[1])
-
-
 @contextmanager
 def fastmcp_run(project: Project, home: Path, **variables: str) -> Iterator[Running]:
     command = ("-m", "fastmcp.cli", "run", str(project.path / "server.py"))
     flags = ("--transport", "http", "--port", "0")
-    with following(start_python(project, home, *command, *flags, **variables)) as server:
-        server.port = port_in(server.logged(SERVING))
+    with serving(start_python(project, home, *command, *flags, **variables)) as server:
         yield server
 
 
@@ -230,8 +223,7 @@ def test_a_user_without_a_name_and_a_home_can_start_the_server(projects: Project
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    with following(process) as server:
-        server.port = port_in(server.logged(SERVING))
+    with serving(process) as server:
         for era in ERAS:
             asyncio.run(server.good_call(era))
         failed = asyncio.run(server.call(MODERN, "database_operation", {}))

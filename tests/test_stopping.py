@@ -20,14 +20,13 @@ from .running import (
     HANDSHAKE,
     MODERN,
     PATIENCE_SECONDS,
-    SERVING,
     Running,
     environment,
     following,
     headers_of,
     http_request,
     message,
-    port_in,
+    serving,
     tool_call,
 )
 
@@ -45,8 +44,7 @@ HANGS_SECONDS = 300
 def slow_server(project: Project, home: Path, *flags: str, **variables: str) -> Iterator[Running]:
     """Serve the project with tools that hang, those of its own tests."""
     process = start_slow_server(project, home, "--transport", "http", "--port", "0", *flags, **variables)
-    with following(process) as server:
-        server.port = port_in(server.logged(SERVING))
+    with serving(process) as server:
         server.logged("Application startup complete")
         yield server
 
