@@ -48,7 +48,9 @@ FILES = {
     "src/{package}/patterns/{name}.py": PATTERNS,
     "src/{package}/tools/{name}.py": TOOLS,
     "tests/{name}.py": ("__init__", "upstream"),
-    "tests/test_{name}.py": ("self_contained", *PATTERNS, "upstream", "database", "results"),
+    "tests/test_{name}.py": ("upstream",),
+    "tests/patterns/test_{name}.py": ("self_contained", *PATTERNS),
+    "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
     "tests/production/{name}.py": ("upstream",),
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
@@ -91,9 +93,9 @@ def main() -> int:
     for path, text in after.items():
         if text != before.get(path) and path not in kept:
             write(project / path, text)
-    patterns = f"src/{ANSWERS['package_name']}/patterns"
-    if f"{patterns}/__init__.py" not in kept:
-        remove_if_unused(project / patterns)
+    for patterns in (f"src/{ANSWERS['package_name']}/patterns", "tests/patterns"):
+        if f"{patterns}/__init__.py" not in kept:
+            remove_if_unused(project / patterns)
     return 0
 
 

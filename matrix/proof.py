@@ -183,7 +183,7 @@ class Run:
         self.chosen = set(self.combinations)
         self.proof = Proof(self.declaration, self.combinations)
         (self.folder / "contents").mkdir()
-        self.proof.trees, self.proof.contents = self.trees, self.folder / "contents"
+        self.proof.contents = self.folder / "contents"
         self.store = Store(self.folder / "contents")
         self.closures = Closures(self.store, self.declaration.sources)
 
@@ -202,11 +202,15 @@ class Run:
             if isinstance(tree, str):
                 problems[one] = [tree]
                 continue
-            project = self.closures.of_project(tree)
+            tested = tree
+            if self.is_twin(one):
+                tested = tree | self.store.add(self.declaration.unit_tests(one))
+            project = self.closures.of_project(tested)
             if found := project.problems():
                 problems[one] = found
             else:
-                self.trees[one] = tree
+                self.proof.trees[one] = tree
+                self.trees[one] = tested
                 if self.is_twin(one):
                     self.projects[one] = project
         for combination in self.combinations:
@@ -225,7 +229,7 @@ class Run:
 
     def compare_files(self) -> None:
         for combination in self.combinations:
-            wanted, found = self.declaration.files(combination), set(self.trees[combination])
+            wanted, found = self.declaration.files(combination), set(self.proof.trees[combination])
             for path in sorted(wanted - found):
                 self.blame([combination], f"{path} is missing", "ls -R")
             for path in sorted(found - wanted):
@@ -238,7 +242,7 @@ class Run:
         for combination in self.combinations:
             if not self.is_twin(combination):
                 self.proof.folded += 1
-                tree, twin = self.trees[combination], self.trees[self.twin(combination)]
+                tree, twin = self.proof.trees[combination], self.proof.trees[self.twin(combination)]
                 for text in folding.differences(tree, twin):
                     self.blame([combination], text, "uv run pytest")
 

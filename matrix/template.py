@@ -33,7 +33,8 @@ class Declaration:
     `files` gives the exact files of a combination; `probe` is a function, as `file:name`, that is called in
     the project with the package's name and must return what `listing` gives; `closures` states in how many distinct surroundings each
     test file is to be found, `EACH` for those that see the whole project. Where a prompt is a fold, the counts
-    are of the projects without it. Tests under `processes` start processes: those of `processes_everywhere` run on the
+    are of the projects without it. `unit_tests` gives further tests, by their paths: they are the template's own, and run in
+    a project beside its tests. Tests under `processes` start processes: those of `processes_everywhere` run on the
     linear design, all of them at its corners.
     """
 
@@ -43,6 +44,7 @@ class Declaration:
     probe: str
     listing: Callable[[Combination], object]
     closures: Mapping[str, int]
+    unit_tests: Callable[[Combination], Mapping[str, bytes]] = lambda _: {}
     sources: str = "src"
     processes: str = "tests/production"
     processes_everywhere: Collection[str] = ()

@@ -9,6 +9,8 @@ from matrix.template import EACH, Combination, Declaration, Fold
 TEMPLATE = Path(__file__).parents[1]
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
 PACKAGE = "src/{{cookiecutter.package_name}}"
+# Tests of code that every project has and no project tests in detail. They run inside each project, in this place.
+UNIT_TESTS = TEMPLATE / "tests" / "unit"
 
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool)]
@@ -72,19 +74,10 @@ ALWAYS = {
     f"{PACKAGE}/tools/process_data.py",
     "tests/__init__.py",
     "tests/conftest.py",
-    *(
-        f"tests/test_{name}.py"
-        for name in ("answers", "architecture", "arguments", "containment", "deadlines")
-    ),
-    *(
-        f"tests/test_{name}.py"
-        for name in ("discovery", "drain", "errors", "guards", "limits", "proxies", "stdio")
-    ),
-    *(
-        f"tests/test_{name}.py"
-        for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
-    ),
+    *(f"tests/test_{name}.py" for name in ("architecture", "server", "surface")),
     "tests/changes.py",
+    "tests/client.py",
+    *(f"tests/tools/{name}.py" for name in ("__init__", "conftest", "test_process_data")),
     "tests/surface/process_data.json",
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
     *(f"tests/production/{name}.py" for name in ("checklist", "report", "wire", "test_checklist")),
@@ -97,15 +90,18 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     """Return the files of a project, as paths with forward slashes."""
     files = set(ALWAYS)
     patterns = chosen - {"self_contained"}
+    if chosen:
+        files.add("tests/patterns/__init__.py")
     for name in patterns:
-        files |= {f"tests/test_{name}.py", f"tests/production/test_{name}.py"}
+        files |= {f"tests/patterns/test_{name}.py", f"tests/production/test_{name}.py"}
         if name in TOOLS or name in RESOURCES:
             files |= {f"{PACKAGE}/tools/{name}.py", f"tests/surface/{name}.json"}
+            files.add(f"tests/tools/test_{name}.py")
         if "self_contained" not in chosen:
             files |= {f"{PACKAGE}/patterns/__init__.py", f"{PACKAGE}/patterns/{name}.py"}
     if "self_contained" in chosen:
         files |= {f"{PACKAGE}/utils.py"}
-        files |= {f"tests/{folder}test_self_contained.py" for folder in ("", "production/")}
+        files |= {f"tests/{folder}/test_self_contained.py" for folder in ("patterns", "production")}
     if "environment_config" in chosen:
         files.add(f"{PACKAGE}/environment_config.toml")
     if chosen & set(API_PATTERNS):
@@ -113,10 +109,29 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream")}
         files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
     if chosen & set(DATABASE_PATTERNS):
-        files |= {f"{PACKAGE}/database.py", "tests/test_database.py"}
+        files.add(f"{PACKAGE}/database.py")
     if chosen & set(RESULT_PATTERNS):
-        files |= {f"{PACKAGE}/results.py", "tests/test_results.py"}
+        files.add(f"{PACKAGE}/results.py")
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
+
+
+def unit_tests(chosen: Combination, http_client: str = "httpx2") -> dict[str, bytes]:
+    """Return the unit tests of a project's code, by their paths in the project."""
+    absent = set()
+    if not chosen & set(DATABASE_PATTERNS):
+        absent.add("test_database.py")
+    if not chosen & set(RESULT_PATTERNS):
+        absent.add("test_results.py")
+    tests = {}
+    for path in sorted(UNIT_TESTS.rglob("*.py")):
+        if path.name not in absent:
+            text = path.read_text(encoding="utf-8").replace(
+                "import httpx2 as httpx", f"import {http_client} as httpx"
+            )
+            tests[path.relative_to(TEMPLATE).as_posix()] = text.replace(
+                "import httpx as httpx", "import httpx"
+            ).encode()
+    return tests
 
 
 def expected_tools(chosen: Combination) -> list[str]:
@@ -140,24 +155,21 @@ def expected_listing(chosen: Combination) -> list[list[str]]:
 SETTINGS = 3
 CLOSURES = {
     "tests/test_architecture.py": EACH,
-    "tests/test_discovery.py": EACH,
     "tests/test_server.py": EACH,
     "tests/test_surface.py": EACH,
-    "tests/test_caching.py": 2 * 2,
-    "tests/test_environment_config.py": 2,
-    "tests/test_retry.py": SETTINGS * 2,
+    **{f"tests/tools/test_{name}.py": EACH for name in ("process_data", *TOOLS, *RESOURCES)},
     "tests/test_upstream.py": SETTINGS * 2,
+    **{f"tests/patterns/test_{name}.py": SETTINGS for name in PATTERNS},
+    "tests/patterns/test_caching.py": 2 * 2,
+    "tests/patterns/test_environment_config.py": 2,
+    "tests/patterns/test_retry.py": SETTINGS * 2,
     **{
-        f"tests/test_{name}.py": SETTINGS
-        for name in (
-            *("answers", "arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan"),
-            *("guards", "limits", "logs", "messages", "proxies"),
-            *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
-            *("stdio", "structured_errors"),
-            *("health_check", "parallel_processing", "state_management", "rate_limiting"),
-            "structured_logging",
-        )
+        path.relative_to(TEMPLATE).as_posix(): SETTINGS
+        for path in sorted(UNIT_TESTS.rglob("*.py"))
+        if path.name.startswith("test_")
     },
+    "tests/unit/test_composition.py": EACH,
+    "tests/unit/test_discovery.py": EACH,
 }
 SLUG = "my-mcp-server"
 PACKAGE_NAME = "my_mcp_server"
@@ -169,6 +181,7 @@ DECLARATION = Declaration(
     probe=f"{TEMPLATE / 'tests' / 'probe.py'}:listing",
     listing=expected_listing,
     closures=CLOSURES,
+    unit_tests=unit_tests,
     # What a pattern could change: the start, calls, and every way to end. The others are of the runtime alone.
     processes_everywhere=["tests/production/test_calls.py", "tests/production/test_signals.py"],
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),

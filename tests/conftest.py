@@ -31,6 +31,8 @@ Trees = tuple[Store, dict[Combination, Tree]]
 needs_forks = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="the suites run in forks, which Windows does not have"
 )
+# They run inside the projects.
+collect_ignore = ["unit"]
 PROVING = pytest.StashKey[Proving]()
 
 

@@ -27,10 +27,11 @@ SEES = {
     f"{PACKAGE}/server.py": {"project_slug", *ALL} - {"self_contained"},
     f"{PACKAGE}/settings.py": {"environment_config"},
     f"{PACKAGE}/upstream.py": {"connection_pooling"},
-    "tests/conftest.py": {"environment_config"},
+    "tests/conftest.py": {"environment_config", "rate_limiting"},
     "tests/production/process.py": {"environment_config"},
     "tests/production/test_workers.py": {"package_name", "rate_limiting", "state_management"},
-    "tests/test_server.py": {"package_name", *ALL} - {"self_contained"},
+    "tests/test_server.py": {"package_name", "environment_config"},
+    "tests/tools/conftest.py": {"package_name", *API_PATTERNS},
 }
 FILES = sorted(path for path in SKELETON.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 ENVIRONMENT = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
@@ -76,7 +77,7 @@ def test_every_name_can_be_cloned_on_windows() -> None:
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_pattern_owns_files_by_its_name(pattern: str) -> None:
     owned = {name_of(path) for path in FILES if path.stem.removeprefix("test_") == pattern}
-    assert f"tests/test_{pattern}.py" in owned
+    assert f"tests/patterns/test_{pattern}.py" in owned
     assert pattern == "self_contained" or f"{PACKAGE}/patterns/{pattern}.py" in owned
     others = {name_of(path) for path in FILES} - owned
     assert not [name for name in others if pattern in Path(name).stem]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -19,12 +20,17 @@ from .combinations import (
     PACKAGE_NAME,
     PROMPTS,
     answers,
+    unit_tests,
 )
 from .conftest import Bake, Projects, Render, Trees, needs_forks
 from .project import assert_passed
 
 CLIENTS = {
-    client: replace(DECLARATION, answers={**DECLARATION.answers, "http_client": client})
+    client: replace(
+        DECLARATION,
+        answers={**DECLARATION.answers, "http_client": client},
+        unit_tests=partial(unit_tests, http_client=client),
+    )
     for client in PROMPTS["http_client"]
 }
 EIGHT = [
@@ -42,7 +48,7 @@ def naming_the_client(combination: Combination) -> set[str]:
         files |= {f"{package}/upstream.py", f"{package}/example_api.py", "tests/test_upstream.py"}
     for name in combination & {"connection_pooling", "retry"}:
         module = "utils.py" if "self_contained" in combination else f"patterns/{name}.py"
-        files |= {f"{package}/{module}", f"tests/test_{name}.py"}
+        files |= {f"{package}/{module}", f"tests/patterns/test_{name}.py"}
     return files
 
 

@@ -225,7 +225,7 @@ def test_a_module_of_the_users_own_named_utils_is_not_taken_for_the_templates(
     assert tree(project.path) == edited
 
 
-@pytest.mark.parametrize("name", ["tests/test_retry.py", "tests/surface"])
+@pytest.mark.parametrize("name", ["tests/patterns/test_retry.py", "tests/surface"])
 def test_a_link_in_the_place_of_a_file_or_folder_of_the_template_stays(
     name: str, bake: Bake, generate: Generate, tmp_path: Path
 ) -> None:
@@ -245,7 +245,7 @@ def test_a_project_whose_hooks_did_not_run_is_put_right_by_the_command_that_it_n
 ) -> None:
     project = bake()
     generate(project, {"retry": False}, hooks=False)
-    run = project.run_tests("tests/test_settings.py")
+    run = project.run_tests("tests/test_architecture.py")
     assert run.returncode == 1
     assert "hooks of its template did not run" in run.stderr
     command = re.search(r"^.*: cookiecutter TEMPLATE (.+)$", run.stderr, flags=re.MULTILINE)
@@ -253,7 +253,7 @@ def test_a_project_whose_hooks_did_not_run_is_put_right_by_the_command_that_it_n
     assert command[1].split() == ["--overwrite-if-exists", "--accept-hooks", "yes"]
     generate(project, {"retry": False})
     assert project.files() == bake_once(retry=False).files()
-    assert_passed(project.run_tests("tests/test_settings.py"))
+    assert_passed(project.run_tests("tests/test_architecture.py"))
 
 
 def test_the_hook_names_every_file_that_an_answer_removes_or_changes_and_no_other(bake_once: Bake) -> None:

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-surface",
         action="store_true",
-        help="agree to the tools and resources as they are now: write tests/surface",
+        help="accept the tools, resources and prompts as they are now: write tests/surface",
     )
 
 
@@ -52,6 +52,14 @@ def _no_files_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> None
     os.environ |= {"HOME": home, "LOCALAPPDATA": home, "WIN_PD_OVERRIDE_LOCAL_APPDATA": home}
 {% if cookiecutter.environment_config %}
     os.environ |= {"ENV_FILE": os.devnull, "SECRETS_DIR": str(tmp_path_factory.mktemp("secrets"))}
+{% endif %}
+{% if cookiecutter.rate_limiting %}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_rate_limit() -> None:
+    """Let all tests together call as often as they like."""
+    os.environ |= {"RATE_LIMIT_PER_MINUTE": "60000", "RATE_LIMIT_BURST": "60000"}
 {% endif %}
 
 

@@ -1,12 +1,23 @@
-"""What no linter sees: module-level state that functions change."""
+"""What no linter sees: module-level state that functions change, and undeclared dependencies."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
 
 import {{ cookiecutter.package_name }} as package
 
 SOURCE = Path(package.__file__).parent
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+# Owned by the template, which checks what they import.
+OWNED_BY_THE_TEMPLATE = {
+    *("runtime", "patterns", "utils.py", "settings.py", "database.py", "results.py")
+}
 MUTATORS = frozenset(
     {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove"}
     | {"setdefault", "update"}
@@ -67,3 +78,41 @@ def test_module_level_state_that_a_function_changes_is_found() -> None:
     source = "results = []\nasync def add(item):\n    results.append(item)\n"
     assert mutated_state(source) == {"results"}
     assert mutated_state("def count():\n    global total\n    total = 1\n") == {"total"}
+
+
+def imported_packages(source: str) -> Iterator[str]:
+    """Return the top-level names of the absolute imports."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(level=0, module=str(module)):
+                yield module.partition(".")[0]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    declared = {canonical(re.split(r"[^\w.-]", line)[0]) for line in lines}
+    known = {*sys.stdlib_module_names, package.__name__}
+    problems = []
+    for path in SOURCE.rglob("*.py"):
+        place = path.relative_to(SOURCE)
+        if place.parts[0] in OWNED_BY_THE_TEMPLATE:
+            continue
+        for name in set(imported_packages(path.read_text(encoding="utf-8"))) - known:
+            if canonical(name) in declared:
+                continue
+            providers = packages_distributions().get(name, [name])
+            if not declared & set(map(canonical, providers)):
+                problems.append(
+                    f"{place} imports {name}, which pyproject.toml does not declare:"
+                    f" run `uv add {providers[0]}`."
+                )
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)

@@ -1,21 +1,21 @@
-{% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
-"""The server as a whole: what it offers, and that every tool answers in both protocol eras."""
+"""What holds for every tool, resource and prompt of the server, yours included."""
 
+import importlib
 import json
+import pkgutil
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-{% if uses_api or cookiecutter.lazy_initialization %}
 import pytest
-{% endif %}
 from fastmcp import Client
+from fastmcp.prompts import Prompt
 from fastmcp.tools import Tool
-from fastmcp.utilities.tests import asgi_server
 from pydantic import SecretStr
 
+import {{ cookiecutter.package_name }}.tools as tools_package
 from {{ cookiecutter.package_name }} import (
     __version__,
 )
@@ -32,192 +32,166 @@ from {{ cookiecutter.package_name }}.settings import (
 PROJECT = Path(__file__).parents[1]
 PACKAGE = "{{ cookiecutter.package_name }}"
 ERAS = ["auto", "legacy"]
-# What is longer, clients refuse, cut, or put aside.
-MAX_RESULT_BYTES = 50_000
+MAX_ERROR_BYTES = 2048
 HINTS = {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"}
-
-# What stands around a call, the outermost first.
-MIDDLEWARE = [
-{% if cookiecutter.structured_logging %}
-    "CallLog",
-{% endif %}
-{% if cookiecutter.structured_errors %}
-    "StructuredErrors",
-{% endif %}
-{% if cookiecutter.rate_limiting %}
-    "RateLimiting",
-{% endif %}
-    "ReadableArguments",
-    "Failures",
-    "ResultLimit",
-    "Deadlines",
-    "SendableAnswers",
-    "CurrentCapabilities",
-]
-# A call of every tool that must succeed.
-CALLS: dict[str, dict[str, Any]] = {
-    "process_data": {"text": "tea for two"},
-{% if cookiecutter.lazy_initialization %}
-    "database_operation": {"query": "a", "limit": 2},
-{% endif %}
-{% if cookiecutter.connection_pooling %}
-    "api_request": {"endpoint": "users/1"},
-{% endif %}
-{% if cookiecutter.retry %}
-    "resilient_api_call": {"endpoint": "users"},
-{% endif %}
-{% if cookiecutter.caching %}
-    "cached_fetch": {"resource_id": "a/b"},
-{% endif %}
-{% if cookiecutter.structured_errors %}
-    "validated_operation": {"data": "[1, 2]"},
-{% endif %}
-{% if cookiecutter.parallel_processing %}
-    "batch_process": {"items": ["tea for two", "two for tea"]},
-{% endif %}
-{% if cookiecutter.state_management %}
-    "increment_counter": {"name": "cups"},
-{% endif %}
+REGISTRATION = {
+    "tool": "add it to `tools` of `Server(...)`",
+    "resource": "add a line `mcp.add_resource({name})`",
+    "prompt": "add a line `mcp.add_prompt({name})`",
 }
-{% if cookiecutter.state_management %}
-# The tools that change something.
-WRITERS = {"increment_counter"}
-{% else %}
-# The tools that change something.
-WRITERS: set[str] = set()
-{% endif %}
-{% if cookiecutter.structured_errors %}
-# A call of each kind that must fail, and its code.
-FAILURES: list[tuple[str, dict[str, Any], str]] = [
-    ("process_data", {}, "VALIDATION_ERROR"),
-{% if cookiecutter.lazy_initialization %}
-    ("database_operation", {"cursor": "none of ours"}, "VALIDATION_ERROR"),
-{% endif %}
-{% if cookiecutter.connection_pooling %}
-    ("api_request", {"endpoint": "https://elsewhere.example"}, "VALIDATION_ERROR"),
-    ("api_request", {"endpoint": "users/0"}, "NOT_FOUND"),
-{% endif %}
-{% if cookiecutter.retry %}
-    ("resilient_api_call", {"endpoint": "//elsewhere.example"}, "VALIDATION_ERROR"),
-    ("resilient_api_call", {"endpoint": "users/0"}, "NOT_FOUND"),
-{% endif %}
-]
-{% endif %}
-{% if cookiecutter.environment_config or cookiecutter.health_check %}
-RESOURCES = [
-{% if cookiecutter.environment_config %}
-    "config://settings",
-{% endif %}
-{% if cookiecutter.health_check %}
-    "health://status",
-{% endif %}
-]
-{% else %}
-RESOURCES: list[str] = []
-{% endif %}
+# How each type is bounded: any of these keywords will do.
+VALUES = {"enum", "const"}
+BOUNDS = {
+    "string": ({"maxLength", "format", *VALUES}, "max_length=200"),
+    "integer": ({"maximum", "exclusiveMaximum", *VALUES}, "ge=0, le=1000"),
+    "number": ({"maximum", "exclusiveMaximum", *VALUES}, "ge=0, le=1000"),
+    "array": ({"maxItems", *VALUES}, "max_length=100"),
+    "object": ({"maxProperties", "properties", *VALUES}, "max_length=100"),
+    "boolean": ({"type"}, ""),
+}
+COMBINED = {"$ref", "anyOf", "oneOf", "allOf"}
 {% if cookiecutter.environment_config %}
 # Variables that no settings class has: they say where the others are.
 SOURCES = {"ENV_FILE": "", "SECRETS_DIR": "/run/secrets"}
 {% else %}
 SOURCES: dict[str, str] = {}
 {% endif %}
-{% if uses_api or cookiecutter.lazy_initialization %}
 
 
-@pytest.fixture(autouse=True)
-def _self_sufficient(monkeypatch: pytest.MonkeyPatch{{ ", tmp_path: Path" if cookiecutter.lazy_initialization else "" }}) -> None:
-{% if uses_api %}
-    monkeypatch.setenv("API_BASE_URL", "example")
-{% endif %}
-{% if cookiecutter.lazy_initialization %}
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'users.db'}")
-{% endif %}
-{% endif %}
+def fail_with(problems: Iterable[str]) -> None:
+    """Fail with one line for each problem, which says what to change."""
+    if lines := list(problems):
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
-def schemas(node: Any) -> Iterator[dict[str, Any]]:
-    """Return a JSON schema and every schema inside it."""
-    if isinstance(node, dict):
-        yield node
-        for value in node.values():
-            yield from schemas(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from schemas(value)
+async def registered() -> list[Any]:
+    return [
+        *await mcp.list_tools(),
+        *await mcp.list_resources(),
+        *await mcp.list_resource_templates(),
+        *await mcp.list_prompts(),
+    ]
 
 
-async def listed_tools() -> list[Tool]:
-    return list(await mcp.list_tools())
+def defined() -> Iterator[tuple[str, str, str, Any]]:
+    """Return the module, the kind, the name and the function of everything in `tools/`."""
+    for module in pkgutil.iter_modules(tools_package.__path__):
+        path = f"{tools_package.__name__}.{module.name}"
+        for name, value in vars(importlib.import_module(path)).items():
+            meta = getattr(value, "__fastmcp__", None)
+            if meta and value.__module__ == path:
+                yield module.name, meta.type, name, value
 
 
-async def test_the_server_offers_exactly_these_tools_and_resources() -> None:
-    assert [tool.name for tool in await listed_tools()] == list(CALLS)
-    assert [str(resource.uri) for resource in await mcp.list_resources()] == RESOURCES
+async def test_everything_in_tools_is_registered() -> None:
+    functions = [getattr(component, "fn", None) for component in await registered()]
+    fail_with(
+        f"tools/{module}.py: `{name}` is not registered. In server.py, import it and"
+        f" {REGISTRATION[kind].format(name=name)}."
+        for module, kind, name, function in defined()
+        if function not in functions
+    )
 
 
-def test_what_stands_around_a_call_stands_in_this_order() -> None:
-    names = [type(middleware).__name__ for middleware in mcp.middleware]
-    assert [name for name in names if name in MIDDLEWARE] == MIDDLEWARE
+async def test_everything_in_tools_has_a_test() -> None:
+    tests = "".join(
+        path.read_text(encoding="utf-8") for path in (PROJECT / "tests" / "tools").glob("*.py")
+    )
+    modules = {function: module for module, _, _, function in defined()}
+    fail_with(
+        f"tools/{module}.py: no test uses `{name}`. Call it in tests/tools/test_{module}.py."
+        for component in await registered()
+        if (module := modules.get(getattr(component, "fn", None)))
+        and (name := address(component)) not in tests
+    )
 
 
-async def test_every_tool_is_described_for_a_model_and_for_a_person() -> None:
-    for tool in await listed_tools():
-        assert tool.title
-        assert tool.description
-        assert len(re.findall(r"[.!?](?:\s|$)", tool.description)) <= 3
-        assert tool.output_schema is not None
-        assert tool.annotations is not None
-        assert tool.annotations.model_dump(exclude_none=True).keys() >= HINTS
-        assert tool.annotations.read_only_hint == (tool.name not in WRITERS)
-        for parameter in tool.parameters["properties"].values():
-            assert parameter["description"]
+def address(component: Any) -> str:
+    """Return the name, or the URI up to its first parameter."""
+    uri = getattr(component, "uri", None) or getattr(component, "uri_template", None)
+    return str(uri or component.name).partition("{")[0]
 
 
-async def test_every_input_schema_is_one_that_all_clients_understand() -> None:
-    for tool in await listed_tools():
-        for schema in schemas(tool.parameters):
-            assert not schema.keys() & {"$ref", "$defs", "anyOf", "oneOf", "allOf"}, tool.name
-            assert not isinstance(schema.get("type"), list), tool.name
+async def test_every_tool_is_described_for_models_and_people() -> None:
+    fail_with(problem for tool in await mcp.list_tools() for problem in tool_problems(tool))
 
 
-async def test_every_input_is_bounded() -> None:
-    bounds = {"string": "maxLength", "integer": "maximum", "array": "maxItems"}
-    for tool in await listed_tools():
-        for schema in schemas(tool.parameters):
-            kind = schema.get("type")
-            assert kind not in bounds or bounds[kind] in schema, tool.name
+def tool_problems(tool: Tool) -> Iterator[str]:
+    if not tool.title:
+        yield f"{tool.name} has no title: add `title=` to its decorator."
+    if not tool.description:
+        yield f"{tool.name} has no description: add `description=` to its decorator."
+    elif len(re.findall(r"[.!?](?:\s|$)", tool.description)) > 3:
+        yield f"{tool.name}: shorten its description to at most three sentences."
+    hints = tool.annotations.model_dump(exclude_none=True) if tool.annotations else {}
+    if missing := sorted(HINTS - hints.keys()):
+        yield f"{tool.name}: add {', '.join(map(camel_case, missing))} to its annotations."
+    schema = tool.output_schema or {"x-fastmcp-wrap-result": True}
+    if schema.get("x-fastmcp-wrap-result"):
+        yield f"{tool.name}: annotate its result with a pydantic model, so that it can get fields."
+    for name, parameter in tool.parameters["properties"].items():
+        if "description" not in parameter:
+            yield f"{tool.name}: add `Field(description=...)` to its parameter `{name}`."
+        yield from (f"{tool.name}: {text}" for text in input_problems(name, parameter))
 
 
-async def test_every_tool_and_resource_answers_in_both_eras() -> None:
-    async with asgi_server(mcp, stateless_http=True) as http:
-        for era in ERAS:
-            async with http.client(mode=era) as client:
-                for tool, arguments in CALLS.items():
-                    result = await client.call_tool(tool, arguments)
-                    text = result.content[0].text
-                    assert result.structured_content, (era, tool)
-                    assert result.structured_content == json.loads(text), (era, tool)
-                    assert len(text.encode()) <= MAX_RESULT_BYTES, (era, tool)
-                for uri in RESOURCES:
-                    (content,) = await client.read_resource(uri)
-                    assert content.mime_type == "application/json", (era, uri)
+def camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
-async def test_a_bad_call_is_answered_legibly_and_briefly() -> None:
-    # One of these values, or all of these names, would be too long an answer.
+def input_problems(path: str, schema: dict[str, Any]) -> Iterator[str]:
+    """Say what clients do not understand of a parameter, and where it is unbounded."""
+    kind = schema.get("type")
+    if schema.keys() & COMBINED or isinstance(kind, list):
+        yield f'give `{path}` one type, not a union; an absent text is "".'
+    elif kind not in BOUNDS:
+        if not schema.keys() & VALUES:
+            yield f"annotate `{path}` with a type that JSON has, such as `str`."
+    else:
+        keywords, example = BOUNDS[kind]
+        if not schema.keys() & keywords:
+            yield f"bound `{path}`, for example with `Field({example})`."
+    if isinstance(items := schema.get("items"), dict):
+        yield from input_problems(f"{path}[]", items)
+    for name, inner in schema.get("properties", {}).items():
+        yield from input_problems(f"{path}.{name}", inner)
+
+
+async def test_every_resource_and_prompt_is_described() -> None:
+    resources = [*await mcp.list_resources(), *await mcp.list_resource_templates()]
+    described = [*resources, *await mcp.list_prompts()]
+    fail_with(
+        f"{address(component)} has no description: write a docstring, or add `description=`."
+        for component in described
+        if not component.description
+    )
+    fail_with(problem for prompt in await mcp.list_prompts() for problem in prompt_problems(prompt))
+
+
+def prompt_problems(prompt: Prompt) -> Iterator[str]:
+    for argument in prompt.arguments or []:
+        if not argument.description:
+            yield f"{prompt.name}: add `Field(description=...)` to its argument `{argument.name}`."
+        elif "JSON schema" in argument.description:
+            yield f"{prompt.name}: annotate `{argument.name}` with `str`; prompts only take text."
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_bad_call_of_any_tool_gets_a_short_and_readable_error(era: str) -> None:
+    # One of these values, or all of these names, would make the error too long.
     unknown = {f"unknown_{number:0200}": "canary" * 1000 for number in range(20)}
-    for era in ERAS:
-        async with Client(mcp, mode=era) as client:
-            for tool in CALLS:
-                result = await client.call_tool(tool, unknown, raise_on_error=False)
-                assert result.is_error
-                text = result.content[0].text
-                assert 0 < text.count("unknown_") <= 5
-                assert "canary" not in text
-                assert len(text.encode()) < 2048
+    async with Client(mcp, mode=era) as client:
+        for tool in await mcp.list_tools():
+            result = await client.call_tool(tool.name, unknown, raise_on_error=False)
+            assert result.is_error, tool.name
+            text = result.content[0].text
+            assert 0 < text.count("unknown_") <= 5
+            assert "canary" not in text
+            assert len(text.encode()) < MAX_ERROR_BYTES
 
 
-async def test_what_an_unknown_exception_says_stays_inside() -> None:
+async def test_the_text_of_an_unknown_exception_never_reaches_the_client() -> None:
     def fail() -> None:
         raise RuntimeError("canary")
 
@@ -229,22 +203,6 @@ async def test_what_an_unknown_exception_says_stays_inside() -> None:
         mcp.local_provider.remove_tool("fail")
     assert result.is_error
     assert "canary" not in str(result)
-{% if cookiecutter.structured_errors %}
-
-
-async def test_a_failure_has_its_code() -> None:
-    async with Client(mcp) as client:
-        for name, arguments, code in FAILURES:
-            result = await client.call_tool(name, arguments, raise_on_error=False)
-            assert result.is_error
-            assert result.structured_content["error"]["code"] == code, (name, arguments)
-{% endif %}
-
-
-async def test_the_answer_of_a_tool_has_the_form_it_promises() -> None:
-    async with Client(mcp) as client:
-        result = await client.call_tool("process_data", {"text": "tea\nfor two"})
-    assert result.structured_content == {"words": 3, "lines": 2, "characters": 11}
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -255,10 +213,8 @@ def test_the_version_is_that_of_the_package() -> None:
 def test_the_readme_lists_every_variable_with_its_default() -> None:
     def shown(default: Any) -> str:
         value = default.get_secret_value() if isinstance(default, SecretStr) else default
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, int):
-            return str(value)
+        if isinstance(value, bool | int):
+            return json.dumps(value)
         return f"{value:g}" if isinstance(value, float) else str(value or "")
 
     variables = dict(SOURCES)
@@ -269,5 +225,11 @@ def test_the_readme_lists_every_variable_with_its_default() -> None:
                 variables[name.upper()] = shown(field.default)
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`|\(empty\)) \|", readme, flags=re.MULTILINE)
-    assert dict(rows) == variables
-    assert len(rows) == len(variables)
+    listed = dict(rows)
+    fail_with(
+        f"README.md: add a row `{name}` with the default `{default}` to the table of variables."
+        for name, default in variables.items()
+        if listed.get(name) != default
+    )
+    assert listed.keys() <= variables.keys()
+    assert len(rows) == len(listed)

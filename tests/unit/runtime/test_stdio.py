@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from {{ cookiecutter.package_name }}.runtime.messages import (
+from my_mcp_server.runtime.messages import (
     MAX_BODY_BYTES,
 )
-from {{ cookiecutter.package_name }}.runtime.stdio import (
+from my_mcp_server.runtime.stdio import (
     Wire,
 )
 

@@ -24,7 +24,7 @@ from {{ cookiecutter.package_name }}.tools.retry import (
     resilient_api_call,
 )
 
-from .upstream import (
+from ..upstream import (
     DROPPED,
     RESET,
     TRUNCATED,

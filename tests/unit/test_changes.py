@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from .changes import Kind, compare
+from ..changes import Kind, compare
 
 BREAKING, BEHAVIOURAL, WORDING = Kind
 

@@ -5,7 +5,7 @@ from fastmcp import Client
 from mcp import MCPError
 from mcp_types import INVALID_PARAMS
 
-from {{ cookiecutter.package_name }}.server import (
+from my_mcp_server.server import (
     mcp,
 )
 

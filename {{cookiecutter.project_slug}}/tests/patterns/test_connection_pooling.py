@@ -18,7 +18,7 @@ from {{ cookiecutter.package_name }}.upstream import (
     upstream_api,
 )
 
-from .upstream import DROPPED, answer, assert_a_long_answer_is_shortened, local_upstream
+from ..upstream import DROPPED, answer, assert_a_long_answer_is_shortened, local_upstream
 
 
 async def test_thirty_calls_three_at_a_time_need_at_most_three_connections(

@@ -7,19 +7,19 @@ import pytest
 from fastmcp import FastMCP
 from pydantic import Field
 
-from {{ cookiecutter.package_name }}.runtime.command import (
+from my_mcp_server.runtime.command import (
     parse_flags,
 )
-from {{ cookiecutter.package_name }}.runtime.guards import (
+from my_mcp_server.runtime.guards import (
     is_public,
 )
-from {{ cookiecutter.package_name }}.runtime.http import (
+from my_mcp_server.runtime.http import (
     serve_http,
 )
-from {{ cookiecutter.package_name }}.runtime.serving import (
+from my_mcp_server.runtime.serving import (
     ServingSettings,
 )
-from {{ cookiecutter.package_name }}.settings import (
+from my_mcp_server.settings import (
     InvalidSettings,
     Settings,
     check_settings,

@@ -9,7 +9,7 @@ from typing import TextIO
 import fastmcp
 import pytest
 
-from {{ cookiecutter.package_name }}.runtime.logs import (
+from my_mcp_server.runtime.logs import (
     CHATTY,
     LIBRARIES,
     LOST,

@@ -11,12 +11,12 @@ from fastmcp.tools import tool
 from mcp import MCPError
 from pydantic import BaseModel, Field
 
-from {{ cookiecutter.package_name }}.runtime.arguments import (
+from my_mcp_server.runtime.arguments import (
     MAX_JSON_LENGTH,
     ReadableArguments,
     read_json,
 )
-from {{ cookiecutter.package_name }}.runtime.lifespan import (
+from my_mcp_server.runtime.lifespan import (
     runtime,
 )
 

@@ -3,7 +3,7 @@
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from {{ cookiecutter.package_name }}.runtime.proxies import (
+from my_mcp_server.runtime.proxies import (
     TrustedProxies,
 )
 

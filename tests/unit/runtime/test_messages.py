@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from {{ cookiecutter.package_name }}.runtime.messages import (
+from my_mcp_server.runtime.messages import (
     MAX_BODY_BYTES,
     VERSION_KEY,
     WellFormedMessages,

@@ -23,7 +23,7 @@ from {{ cookiecutter.package_name }}.upstream import (
     upstream_api,
 )
 
-from .upstream import answer, assert_a_long_answer_is_shortened, local_upstream
+from ..upstream import answer, assert_a_long_answer_is_shortened, local_upstream
 
 
 class Source:

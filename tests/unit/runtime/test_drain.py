@@ -11,16 +11,16 @@ import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.types import Message, Receive, Scope, Send
 
-from {{ cookiecutter.package_name }}.runtime import (
+from my_mcp_server.runtime import (
     drain as drain_module,
 )
-from {{ cookiecutter.package_name }}.runtime.drain import (
+from my_mcp_server.runtime.drain import (
     Drain,
 )
-from {{ cookiecutter.package_name }}.runtime.readiness import (
+from my_mcp_server.runtime.readiness import (
     Readiness,
 )
-from {{ cookiecutter.package_name }}.runtime.serving import (
+from my_mcp_server.runtime.serving import (
     STOP_SIGNALS,
 )
 

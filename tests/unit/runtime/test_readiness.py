@@ -3,10 +3,10 @@
 import anyio
 import pytest
 
-from {{ cookiecutter.package_name }}.runtime.errors import (
+from my_mcp_server.runtime.errors import (
     ToolFailure,
 )
-from {{ cookiecutter.package_name }}.runtime.readiness import (
+from my_mcp_server.runtime.readiness import (
     Readiness,
 )
 

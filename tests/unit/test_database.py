@@ -14,7 +14,7 @@ import platformdirs
 import pytest
 from sqlalchemy import Engine, event
 
-from {{ cookiecutter.package_name }}.database import (
+from my_mcp_server.database import (
     Database,
     DatabaseUnavailable,
     StatementRefused,

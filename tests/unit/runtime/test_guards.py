@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from {{ cookiecutter.package_name }}.runtime.server import (
+from my_mcp_server.runtime.server import (
     Server,
 )
 

@@ -6,13 +6,13 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from {{ cookiecutter.package_name }}.results import (
+from my_mcp_server.results import (
     RESERVED,
     cut,
     fit,
     shorten,
 )
-from {{ cookiecutter.package_name }}.runtime.limits import (
+from my_mcp_server.runtime.limits import (
     ResultSettings,
 )
 

@@ -7,13 +7,13 @@ from fastmcp import FastMCP
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.utilities.tests import asgi_server
 
-from {{ cookiecutter.package_name }}.runtime.lifespan import (
+from my_mcp_server.runtime.lifespan import (
     runtime,
 )
-from {{ cookiecutter.package_name }}.runtime.readiness import (
+from my_mcp_server.runtime.readiness import (
     readiness,
 )
-from {{ cookiecutter.package_name }}.tools.process_data import (
+from my_mcp_server.tools.process_data import (
     process_data,
 )
 

@@ -14,11 +14,11 @@ from fastmcp.utilities.tests import asgi_server
 from mcp import MCPError
 from pydantic import BaseModel
 
-from {{ cookiecutter.package_name }}.runtime.answers import (
+from my_mcp_server.runtime.answers import (
     SendableAnswers,
     clean,
 )
-from {{ cookiecutter.package_name }}.runtime.errors import (
+from my_mcp_server.runtime.errors import (
     ToolFailure,
 )
 

@@ -6,7 +6,7 @@ import pytest
 from fastmcp import Client, FastMCP
 from fastmcp.tools import tool
 
-from {{ cookiecutter.package_name }}.runtime.errors import (
+from my_mcp_server.runtime.errors import (
     MAX_REASON_LENGTH,
     Failures,
     ToolFailure,

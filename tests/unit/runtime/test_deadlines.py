@@ -14,11 +14,11 @@ from fastmcp.server.middleware import Middleware
 from fastmcp.tools import tool
 from mcp import MCPError
 
-from {{ cookiecutter.package_name }}.runtime.deadlines import (
+from my_mcp_server.runtime.deadlines import (
     DeadlineExceeded,
     Deadlines,
 )
-from {{ cookiecutter.package_name }}.runtime.lifespan import (
+from my_mcp_server.runtime.lifespan import (
     runtime,
 )
 

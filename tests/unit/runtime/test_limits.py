@@ -8,7 +8,7 @@ from fastmcp.prompts import Prompt
 from fastmcp.resources import Resource, ResourceTemplate
 from mcp import MCPError
 
-from {{ cookiecutter.package_name }}.runtime.limits import (
+from my_mcp_server.runtime.limits import (
     ResultLimit,
 )
 

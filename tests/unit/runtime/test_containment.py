@@ -13,13 +13,13 @@ from fastmcp.resources import Resource
 from fastmcp.server.middleware import Middleware
 from mcp import MCPError
 
-from {{ cookiecutter.package_name }}.runtime.deadlines import (
+from my_mcp_server.runtime.deadlines import (
     Deadlines,
 )
-from {{ cookiecutter.package_name }}.runtime.errors import (
+from my_mcp_server.runtime.errors import (
     Failures,
 )
-from {{ cookiecutter.package_name }}.runtime.lifespan import (
+from my_mcp_server.runtime.lifespan import (
     runtime,
 )
 

@@ -1,0 +1,44 @@
+"""The server composes its middleware in the right order, and each failure has its code."""
+
+from typing import Any
+
+import my_mcp_server.server as composition
+from my_mcp_server.server import (
+    mcp,
+)
+
+# The outermost first. Those of patterns that are off are absent.
+MIDDLEWARE = [
+    *("CallLog", "StructuredErrors", "RateLimiting"),
+    *("ReadableArguments", "Failures", "ResultLimit", "Deadlines"),
+    *("SendableAnswers", "CurrentCapabilities"),
+]
+OPTIONAL = {"CallLog", "StructuredErrors", "RateLimiting"}
+CODES = {
+    "InvalidArguments": "VALIDATION_ERROR",
+    "DeadlineExceeded": "TIMEOUT",
+    "EndpointRefused": "VALIDATION_ERROR",
+    "UpstreamBusy": "RATE_LIMITED",
+    "UpstreamFailure": "API_ERROR",
+    "UpstreamNotConfigured": "API_ERROR",
+    "UpstreamNotFound": "NOT_FOUND",
+    "UpstreamTimeout": "TIMEOUT",
+    "RetryDeadlineExceeded": "TIMEOUT",
+    "DatabaseUnavailable": "API_ERROR",
+    "InvalidCursor": "VALIDATION_ERROR",
+    "RateLimitExceeded": "RATE_LIMITED",
+}
+
+
+def test_the_middleware_stands_in_this_order() -> None:
+    names = [type(middleware).__name__ for middleware in mcp.middleware]
+    own = [name for name in names if name in MIDDLEWARE]
+    assert own == [name for name in MIDDLEWARE if name in own]
+    assert set(MIDDLEWARE) - set(own) <= OPTIONAL
+
+
+def test_each_kind_of_failure_has_its_code() -> None:
+    codes: dict[type[Exception], Any] = getattr(composition, "CODES", {})
+    assert {kind.__name__: str(code) for kind, code in codes.items()} == {
+        kind.__name__: CODES[kind.__name__] for kind in codes
+    }

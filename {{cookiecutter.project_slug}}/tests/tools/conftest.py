@@ -1,0 +1,37 @@
+{% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
+"""What a test of a tool may ask for."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fastmcp import Client
+
+from {{ cookiecutter.package_name }}.server import (
+    mcp,
+)
+
+from ..client import McpClient
+{% if uses_api %}
+from ..upstream import Upstream, local_upstream
+
+
+@pytest.fixture(autouse=True)
+def _example_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tools call the example API, unless a test asks for `api`."""
+    monkeypatch.setenv("API_BASE_URL", "example")
+
+
+@pytest.fixture
+async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Upstream]:
+    """Let tools call a fake API, which a test can tell what to answer."""
+    async with local_upstream() as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        yield upstream
+{% endif %}
+
+
+@pytest.fixture(params=["auto", "legacy"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[McpClient]:
+    """Connect to the server in each protocol era: a test that asks for it runs once in each."""
+    async with Client(mcp, mode=request.param) as connected:
+        yield McpClient(connected)
