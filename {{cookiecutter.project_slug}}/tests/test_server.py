@@ -49,6 +49,7 @@ BOUNDS = {
     "object": ({"maxProperties", "properties", *VALUES}, "max_length=100"),
     "boolean": ({"type"}, ""),
 }
+TEXT = r'"type": ?"string"'
 COMBINED = {"$ref", "anyOf", "oneOf", "allOf"}
 {% if cookiecutter.environment_config %}
 # Variables that no settings class has: they say where the others are.
@@ -84,12 +85,12 @@ def defined() -> Iterator[tuple[str, str, str, Any]]:
 
 
 async def test_everything_in_tools_is_registered() -> None:
-    functions = [getattr(component, "fn", None) for component in await registered()]
+    functions = [origin(getattr(component, "fn", None)) for component in await registered()]
     fail_with(
         f"tools/{module}.py: `{name}` is not registered. In server.py, import it and"
         f" {REGISTRATION[kind].format(name=name)}."
         for module, kind, name, function in defined()
-        if function not in functions
+        if origin(function) not in functions
     )
 
 
@@ -97,13 +98,18 @@ async def test_everything_in_tools_has_a_test() -> None:
     tests = "".join(
         path.read_text(encoding="utf-8") for path in (PROJECT / "tests" / "tools").glob("*.py")
     )
-    modules = {function: module for module, _, _, function in defined()}
+    modules = {origin(function): module for module, _, _, function in defined()}
     fail_with(
         f"tools/{module}.py: no test uses `{name}`. Call it in tests/tools/test_{module}.py."
         for component in await registered()
-        if (module := modules.get(getattr(component, "fn", None)))
+        if (module := modules.get(origin(getattr(component, "fn", None))))
         and (name := address(component)) not in tests
     )
+
+
+def origin(function: Any) -> tuple[str, str]:
+    """Return where a function was defined: FastMCP wraps those with dependencies."""
+    return getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
 
 
 def address(component: Any) -> str:
@@ -173,7 +179,7 @@ def prompt_problems(prompt: Prompt) -> Iterator[str]:
     for argument in prompt.arguments or []:
         if not argument.description:
             yield f"{prompt.name}: add `Field(description=...)` to its argument `{argument.name}`."
-        elif "JSON schema" in argument.description:
+        elif "JSON schema" in argument.description and not re.search(TEXT, argument.description):
             yield f"{prompt.name}: annotate `{argument.name}` with `str`; prompts only take text."
 
 
