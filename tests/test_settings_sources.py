@@ -236,11 +236,10 @@ WRITING_TOOL = '''\
 
 from typing import Annotated
 
-import httpx2 as httpx
 from fastmcp.tools import tool
 from pydantic import BaseModel, Field
 
-from ..upstream import UpstreamSettings, base_url, client_options
+from ..upstream import Api
 
 
 class Created(BaseModel):
@@ -259,11 +258,21 @@ class Created(BaseModel):
 )
 async def create_issue(
     title: Annotated[str, Field(description="Its title.", max_length=20_000)],
+    api: Api,
 ) -> Created:
-    settings = UpstreamSettings()
-    async with httpx.AsyncClient(**client_options(settings)) as client:
-        answer = await client.post(f"{base_url(settings)}issues", json={"title": title})
-    return Created(status=answer.status_code)
+    answer = await api.post("issues", json={"title": title})
+    return Created(status=answer.status)
+'''
+TEST_OF_IT = '''\
+"""An issue is created."""
+
+from ..client import McpClient
+from ..upstream import Upstream
+
+
+async def test_an_issue_is_created(client: McpClient, api: Upstream) -> None:
+    assert await client.call("create_issue", title="tea") == {"status": 200}
+    assert api.paths == ["/issues"]
 '''
 
 
@@ -336,21 +345,16 @@ def developer(real_api: Recorder, tmp_path: Path) -> Developer:
 
 def add_writing_tool(project: Project) -> None:
     """Do what the README says of a new tool."""
-    changes = {
-        project.package / "server.py": [
-            ("from .tools.environment_config", "from .tools.create_issue import create_issue\n"),
-            ("        process_data,\n", "        create_issue,\n"),
-        ],
-        project.path / "tests" / "test_server.py": [
-            ('    "process_data": {"text"', '    "create_issue": {"title": "tea"},\n'),
-        ],
-    }
-    for path, insertions in changes.items():
-        text = path.read_text(encoding="utf-8")
-        for before, inserted in insertions:
-            assert text.count(before) == 1, before
-            text = text.replace(before, inserted + before)
-        path.write_text(text.replace('WRITERS = {"', 'WRITERS = {"create_issue", "'), encoding="utf-8")
+    server = project.package / "server.py"
+    text = server.read_text(encoding="utf-8")
+    for before, inserted in [
+        ("from .tools.environment_config", "from .tools.create_issue import create_issue\n"),
+        ("        process_data,\n", "        create_issue,\n"),
+    ]:
+        assert text.count(before) == 1, before
+        text = text.replace(before, inserted + before)
+    server.write_text(text, encoding="utf-8")
+    (project.path / "tests" / "tools" / "test_create_issue.py").write_text(TEST_OF_IT, encoding="utf-8")
     (project.package / "tools" / "create_issue.py").write_text(WRITING_TOOL, encoding="utf-8")
     assert_passed(project.run_tests("tests/test_surface.py", "--update-surface"))
 

@@ -53,6 +53,14 @@ async def NAME(
     """Put a text in quotes."""
     return Answer(text=f"'{text}'")
 '''
+TEST = '''"""A test of the user's own."""
+
+from ..client import McpClient
+
+
+async def test_a_text_is_put_in_quotes(client: McpClient) -> None:
+    assert await client.call("NAME", text="tea") == {"text": "'tea'"}
+'''
 PROCESS_DATA = "from .tools.process_data import process_data\n"
 UNMERGED = "<<<<<<< "
 # The layout, the pattern beside whose lines a user has edited, and one of the others.
@@ -102,9 +110,8 @@ def grow(project: Project, pattern: str) -> None:
     server = project.package / "server.py"
     replace(server, PROCESS_DATA, imports + PROCESS_DATA if tool == "plan" else PROCESS_DATA + imports)
     replace(server, "    tools=[\n", f"    tools=[\n        {tool},\n")
-    process_data = '    "process_data": {"text": "tea for two"},\n'
-    call = f'    "{tool}": {{"text": "tea"}},\n'
-    replace(project.path / "tests" / "test_server.py", process_data, call + process_data)
+    test = project.path / "tests" / "tools" / f"test_{tool}.py"
+    test.write_text(TEST.replace("NAME", tool), encoding="utf-8")
     replace(project.path / "README.md", f"\n{PROMPTS['description']}\n", "\nIt quotes.\n\nAsk Ada.\n")
     if pattern == "self_contained":
         change_default(project, "upstream.py", "api_timeout_seconds: float", "10", "15")

@@ -1,4 +1,4 @@
-"""A client for tests: it calls the server as it is composed, and checks what holds for every answer."""
+"""A client for the tests of tools: it checks what holds for every answer."""
 
 import json
 from typing import Any
