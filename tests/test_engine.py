@@ -103,6 +103,23 @@ def test_a_folded_project_is_started_and_runs_its_tests_in_the_linear_design_onl
     assert sound.runs == sum(sound.closures.values()) + 8
 
 
+def test_a_test_of_the_templates_own_runs_in_every_project_and_is_a_file_of_none(
+    new_folder: NewFolder,
+) -> None:
+    place = "tests/unit/test_more.py"
+
+    def unit_tests(chosen: Combination) -> dict[str, bytes]:
+        return {place: f"def test_more() -> None:\n    assert {'colour' not in chosen}\n".encode()}
+
+    template = SmallTemplate(new_folder("unit")).declaration
+    closures = {**template.closures, place: 2}
+    found = prove_every(replace(template, unit_tests=unit_tests, closures=closures), new_folder("run"))
+    assert blamed(found, f"{place}::test_more: ") == folded_too(COLOUR, BOTH)
+    assert set(found.green()) == folded_too(NONE, GREETING)
+    assert found.closures[place] == 2
+    assert not any(place in tree for tree in found.trees.values())
+
+
 @pytest.mark.parametrize("dedup", [True, False])
 def test_processes_are_tested_where_a_prompt_is_alone_and_where_all_are_and_some_everywhere(
     dedup: bool, new_folder: NewFolder
