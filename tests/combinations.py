@@ -9,7 +9,7 @@ from matrix.template import EACH, Combination, Declaration, Fold
 TEMPLATE = Path(__file__).parents[1]
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
 PACKAGE = "src/{{cookiecutter.package_name}}"
-# Tests of code that every project has and no project tests in detail. They run inside each project, in this place.
+# Detailed tests of code that the template owns. They run inside each project that has the code, at this path.
 UNIT_TESTS = TEMPLATE / "tests" / "unit"
 
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
@@ -122,6 +122,7 @@ def unit_tests(chosen: Combination, http_client: str = "httpx2") -> dict[str, by
         absent.add("test_database.py")
     if not chosen & set(RESULT_PATTERNS):
         absent.add("test_results.py")
+    absent |= {f"test_{name}.py" for name in ALL - chosen}
     tests = {}
     for path in sorted(UNIT_TESTS.rglob("*.py")):
         if path.name not in absent:
@@ -160,14 +161,16 @@ CLOSURES = {
     **{f"tests/tools/test_{name}.py": EACH for name in ("process_data", *TOOLS, *RESOURCES)},
     "tests/test_upstream.py": SETTINGS * 2,
     **{f"tests/patterns/test_{name}.py": SETTINGS for name in PATTERNS},
-    "tests/patterns/test_caching.py": 2 * 2,
+    "tests/patterns/test_caching.py": 2,
     "tests/patterns/test_environment_config.py": 2,
-    "tests/patterns/test_retry.py": SETTINGS * 2,
     **{
         path.relative_to(TEMPLATE).as_posix(): SETTINGS
         for path in sorted(UNIT_TESTS.rglob("*.py"))
         if path.name.startswith("test_")
     },
+    "tests/unit/patterns/test_caching.py": 2 * 2,
+    "tests/unit/patterns/test_environment_config.py": 2,
+    "tests/unit/patterns/test_retry.py": SETTINGS * 2,
     "tests/unit/test_composition.py": EACH,
     "tests/unit/test_discovery.py": EACH,
 }

@@ -6,14 +6,11 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-
-import pytest
-from fastmcp import Client, FastMCP
 
 
 @dataclass(frozen=True)
@@ -151,22 +148,3 @@ async def local_upstream(*answers: Answer, port: int = 0) -> AsyncIterator[Upstr
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def assert_a_long_answer_is_shortened(
-    tool: Callable[..., Any], arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Call a tool whose answer is too long: it keeps its form, and a hint says what is missing."""
-    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
-    users = [{"id": number, "name": "茶" * 50} for number in range(100)]
-    async with local_upstream(answer(body={"users": users, "next": "?page=2"})) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(FastMCP("test", tools=[tool])) as client:
-            result = await client.call_tool(tool.__name__, arguments)
-    text = result.content[0].text
-    assert json.loads(text) == result.structured_content
-    assert 1000 < len(text.encode()) <= 2000
-    data = result.structured_content["data"]
-    assert data["users"] == users[: len(data["users"])]
-    assert data["next"] == "?page=2"
-    assert "Ask for less." in result.structured_content["hint"]
