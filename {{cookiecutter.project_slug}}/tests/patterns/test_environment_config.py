@@ -19,6 +19,7 @@ from {{ cookiecutter.package_name }}.settings import (
 
 
 class ProbeSettings(Settings):
+    probe_count: int = 1
     probe_seconds: float = 3
     probe_token: SecretStr = SecretStr("")
 
@@ -90,13 +91,13 @@ def test_the_env_file_of_the_current_folder_is_never_read(
 
 
 def test_every_bad_variable_is_named_in_one_line_without_its_value(sources: Sources) -> None:
-    for name in ("PROBE_SECONDS", "HTTP_PORT"):
+    for name in ("PROBE_SECONDS", "PROBE_COUNT"):
         sources.set("env file", name, "hunter2")
     with pytest.raises(InvalidSettings) as refusal:
         check_settings()
     message = str(refusal.value)
     assert "PROBE_SECONDS: " in message
-    assert "HTTP_PORT: " in message
+    assert "PROBE_COUNT: " in message
     assert "hunter2" not in message
     assert "\n" not in message
 
