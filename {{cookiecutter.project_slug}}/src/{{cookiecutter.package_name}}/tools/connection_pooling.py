@@ -1,4 +1,4 @@
-"""Call the API through pooled connections."""
+"""Example of connection pooling: get a path of the API."""
 
 from typing import Annotated
 

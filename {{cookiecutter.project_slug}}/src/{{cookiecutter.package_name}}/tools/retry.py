@@ -1,4 +1,4 @@
-"""Call the API, and again when it fails for a moment."""
+"""Example of retries: get a path of the API, and try again while it fails temporarily."""
 
 from functools import partial
 from typing import Annotated
