@@ -65,6 +65,7 @@ async def test_nothing_opens_before_the_first_call_and_everything_closes_at_the_
     async with Client(server()) as client:
         await client.list_tools()
         assert not file.parent.exists()
+
         assert (await client.call_tool("count")).data == len(EXAMPLE_NAMES)
         assert is_open(file)
     assert not is_open(file)
@@ -104,5 +105,6 @@ async def test_a_failed_first_opening_is_readable_and_is_tried_again_by_the_next
             failed = await client.call_tool("count", raise_on_error=False)
             assert failed.is_error
             assert "The folder of the database cannot be created." in str(failed.content)
+
         blocker.unlink()
         assert (await client.call_tool("count")).data
