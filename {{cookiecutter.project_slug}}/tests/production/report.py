@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import anyio
@@ -13,6 +13,9 @@ import {{ cookiecutter.package_name }} as package
 
 from . import wire
 from .checklist import ITEMS, KEYS, Line, Outcome, counted, judge
+
+# The fixture `observe`.
+Observe = Callable[[object], None]
 
 FOLDER = Path(__file__).parent
 SOURCE = Path(package.__file__).parent
