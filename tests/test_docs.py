@@ -24,7 +24,7 @@ def shown_prompts() -> list[str]:
 
 def test_names_in_tests() -> None:
     """Every test that a page cites exists, in a project or in the template."""
-    sources = [*(SKELETON / "tests").rglob("test_*.py"), *(TEMPLATE / "tests").glob("test_*.py")]
+    sources = [*(SKELETON / "tests").rglob("test_*.py"), *(TEMPLATE / "tests").rglob("test_*.py")]
     known = {path.name for path in sources} | {path.stem for path in sources}
     for path in sources:
         known |= set(re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8")))

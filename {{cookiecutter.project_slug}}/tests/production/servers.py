@@ -2,8 +2,8 @@
 
 The fixtures of `conftest.py` get them here. A test that wants a server with certain flags and
 variables has the mark `serving`; tests that want the same share a server. In a variable, `{home}`
-is the home folder of the server, and `{api.url}` what the fixture `api` has as `url`. The mark
-`ends_server` says that a test leaves no server to the next one.
+is the home folder of the server, and `{api.url}` what the fixture `api` has as `url`. Tests with the
+mark `ends_server` leave no server to the next one, so they come last.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,9 +21,9 @@ from .process import ServerProcess
 HTTP = ("--transport", "http", "--port", "0")
 PLAIN_SERVER = ("-m", package.__name__)
 PROBE_SERVER = (str(Path(__file__).with_name("probe_server.py")),)
-# Long enough for a call, short enough to wait for.
-GRACE_SECONDS = 1
-DEADLINE_SECONDS = 1
+# Long enough for a call, short enough to wait for; a call is cut by the first before the second.
+GRACE_SECONDS = 0.8
+DEADLINE_SECONDS = 1.3
 LIMITS = {
     "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
     "TOOL_DEADLINE_SECONDS": str(DEADLINE_SECONDS),

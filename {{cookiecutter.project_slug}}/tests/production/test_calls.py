@@ -79,7 +79,7 @@ async def test_a_call_past_its_deadline_is_cancelled_and_told_so(
         return str(result.content[0].text)
 
     for text in await asyncio.gather(*map(answer, MODES)):
-        assert f"did not finish within {DEADLINE_SECONDS} second" in text
+        assert f"did not finish within {DEADLINE_SECONDS} seconds" in text
         observe(text)
     for mode in MODES:
         await server.logged(f"cancelled: {mode} hangs")

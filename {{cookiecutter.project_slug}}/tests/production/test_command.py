@@ -66,9 +66,8 @@ async def test_bad_settings_are_one_line_and_exit_code_2(
 
 
 @pytest.mark.checklist("environment-configuration")
-def test_a_bad_setting_of_fastmcp_is_one_line_too_whatever_the_current_folder_holds(
-    tmp_path: Path,
-) -> None:
+def test_a_bad_setting_of_fastmcp_is_one_line_too(tmp_path: Path) -> None:
+    # Whatever the current folder holds.
     (tmp_path / ".env").write_bytes("FASTMCP_LOG_LEVEL=trace".encode("utf-16"))
     environment = bare_environment(tmp_path, FASTMCP_LOG_LEVEL="nonsense")
     del environment["FASTMCP_ENV_FILE"]

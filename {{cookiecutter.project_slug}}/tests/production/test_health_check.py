@@ -38,7 +38,7 @@ async def test_a_draining_server_is_alive_takes_no_traffic_and_answers_what_is_i
         # On two connections, which the server keeps when it closes its port.
         _, ready = await asyncio.gather(balancer.get("/livez"), balancer.get("/readyz"))
         assert ready.json()["status"] != "draining"
-        in_flight = {"seconds": 0.7, "label": "in flight"}
+        in_flight = {"seconds": 0.5, "label": "in flight"}
         call = asyncio.create_task(client.call_tool("probe_wait", in_flight))
         await server.logged("waiting: in flight")
         server.process.send_signal(STOP)

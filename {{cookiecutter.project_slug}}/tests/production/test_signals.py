@@ -16,7 +16,7 @@ from .wire import ENVELOPE
 CLEAN = {0, 143, -signal.SIGTERM}
 
 
-@pytest.mark.serving(TOOL_DEADLINE_SECONDS="30")
+@pytest.mark.ends_server
 @pytest.mark.checklist("graceful-shutdown")
 async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_after_it(
     server: ServerProcess, observe: Observe
