@@ -41,6 +41,11 @@ SHARED = {
     ),
 }
 TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
+# Of whose mechanism the tests of the running process have a tool of their own.
+PROBES = (
+    *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
+    *("environment_config", "parallel_processing", "state_management"),
+)
 # All files that this hook deletes or changes, by the names that stand in their paths.
 FILES = {
     "src/{package}/{name}.py": ("__main__", "server", *SHARED),
@@ -53,6 +58,7 @@ FILES = {
     "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
     "tests/production/{name}.py": ("upstream",),
+    "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }
 # In the template this file ends a test run, because the hooks may be refused.
@@ -93,9 +99,9 @@ def main() -> int:
     for path, text in after.items():
         if text != before.get(path) and path not in kept:
             write(project / path, text)
-    for patterns in (f"src/{ANSWERS['package_name']}/patterns", "tests/patterns"):
-        if f"{patterns}/__init__.py" not in kept:
-            remove_if_unused(project / patterns)
+    for folder in (f"src/{ANSWERS['package_name']}/patterns", "tests/patterns", "tests/production/probes"):
+        if f"{folder}/__init__.py" not in kept:
+            remove_if_unused(project / folder)
     return 0
 
 

@@ -34,6 +34,11 @@ TOOLS = {
     "state_management": "increment_counter",
 }
 RESOURCES = {"environment_config": "config://settings", "health_check": "health://status"}
+# With a tool that the tests of the running process call.
+PROBED = {
+    *("lazy_initialization", "retry", "caching", "structured_errors"),
+    *("environment_config", "parallel_processing", "state_management"),
+}
 RUNTIME = [
     "answers",
     "arguments",
@@ -79,9 +84,9 @@ ALWAYS = {
     "tests/client.py",
     *(f"tests/tools/{name}.py" for name in ("__init__", "conftest", "test_process_data")),
     "tests/surface/process_data.json",
-    *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
-    *(f"tests/production/{name}.py" for name in ("checklist", "report", "wire", "test_checklist")),
-    *(f"tests/production/test_{name}.py" for name in ("calls", "command", "ending", "guards", "imports")),
+    *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "servers")),
+    *(f"tests/production/{name}.py" for name in ("probe_server", "arguments", "checklist", "report", "wire")),
+    *(f"tests/production/test_{name}.py" for name in ("calls", "checklist", "command", "imports")),
     *(f"tests/production/test_{name}.py" for name in ("restart", "signals", "windows", "workers")),
 }
 
@@ -94,6 +99,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files.add("tests/patterns/__init__.py")
     for name in patterns:
         files |= {f"tests/patterns/test_{name}.py", f"tests/production/test_{name}.py"}
+        if name in PROBED:
+            files |= {f"tests/production/probes/{stem}.py" for stem in ("__init__", name)}
         if name in TOOLS or name in RESOURCES:
             files |= {f"{PACKAGE}/tools/{name}.py", f"tests/surface/{name}.json"}
             files.add(f"tests/tools/test_{name}.py")
@@ -108,6 +115,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
         files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream")}
         files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
+        files |= {f"tests/production/probes/{name}.py" for name in ("__init__", "upstream")}
     if chosen & set(DATABASE_PATTERNS):
         files.add(f"{PACKAGE}/database.py")
     if chosen & set(RESULT_PATTERNS):

@@ -609,7 +609,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a second signal is not heard",
             "if self._readiness.draining:",
             "if False:",
-            processes=True,
+            tests="tests/test_stopping.py -k second_signal",
         ),
         Fault(
             "a load balancer has no time to look at readiness",
@@ -632,7 +632,7 @@ FAULTS: dict[str, list[Fault]] = {
             "connections are taken until the last call is answered",
             "            await close_port(server)\n",
             "",
-            processes=True,
+            tests="tests/test_stopping.py -k keeps_sending",
         ),
         Fault(
             "a blocked event loop keeps the process alive",
@@ -837,7 +837,6 @@ FAULTS: dict[str, list[Fault]] = {
             "a worker that is slow to start is taken for dead",
             "timeout_worker_healthcheck=START_SECONDS",
             "timeout_worker_healthcheck=5",
-            processes=True,
         ),
         Fault(
             "workers outlive their supervisor",
@@ -884,13 +883,11 @@ FAULTS: dict[str, list[Fault]] = {
             "the process waits for a thread that hangs",
             "        _wait_and_leave(0, code, _last_words())\n    sys.exit",
             "        pass\n    sys.exit",
-            processes=True,
         ),
         Fault(
             "a process that has ended in time is cut off",
             "    if _running():\n",
             "    if code:\n",
-            processes=True,
         ),
     ],
     "runtime/stdio.py": [
@@ -898,7 +895,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a signal cuts a process off", "for number in STOP_SIGNALS:", "for number in ():", processes=True
         ),
-        Fault("a child process takes messages away", "    os.dup2(null, 0)\n", "", processes=True),
+        Fault(
+            "a child process takes messages away",
+            "    os.dup2(null, 0)\n",
+            "",
+            tests="tests/test_stopping.py -k takes_no_message_away",
+        ),
         Fault(
             "a line that is no message is not answered",
             "            self._refusals.put(refused)\n",
