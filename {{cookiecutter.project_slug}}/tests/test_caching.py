@@ -1,6 +1,7 @@
 """The cache: one load for all who wait, nothing kept for ever, and nobody else's answers."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,8 @@ from {{ cookiecutter.package_name }}.upstream import (
 )
 
 from .upstream import answer, assert_a_long_answer_is_shortened, local_upstream
+
+KEY = cache_key("resources", "1")
 
 
 class Source:
@@ -67,15 +70,15 @@ def token_of(client: str, user: str | None = None) -> Iterator[None]:
 
 async def test_a_hundred_concurrent_misses_load_once(kept: LoadingCache) -> None:
     source = Source()
-    results = await asyncio.gather(*(kept.get_or_load("key", source) for _ in range(100)))
+    results = await asyncio.gather(*(kept.get_or_load(KEY, source) for _ in range(100)))
     assert results == [("value", False)] * 100
-    assert await kept.get_or_load("key", source) == ("value", True)
+    assert await kept.get_or_load(KEY, source) == ("value", True)
     assert source.loads == 1
 
 
 async def test_keys_do_not_share_a_load(kept: LoadingCache) -> None:
     results = await asyncio.gather(
-        *(kept.get_or_load(str(number), Source(number)) for number in range(10))
+        *(kept.get_or_load(cache_key(str(number)), Source(number)) for number in range(10))
     )
     assert results == [(number, False) for number in range(10)]
 
@@ -83,8 +86,8 @@ async def test_keys_do_not_share_a_load(kept: LoadingCache) -> None:
 @pytest.mark.parametrize("value", [None, 0, 0.0, False, "", [], {}], ids=repr)
 async def test_an_empty_value_is_a_hit(value: Any, kept: LoadingCache) -> None:
     source = Source(value)
-    await kept.get_or_load("key", source)
-    found, from_cache = await kept.get_or_load("key", source)
+    await kept.get_or_load(KEY, source)
+    found, from_cache = await kept.get_or_load(KEY, source)
     assert repr(found) == repr(value)
     assert from_cache
     assert source.loads == 1
@@ -93,17 +96,17 @@ async def test_an_empty_value_is_a_hit(value: Any, kept: LoadingCache) -> None:
 async def test_an_error_reaches_all_who_wait_and_is_not_kept(kept: LoadingCache) -> None:
     source = Source(ValueError("no answer"))
     results = await asyncio.gather(
-        *(kept.get_or_load("key", source) for _ in range(10)), return_exceptions=True
+        *(kept.get_or_load(KEY, source) for _ in range(10)), return_exceptions=True
     )
     assert results == [source.value] * 10
     assert source.loads == 1
-    assert await kept.get_or_load("key", Source()) == ("value", False)
+    assert await kept.get_or_load(KEY, Source()) == ("value", False)
 
 
 @pytest.mark.parametrize("cancelled", [[0], [2], [0, 1]], ids=["first", "last", "all but one"])
 async def test_a_cancelled_caller_harms_no_other(cancelled: list[int], kept: LoadingCache) -> None:
     source = Source(released=False)
-    calls = [asyncio.create_task(kept.get_or_load("key", source)) for _ in range(3)]
+    calls = [asyncio.create_task(kept.get_or_load(KEY, source)) for _ in range(3)]
     await _until_all_wait()
     for number in cancelled:
         calls[number].cancel()
@@ -116,12 +119,12 @@ async def test_a_cancelled_caller_harms_no_other(cancelled: list[int], kept: Loa
         else:
             assert result == ("value", False)
     assert source.loads == 1
-    assert await kept.get_or_load("key", source) == ("value", True)
+    assert await kept.get_or_load(KEY, source) == ("value", True)
 
 
 async def test_a_load_that_nobody_waits_for_is_cancelled(kept: LoadingCache) -> None:
     source = Source(released=False)
-    calls = [asyncio.create_task(kept.get_or_load("key", source)) for _ in range(3)]
+    calls = [asyncio.create_task(kept.get_or_load(KEY, source)) for _ in range(3)]
     await _until_all_wait()
     for call in calls:
         call.cancel()
@@ -129,13 +132,13 @@ async def test_a_load_that_nobody_waits_for_is_cancelled(kept: LoadingCache) -> 
     await _until_all_wait()
     assert source.cancelled.is_set()
     source.release.set()
-    assert await kept.get_or_load("key", source) == ("value", False)
+    assert await kept.get_or_load(KEY, source) == ("value", False)
 
 
 async def test_a_load_ends_with_the_cache() -> None:
     source = Source(released=False)
     async with cache() as opened:
-        call = asyncio.create_task(opened.get_or_load("key", source))
+        call = asyncio.create_task(opened.get_or_load(KEY, source))
         await _until_all_wait()
     assert source.cancelled.is_set()
     with pytest.raises(asyncio.CancelledError):
@@ -145,22 +148,22 @@ async def test_a_load_ends_with_the_cache() -> None:
 async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
     now = 0.0
     kept = LoadingCache(ttl_seconds=60, max_entries=10, clock=lambda: now)
-    await kept.get_or_load("key", Source("old"))
+    await kept.get_or_load(KEY, Source("old"))
     await asyncio.sleep(0)  # the load that has just ended is forgotten a moment later
     now = 60.0
-    assert await kept.get_or_load("key", Source("new")) == ("new", False)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
 
 
 async def test_a_full_cache_forgets_what_was_not_used_for_longest() -> None:
     kept = LoadingCache(ttl_seconds=60, max_entries=3)
     source = Source()
     for number in range(10):
-        await kept.get_or_load(str(number), source)
-    assert await kept.get_or_load("7", source) == ("value", True)
-    await kept.get_or_load("10", source)
-    assert await kept.get_or_load("7", source) == ("value", True)
-    assert await kept.get_or_load("8", source) == ("value", False)
-    assert await kept.get_or_load("0", source) == ("value", False)
+        await kept.get_or_load(cache_key(str(number)), source)
+    assert await kept.get_or_load(cache_key("7"), source) == ("value", True)
+    await kept.get_or_load(cache_key("10"), source)
+    assert await kept.get_or_load(cache_key("7"), source) == ("value", True)
+    assert await kept.get_or_load(cache_key("8"), source) == ("value", False)
+    assert await kept.get_or_load(cache_key("0"), source) == ("value", False)
 
 
 async def test_what_a_caller_does_to_a_value_does_not_change_what_is_kept(
@@ -168,10 +171,132 @@ async def test_what_a_caller_does_to_a_value_does_not_change_what_is_kept(
 ) -> None:
     source = Source({"names": ["Ada"]})
     for _ in range(3):
-        value, _ = await kept.get_or_load("key", source)
+        value, _ = await kept.get_or_load(KEY, source)
         assert value == {"names": ["Ada"]}
         value["names"].append("Eve")
     assert source.loads == 1
+
+
+async def test_an_invalidated_value_is_loaded_again(kept: LoadingCache) -> None:
+    await kept.get_or_load(KEY, Source("old"))
+    await kept.invalidate(KEY)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
+
+
+async def test_a_load_that_began_before_an_invalidation_is_not_kept(kept: LoadingCache) -> None:
+    old = Source("old", released=False)
+    reader = asyncio.create_task(kept.get_or_load(KEY, old))
+    await _until_all_wait()
+    await kept.invalidate(KEY)
+    old.release.set()
+    assert await reader == ("old", False)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
+
+
+async def test_a_call_after_an_invalidation_does_not_join_a_load_that_began_before(
+    kept: LoadingCache,
+) -> None:
+    old, new = Source("old", released=False), Source("new", released=False)
+    before = asyncio.create_task(kept.get_or_load(KEY, old))
+    await _until_all_wait()
+    await kept.invalidate(KEY)
+    after = [asyncio.create_task(kept.get_or_load(KEY, new)) for _ in range(10)]
+    await _until_all_wait()
+    new.release.set()
+    await _until_all_wait()
+    old.release.set()  # ends last, and must not replace what is newer
+    assert await asyncio.gather(*after) == [("new", False)] * 10
+    assert await before == ("old", False)
+    assert await kept.get_or_load(KEY, Source("newest")) == ("new", True)
+    assert (old.loads, new.loads) == (1, 1)
+
+
+@pytest.mark.parametrize("ending", ["answers", "fails", "is cancelled"])
+async def test_however_an_outdated_load_ends_later_callers_share_one_load(
+    ending: str, kept: LoadingCache
+) -> None:
+    old = Source(ValueError() if ending == "fails" else "old", released=False)
+    new = Source("new", released=False)
+    before = asyncio.create_task(kept.get_or_load(KEY, old))
+    await _until_all_wait()
+    await kept.invalidate(KEY)
+    first = asyncio.create_task(kept.get_or_load(KEY, new))
+    await _until_all_wait()
+    if ending == "is cancelled":
+        before.cancel()
+    old.release.set()
+    await asyncio.gather(before, return_exceptions=True)
+    await _until_all_wait()
+    second = asyncio.create_task(kept.get_or_load(KEY, new))
+    await _until_all_wait()
+    new.release.set()
+    assert [await first, await second] == [("new", False)] * 2
+    assert new.loads == 1
+
+
+async def test_after_each_of_many_invalidations_a_call_gets_what_is_new(kept: LoadingCache) -> None:
+    version = 0
+
+    async def load() -> int:
+        seen = version
+        for _ in range(seen % 7):
+            await asyncio.sleep(0)
+        return seen
+
+    async def read() -> None:
+        for _ in range(30):
+            written = version
+            value, _ = await kept.get_or_load(KEY, load)
+            assert value >= written
+            await asyncio.sleep(0)
+
+    async def write() -> None:
+        nonlocal version
+        for _ in range(100):
+            version += 1
+            await kept.invalidate(KEY)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(write(), *(read() for _ in range(10)))
+    assert (await kept.get_or_load(KEY, load))[0] == version
+
+
+async def test_an_invalidation_is_for_all_callers_and_for_what_is_below_the_key(
+    kept: LoadingCache,
+) -> None:
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            await kept.get_or_load(cache_key("issues"), Source())
+            await kept.get_or_load(cache_key("issues", "1"), Source())
+            await kept.get_or_load(cache_key("users"), Source())
+    with token_of("desktop", "ada"):
+        await kept.invalidate(cache_key("issues"))
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            assert await kept.get_or_load(cache_key("issues"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("issues", "1"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("users"), Source("new")) == ("value", True)
+
+
+async def test_what_is_beside_an_invalidated_key_stays(kept: LoadingCache) -> None:
+    for parts in (("issues",), ("issues", "10"), ("issues", "2")):
+        await kept.get_or_load(cache_key(*parts), Source())
+    await kept.invalidate(cache_key("issues", "1"))
+    for parts in (("issues",), ("issues", "10"), ("issues", "2")):
+        assert await kept.get_or_load(cache_key(*parts), Source()) == ("value", True)
+
+
+async def test_ended_and_cancelled_loads_leave_nothing_behind(kept: LoadingCache) -> None:
+    for number in range(10):
+        call = asyncio.create_task(kept.get_or_load(cache_key(str(number)), Source()))
+        if number % 2:
+            await asyncio.sleep(0)
+            call.cancel()  # some before the load has begun
+        await asyncio.gather(call, return_exceptions=True)
+    del call
+    await _until_all_wait()
+    gc.collect()
+    assert len(kept._loading) == 0
 
 
 def test_each_client_and_each_of_its_users_has_keys_of_its_own() -> None:
