@@ -17,10 +17,14 @@ from {{ cookiecutter.package_name }}.patterns.caching import (
     cache,
     cache_key,
 )
+from {{ cookiecutter.package_name }}.runtime.caller import (
+    token_identity,
+)
 from {{ cookiecutter.package_name }}.tools.caching import (
     cached_fetch,
 )
 from {{ cookiecutter.package_name }}.upstream import (
+    UpstreamSettings,
     upstream_api,
 )
 
@@ -360,6 +364,29 @@ async def test_two_callers_never_share_an_answer(monkeypatch: pytest.MonkeyPatch
                     "hint": "",
                 }
     assert len(upstream.requests) == 2
+
+
+async def test_two_callers_with_credentials_of_their_own_share_neither_these_nor_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def credential(_settings: UpstreamSettings) -> str:
+        identity = token_identity()
+        await asyncio.sleep(0)
+        return f"Bearer for-{identity}"
+
+    monkeypatch.setattr(f"{UpstreamSettings.__module__}.authorization", credential)
+    async with local_upstream() as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        upstream.default = answer(body="data", pause_seconds=0.02)
+        async with upstream_api() as api, cache() as opened:
+
+            async def call(user: str) -> None:
+                with token_of("desktop", user):
+                    await cached_fetch("1", api, opened, 2000)
+
+            await asyncio.gather(*(call(user) for user in ("ada", "eve") * 10))
+    sent = sorted(headers["authorization"] for _, headers in upstream.requests)
+    assert sent == ["Bearer for-desktop/ada", "Bearer for-desktop/eve"]
 
 
 async def test_a_failure_of_the_api_is_told_and_the_next_call_tries_again(

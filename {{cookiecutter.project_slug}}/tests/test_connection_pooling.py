@@ -10,11 +10,13 @@ from {{ cookiecutter.package_name }}.patterns.connection_pooling import (
     ConnectionPoolingSettings,
     connection_pool,
 )
+from {{ cookiecutter.package_name }}.runtime.api_failures import (
+    UpstreamTimeout,
+)
 from {{ cookiecutter.package_name }}.tools.connection_pooling import (
     api_request,
 )
 from {{ cookiecutter.package_name }}.upstream import (
-    UpstreamTimeout,
     upstream_api,
 )
 

@@ -42,7 +42,8 @@ SECRET_NAME = r"(?:authorization|api[-_]?key|token|passw(?:or)?d|secret)"  # noq
 SECRETS = (
     # name=value, name: value, "name": "value"
     re.compile(
-        rf"({SECRET_NAME}[\w.-]{{0,40}}['\"]?\s*[:=]\s*)"
+        rf"({SECRET_NAME}"
+        r"[\w.-]{0,40}['\"]?\s*[:=]\s*)"
         r"(?:(?:bearer|basic|token)\s+)?(?:'[^']*'|\"[^\"]*\"|[^\s'\",;&]+)",
         re.IGNORECASE,
     ),
