@@ -30,16 +30,19 @@ PATTERNS = (
     "rate_limiting",
     "structured_logging",
 )
+API_PATTERNS = ("connection_pooling", "retry", "caching")
 # Modules that several patterns share: they stay while one of them does.
 SHARED = {
-    "upstream": ("connection_pooling", "retry", "caching"),
-    "example_api": ("connection_pooling", "retry", "caching"),
+    "upstream": API_PATTERNS,
+    "example_api": API_PATTERNS,
     "database": ("lazy_initialization", "state_management"),
     "results": (
         *("lazy_initialization", "connection_pooling", "retry", "caching"),
         "parallel_processing",
     ),
 }
+# The same, in the package's `runtime`.
+RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
 TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
 # Of whose mechanism the tests of the running process have a tool of their own.
 PROBES = (
@@ -49,6 +52,7 @@ PROBES = (
 # All files that this hook deletes or changes, by the names that stand in their paths.
 FILES = {
     "src/{package}/{name}.py": ("__main__", "server", *SHARED),
+    "src/{package}/runtime/{name}.py": (*RUNTIME,),
     "src/{package}/{name}.toml": ("environment_config",),
     "src/{package}/patterns/{name}.py": PATTERNS,
     "src/{package}/tools/{name}.py": TOOLS,
@@ -135,7 +139,7 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
     name = Path(path).stem.removeprefix("test_")
-    return not all(answers.get(owner) is False for owner in SHARED.get(name, (name,)))
+    return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME}.get(name, (name,)))
 
 
 def import_httpx(source: str) -> str:

@@ -126,6 +126,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
 def unit_tests(chosen: Combination, http_client: str = "httpx2") -> dict[str, bytes]:
     """Return the unit tests of a project's code, by their paths in the project."""
     absent = set()
+    if not chosen & set(API_PATTERNS):
+        absent.add("test_api_client.py")
     if not chosen & set(DATABASE_PATTERNS):
         absent.add("test_database.py")
     if not chosen & set(RESULT_PATTERNS):

@@ -62,7 +62,8 @@ class Upstream:
     """The server's address, what it is to answer next, and what it has seen.
 
     A path that ends in one of `faults` has that answer; any other the next of `answers`, and with
-    none left `default`. `requests` are pairs of path and headers, whose names are in lower case.
+    none left `default`. `requests` are pairs of path and headers, whose names are in lower case;
+    `methods` and `bodies` belong to them.
     """
 
     url: str = ""
@@ -70,6 +71,8 @@ class Upstream:
     answers: deque[Answer] = field(default_factory=deque)
     faults: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
     requested: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -95,8 +98,10 @@ class Upstream:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         request_line, *lines = head.strip().split("\r\n")
         method, path, _ = request_line.split()
-        headers = dict(line.split(": ", 1) for line in lines)
-        self.requests.append((path, {name.lower(): value for name, value in headers.items()}))
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        self.bodies.append(await reader.readexactly(int(headers.get("content-length", 0))))
+        self.methods.append(method)
+        self.requests.append((path, headers))
         self.requested.set()
         chosen = self._choose(path.rpartition("/")[2])
         await asyncio.sleep(chosen.pause_seconds)

@@ -5,10 +5,12 @@ import asyncio
 import pytest
 from fastmcp import Client, FastMCP
 
-from my_mcp_server.upstream import (
-    Api,
+from my_mcp_server.runtime.api_failures import (
     UpstreamFailure,
     UpstreamTimeout,
+)
+from my_mcp_server.upstream import (
+    Api,
     upstream_api,
 )
 

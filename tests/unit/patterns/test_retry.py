@@ -9,9 +9,17 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from fastmcp import Client, FastMCP
+from fastmcp.tools import tool
 
 from my_mcp_server.patterns.retry import (
     Retries,
+    RetryDeadlineExceeded,
+)
+from my_mcp_server.runtime.api_client import (
+    IdempotencyKey,
+)
+from my_mcp_server.runtime.deadlines import (
+    Deadlines,
 )
 from my_mcp_server.runtime.errors import (
     ToolFailure,
@@ -21,7 +29,7 @@ from my_mcp_server.upstream import (
 )
 
 from ...patterns.test_retry import Flaky, Sleep, make_retrier, status_error
-from ...upstream import DROPPED, RESET, TRUNCATED, answer, local_upstream
+from ...upstream import DROPPED, RESET, TRUNCATED, Answer, answer, local_upstream
 
 
 async def request(endpoint: str, api: Api, retries: Retries) -> Any:
@@ -31,6 +39,21 @@ async def request(endpoint: str, api: Api, retries: Retries) -> Any:
 
 def transport_error(kind: type[httpx.TransportError], method: str = "GET") -> Exception:
     return kind("", request=httpx.Request(method, "http://api.example.com"))
+
+
+def with_a_key(error: Any) -> Exception:
+    """Return an error of a request that carries an idempotency key."""
+    error.request.extensions["idempotency_key"] = "key"
+    assert isinstance(error, httpx.HTTPError)
+    return error
+
+
+def in_doubt(sentence: str, cause: Exception) -> ToolFailure:
+    """Return a failure as the API client raises it of a write."""
+    failure = ToolFailure(sentence, retryable=True)
+    failure.put_in_doubt()
+    failure.__cause__ = cause
+    return failure
 
 
 @pytest.mark.parametrize(
@@ -49,6 +72,10 @@ def transport_error(kind: type[httpx.TransportError], method: str = "GET") -> Ex
         transport_error(httpx.RemoteProtocolError),
         transport_error(httpx.ConnectError, "POST"),
         transport_error(httpx.ConnectTimeout, "POST"),
+        with_a_key(status_error(503, "POST")),
+        with_a_key(status_error(429, "PATCH")),
+        with_a_key(transport_error(httpx.ReadTimeout, "POST")),
+        with_a_key(transport_error(httpx.RemoteProtocolError, "POST")),
     ],
     ids=repr,
 )
@@ -66,7 +93,10 @@ async def test_a_fault_that_passes_is_tried_again(failure: Exception) -> None:
         status_error(404),
         status_error(500),
         status_error(503, "POST"),
+        status_error(503, "POST", retry_after="0"),
         status_error(429, "PATCH"),
+        with_a_key(status_error(422, "POST")),
+        with_a_key(status_error(500, "POST")),
         transport_error(httpx.ReadTimeout, "POST"),
         transport_error(httpx.ReadError, "POST"),
         transport_error(httpx.RemoteProtocolError, "POST"),
@@ -159,6 +189,45 @@ async def test_a_retry_after_beyond_the_deadline_gives_up_at_once(value: str) ->
     assert sleep.pauses == []
 
 
+@pytest.mark.parametrize(
+    ("hints", "retryable"),
+    [
+        ({"readOnlyHint": True}, True),
+        ({"readOnlyHint": False, "idempotentHint": True}, True),
+        ({"readOnlyHint": False, "idempotentHint": False}, False),
+        ({}, False),
+    ],
+)
+async def test_after_the_deadline_only_what_does_nothing_twice_is_retryable(
+    hints: dict[str, bool], retryable: bool
+) -> None:
+    failures: list[RetryDeadlineExceeded] = []
+
+    @tool(annotations=hints)
+    async def work() -> None:
+        try:
+            await make_retrier(retry_deadline_seconds=0.02).run(asyncio.Event().wait)
+        except RetryDeadlineExceeded as failure:
+            failures.append(failure)
+
+    async with Client(FastMCP("test", tools=[work], middleware=[Deadlines()])) as client:
+        await client.call_tool("work")
+    assert [failure.retryable for failure in failures] == [retryable]
+    assert [failure.in_doubt for failure in failures] == [not retryable]
+
+
+async def test_a_failure_does_not_forget_that_an_earlier_attempt_may_have_done_the_work() -> None:
+    timed_out = in_doubt(
+        "The API did not answer.", with_a_key(transport_error(httpx.ReadTimeout, "POST"))
+    )
+    refused = ToolFailure("The connection to the API failed.", retryable=True)
+    refused.__cause__ = transport_error(httpx.ConnectError, "POST")
+    with pytest.raises(ToolFailure, match="The connection to the API failed") as raised:
+        await make_retrier(retry_attempts=2).run(Flaky(timed_out, refused))
+    assert raised.value.in_doubt
+    assert not raised.value.retryable
+
+
 async def test_a_cancelled_call_is_not_tried_again() -> None:
     attempts = 0
     started = asyncio.Event()
@@ -201,6 +270,45 @@ async def test_a_tool_answers_when_the_api_recovers(monkeypatch: pytest.MonkeyPa
                 result = await client.call_tool("request", {"endpoint": "users/1"})
                 assert result.data == {"ok": True}
                 assert upstream.paths == ["/users/1"] * 3
+
+
+async def create_issue(api: Api, retries: Retries, key: IdempotencyKey) -> int:
+    answer = await retries.run(partial(api.post, "issues", json={}, idempotency_key=key))
+    return answer.status
+
+
+async def create_issue_without_a_key(api: Api, retries: Retries) -> int:
+    return (await retries.run(partial(api.post, "issues", json={}))).status
+
+
+@pytest.mark.usefixtures("_short_pauses")
+async def test_every_attempt_of_a_write_sends_the_key_of_its_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with local_upstream() as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        async with Client(FastMCP("test", tools=[create_issue])) as client:
+            for _ in range(2):
+                upstream.answers.extend([answer(503), DROPPED])
+                assert (await client.call_tool("create_issue")).data == 200
+    keys = [headers["idempotency-key"] for _, headers in upstream.requests]
+    assert [keys.count(key) for key in keys] == [3] * 6
+    assert upstream.methods == ["POST"] * 6
+
+
+@pytest.mark.usefixtures("_short_pauses")
+@pytest.mark.parametrize(
+    "fault", [answer(503, headers={"Retry-After": "0"}), DROPPED, RESET, TRUNCATED], ids=repr
+)
+async def test_a_write_without_a_key_is_sent_once(
+    fault: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local_upstream(fault) as upstream:
+        monkeypatch.setenv("API_BASE_URL", upstream.url)
+        async with Client(FastMCP("test", tools=[create_issue_without_a_key])) as client:
+            result = await client.call_tool("create_issue_without_a_key", raise_on_error=False)
+    assert result.content[0].text.endswith("check before you repeat it.")
+    assert upstream.methods == ["POST"]
 
 
 @pytest.mark.usefixtures("_short_pauses")

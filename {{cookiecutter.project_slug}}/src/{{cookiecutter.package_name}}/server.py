@@ -47,6 +47,17 @@ from .patterns.structured_logging import (
 )
 {% endif %}
 from .runtime.answers import SendableAnswers
+{% if uses_api and cookiecutter.structured_errors %}
+from .runtime.api_failures import (
+    RequestRefused,
+    UpstreamBusy,
+    UpstreamFailure,
+    UpstreamNotConfigured,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
+{% endif %}
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
 from .runtime.discovery import CurrentCapabilities
@@ -82,17 +93,7 @@ from .tools.state_management import increment_counter
 {% if cookiecutter.structured_errors %}
 from .tools.structured_errors import validated_operation
 {% endif %}
-{% if uses_api and cookiecutter.structured_errors %}
-from .upstream import (
-    EndpointRefused,
-    UpstreamBusy,
-    UpstreamFailure,
-    UpstreamNotConfigured,
-    UpstreamNotFound,
-    UpstreamTimeout,
-    api_configuration,
-)
-{% elif uses_api %}
+{% if uses_api %}
 from .upstream import api_configuration
 {% endif %}
 {% if cookiecutter.structured_errors %}
@@ -102,11 +103,12 @@ CODES: dict[type[Exception], ErrorCode] = {
     InvalidArguments: ErrorCode.VALIDATION_ERROR,
     DeadlineExceeded: ErrorCode.TIMEOUT,
 {% if uses_api %}
-    EndpointRefused: ErrorCode.VALIDATION_ERROR,
+    RequestRefused: ErrorCode.VALIDATION_ERROR,
     UpstreamBusy: ErrorCode.RATE_LIMITED,
     UpstreamFailure: ErrorCode.API_ERROR,
     UpstreamNotConfigured: ErrorCode.API_ERROR,
     UpstreamNotFound: ErrorCode.NOT_FOUND,
+    UpstreamRejected: ErrorCode.VALIDATION_ERROR,
     UpstreamTimeout: ErrorCode.TIMEOUT,
 {% endif %}
 {% if cookiecutter.retry %}

@@ -17,6 +17,8 @@ from {{ cookiecutter.package_name }}.patterns.caching import (
     cache_key,
 )
 
+KEY = cache_key("resources", "1")
+
 
 class Source:
     """Loads `value`, and counts its loads. An exception is raised."""
@@ -50,17 +52,17 @@ def token_of(client: str, user: str | None = None) -> Iterator[None]:
 
 async def test_a_hundred_concurrent_misses_load_once(kept: LoadingCache) -> None:
     source = Source()
-    results = await asyncio.gather(*(kept.get_or_load("key", source) for _ in range(100)))
+    results = await asyncio.gather(*(kept.get_or_load(KEY, source) for _ in range(100)))
     assert results == [("value", False)] * 100
-    assert await kept.get_or_load("key", source) == ("value", True)
+    assert await kept.get_or_load(KEY, source) == ("value", True)
     assert source.loads == 1
 
 
 @pytest.mark.parametrize("value", [None, 0, 0.0, False, "", [], {}], ids=repr)
 async def test_an_empty_value_is_a_hit(value: Any, kept: LoadingCache) -> None:
     source = Source(value)
-    await kept.get_or_load("key", source)
-    found, from_cache = await kept.get_or_load("key", source)
+    await kept.get_or_load(KEY, source)
+    found, from_cache = await kept.get_or_load(KEY, source)
     assert repr(found) == repr(value)
     assert from_cache
     assert source.loads == 1
@@ -69,32 +71,78 @@ async def test_an_empty_value_is_a_hit(value: Any, kept: LoadingCache) -> None:
 async def test_an_error_reaches_all_who_wait_and_is_not_kept(kept: LoadingCache) -> None:
     source = Source(ValueError("no answer"))
     results = await asyncio.gather(
-        *(kept.get_or_load("key", source) for _ in range(10)), return_exceptions=True
+        *(kept.get_or_load(KEY, source) for _ in range(10)), return_exceptions=True
     )
     assert results == [source.value] * 10
     assert source.loads == 1
-    assert await kept.get_or_load("key", Source()) == ("value", False)
+    assert await kept.get_or_load(KEY, Source()) == ("value", False)
 
 
 async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
     now = 0.0
     kept = LoadingCache(ttl_seconds=60, max_entries=10, clock=lambda: now)
-    await kept.get_or_load("key", Source("old"))
+    await kept.get_or_load(KEY, Source("old"))
     await asyncio.sleep(0)  # the load that has just ended is forgotten a moment later
     now = 60.0
-    assert await kept.get_or_load("key", Source("new")) == ("new", False)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
 
 
 async def test_a_full_cache_forgets_what_was_not_used_for_longest() -> None:
     kept = LoadingCache(ttl_seconds=60, max_entries=3)
     source = Source()
     for number in range(10):
-        await kept.get_or_load(str(number), source)
-    assert await kept.get_or_load("7", source) == ("value", True)
-    await kept.get_or_load("10", source)
-    assert await kept.get_or_load("7", source) == ("value", True)
-    assert await kept.get_or_load("8", source) == ("value", False)
-    assert await kept.get_or_load("0", source) == ("value", False)
+        await kept.get_or_load(cache_key(str(number)), source)
+    assert await kept.get_or_load(cache_key("7"), source) == ("value", True)
+    await kept.get_or_load(cache_key("10"), source)
+    assert await kept.get_or_load(cache_key("7"), source) == ("value", True)
+    assert await kept.get_or_load(cache_key("8"), source) == ("value", False)
+    assert await kept.get_or_load(cache_key("0"), source) == ("value", False)
+
+
+async def test_an_invalidated_value_is_loaded_again(kept: LoadingCache) -> None:
+    await kept.get_or_load(KEY, Source("old"))
+    await kept.invalidate(KEY)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
+
+
+async def test_an_invalidation_is_for_all_callers_and_for_what_is_below_the_key(
+    kept: LoadingCache,
+) -> None:
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            await kept.get_or_load(cache_key("issues"), Source())
+            await kept.get_or_load(cache_key("issues", "1"), Source())
+            await kept.get_or_load(cache_key("users"), Source())
+    with token_of("desktop", "ada"):
+        await kept.invalidate(cache_key("issues"))
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            assert await kept.get_or_load(cache_key("issues"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("issues", "1"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("users"), Source("new")) == ("value", True)
+
+
+async def test_an_invalidated_value_is_loaded_again(kept: LoadingCache) -> None:
+    await kept.get_or_load(KEY, Source("old"))
+    await kept.invalidate(KEY)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
+
+
+async def test_an_invalidation_is_for_all_callers_and_for_what_is_below_the_key(
+    kept: LoadingCache,
+) -> None:
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            await kept.get_or_load(cache_key("issues"), Source())
+            await kept.get_or_load(cache_key("issues", "1"), Source())
+            await kept.get_or_load(cache_key("users"), Source())
+    with token_of("desktop", "ada"):
+        await kept.invalidate(cache_key("issues"))
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            assert await kept.get_or_load(cache_key("issues"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("issues", "1"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("users"), Source("new")) == ("value", True)
 
 
 async def test_two_callers_never_share_an_answer() -> None:

@@ -10,7 +10,8 @@ from ..patterns.retry import (
     Retries,
 )
 from ..results import ResultMaxBytes
-from ..upstream import Api, ApiAnswer
+from ..runtime.api_client import ApiAnswer
+from ..upstream import Api
 
 
 @tool(
