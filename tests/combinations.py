@@ -59,6 +59,8 @@ RUNTIME = [
     "serving",
     "stdio",
 ]
+# Of those of the API client, which come with it.
+API_RUNTIME = ["api_client", "api_failures", "api_urls"]
 ALWAYS = {
     ".gitignore",
     "LICENSE",
@@ -110,7 +112,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files.add(f"{PACKAGE}/environment_config.toml")
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
-        files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream")}
+        files |= {f"{PACKAGE}/runtime/{name}.py" for name in API_RUNTIME}
+        files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream", "test_api_client")}
         files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
     if chosen & set(DATABASE_PATTERNS):
         files |= {f"{PACKAGE}/database.py", "tests/test_database.py"}
@@ -151,7 +154,7 @@ CLOSURES = {
         f"tests/test_{name}.py": SETTINGS
         for name in (
             *("answers", "arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan"),
-            *("guards", "limits", "logs", "messages", "proxies"),
+            *("api_client", "guards", "limits", "logs", "messages", "proxies"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             *("stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

@@ -236,11 +236,10 @@ WRITING_TOOL = '''\
 
 from typing import Annotated
 
-import httpx2 as httpx
 from fastmcp.tools import tool
 from pydantic import BaseModel, Field
 
-from ..upstream import UpstreamSettings, base_url, client_options
+from ..upstream import Api
 
 
 class Created(BaseModel):
@@ -259,11 +258,10 @@ class Created(BaseModel):
 )
 async def create_issue(
     title: Annotated[str, Field(description="Its title.", max_length=20_000)],
+    api: Api,
 ) -> Created:
-    settings = UpstreamSettings()
-    async with httpx.AsyncClient(**client_options(settings)) as client:
-        answer = await client.post(f"{base_url(settings)}issues", json={"title": title})
-    return Created(status=answer.status_code)
+    answer = await api.post("issues", json={"title": title})
+    return Created(status=answer.status)
 '''
 
 
