@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 ANSWERS: dict[str, Any] = json.loads(r"""{{ cookiecutter | tojson }}""")
 
+API_PATTERNS = ("connection_pooling", "retry", "caching")
 # The patterns, in the order in which they stand in utils.py.
 PATTERNS = (
     "lazy_initialization",
@@ -30,7 +31,6 @@ PATTERNS = (
     "rate_limiting",
     "structured_logging",
 )
-API_PATTERNS = ("connection_pooling", "retry", "caching")
 # Modules that several patterns share: they stay while one of them does.
 SHARED = {
     "upstream": API_PATTERNS,

@@ -66,6 +66,8 @@ RUNTIME = [
     "serving",
     "stdio",
 ]
+# Of those of the API client, which come with it.
+API_RUNTIME = ["api_client", "api_failures", "api_urls"]
 ALWAYS = {
     ".gitignore",
     "LICENSE",
@@ -113,6 +115,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files.add(f"{PACKAGE}/environment_config.toml")
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
+        files |= {f"{PACKAGE}/runtime/{name}.py" for name in API_RUNTIME}
         files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream")}
         files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
         files |= {f"tests/production/probes/{name}.py" for name in ("__init__", "upstream")}

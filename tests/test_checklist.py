@@ -455,7 +455,7 @@ BREAKS = {
     "connection-pooling": Break(
         "upstream.py",
         "lambda: nullcontext(client)",
-        "lambda: httpx.AsyncClient(**options)",
+        "lambda: type(client)(**options)",
         "test_connection_pooling.py",
         patterns=True,
     ),
