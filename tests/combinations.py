@@ -51,6 +51,7 @@ RUNTIME = [
     "limits",
     "logs",
     "messages",
+    "middleware",
     "paths",
     "proxies",
     "readiness",
@@ -82,8 +83,9 @@ ALWAYS = {
     ),
     *(
         f"tests/test_{name}.py"
-        for name in ("changes", "lifespan", "logs", "messages", "readiness", "server", "settings", "surface")
+        for name in ("changes", "lifespan", "logs", "messages", "middleware", "readiness")
     ),
+    *(f"tests/test_{name}.py" for name in ("server", "settings", "surface")),
     "tests/changes.py",
     "tests/surface/process_data.json",
     *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
@@ -151,7 +153,7 @@ CLOSURES = {
         f"tests/test_{name}.py": SETTINGS
         for name in (
             *("answers", "arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan"),
-            *("guards", "limits", "logs", "messages", "proxies"),
+            *("guards", "limits", "logs", "messages", "middleware", "proxies"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             *("stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

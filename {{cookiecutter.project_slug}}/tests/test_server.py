@@ -156,7 +156,8 @@ async def test_the_server_offers_exactly_these_tools_and_resources() -> None:
 
 
 def test_what_stands_around_a_call_stands_in_this_order() -> None:
-    names = [type(middleware).__name__ for middleware in mcp.middleware]
+    layers = [layer for chain in mcp.middleware for layer in getattr(chain, "layers", [])]
+    names = [type(layer).__name__ for layer in layers]
     assert [name for name in names if name in MIDDLEWARE] == MIDDLEWARE
 
 
