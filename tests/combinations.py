@@ -58,6 +58,7 @@ RUNTIME = [
     "limits",
     "logs",
     "messages",
+    "middleware",
     "paths",
     "proxies",
     "readiness",

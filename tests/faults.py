@@ -676,6 +676,23 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/limits.py": [
         Fault("a resource of any size is returned", "if size > limit:", "if size > 100 * limit:"),
     ],
+    "runtime/middleware.py": [
+        Fault(
+            "the first middleware is the innermost",
+            "for layer in reversed(self.layers)",
+            "for layer in self.layers",
+        ),
+        Fault(
+            "a middleware that only guards resources guards nothing",
+            '            or (name == "on_read_resource" and _defines(layer, "check_resource_access"))\n',
+            "",
+        ),
+        Fault(
+            "a request that cannot be read fails in a hook",
+            "elif isinstance(context.message, BaseModel):",
+            "elif context.message is not None:",
+        ),
+    ],
     "runtime/answers.py": [
         Fault(
             "half an emoji breaks the answer",
@@ -903,8 +920,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "`fastmcp run` leaves bad lines of stdin without an answer",
-            "if isinstance(sys.stdout, StandardStream):",
-            "if sys.stdout:",
+            "await serve_wire(self, reserve_stdio())",
+            "await super().run_stdio_async(show_banner=False)",
             tests="tests/test_starting.py -k fastmcp_run_on_stdio",
         ),
         Fault("the host of PUBLIC_URL is unknown", "*([public.hostname] if public.hostname else [])", ""),
@@ -1046,6 +1063,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a line that is no message is not answered",
             "            self._refusals.put(refused)\n",
+            "",
+        ),
+        Fault(
+            "a client that does not read blocks the event loop",
+            "            if not _has_room(self._sink):\n                return False\n",
             "",
         ),
         Fault(

@@ -64,6 +64,7 @@ from .runtime.discovery import CurrentCapabilities
 from .runtime.errors import Failures
 from .runtime.lifespan import runtime
 from .runtime.limits import ResultLimit
+from .runtime.middleware import chain
 from .runtime.server import Server
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
@@ -132,7 +133,7 @@ mcp = Server(
     instructions="Every tool answers with a typed result. A failed call says what to change.",
     lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
     # The first is the outermost: it sees the call first and the answer last.
-    middleware=[
+    middleware=chain(
 {% if cookiecutter.structured_logging %}
         CallLog(),
 {% endif %}
@@ -148,7 +149,7 @@ mcp = Server(
         Deadlines(),
         SendableAnswers(),
         CurrentCapabilities(),
-    ],
+    ),
     tools=[
         process_data,
 {% if cookiecutter.lazy_initialization %}

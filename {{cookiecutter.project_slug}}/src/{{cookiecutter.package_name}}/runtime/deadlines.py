@@ -74,17 +74,30 @@ class Deadlines(Middleware):
         if self._abandoned:
             await self._refuse_what_hangs(context)
         scope = anyio.CancelScope()
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def end(_call: object = None) -> None:
+            if not ended.done():
+                ended.set_result(None)
 
         async def run() -> Any:
             current_request.set(context)  # of this task, so there is nothing to reset
-            with scope:
-                return await call_next(context)
+            try:
+                with scope:
+                    return await call_next(context)
+            finally:
+                end()  # the last step of the task: a callback would come a turn of the loop later
 
-        # A task of its own, so that the answer need not wait for a thread that hangs.
-        call = asyncio.create_task(Contained(run()))
+        # A task of its own, so that the answer need not wait for a thread that hangs. Not one of
+        # the loop's task factory, which would contain it again.
+        call = asyncio.Task(Contained(run()), loop=loop)
+        call.add_done_callback(end)  # of one that is cancelled before its first step
+        timer = loop.call_later(self._seconds, end)
         try:
-            await asyncio.wait([call], timeout=self._seconds)
+            await ended
         finally:
+            timer.cancel()
             if not call.done():
                 await self._stop(call, scope, context)
         if not scope.cancel_called:
