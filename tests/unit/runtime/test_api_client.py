@@ -1,4 +1,4 @@
-"""The API client: below its base URL, within its limits, and honest about what became of a write."""
+"""The API client: below its base URL, within its limits, honest about what became of a write."""
 
 import asyncio
 import gzip

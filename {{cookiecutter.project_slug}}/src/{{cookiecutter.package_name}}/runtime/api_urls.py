@@ -118,7 +118,9 @@ def refuse_outside(base: httpx.URL, url: httpx.URL, reason: str = OUTSIDE) -> No
 
 
 def with_params(url: httpx.URL, params: Params) -> httpx.URL:
-    """Return `url` with `params` at the end of its query; a list repeats its name, None is left out.
+    """Return `url` with `params` added to its query.
+
+    A list repeats its name; None is left out.
 
     Raises:
         RequestRefused: one of them is not valid Unicode, or all are too long.
