@@ -260,9 +260,15 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a misspelled key of a profile is ignored",
-            'unknown = [name for name in values if name.lower() not in known - {"environment"}]',
+            "unknown = [name for name in values if not _is_variable(name.lower())]",
             "unknown: list[str] = []",
             [only("environment_config")],
+        ),
+        Fault(
+            "a variable of a pattern without a tool is taken for a misspelled key",
+            "                importlib.import_module(module.name)\n",
+            "                pass\n",
+            tests="tests/test_checklist.py -k without_a_tool",
         ),
         Fault(
             "the exit code does not tell of a bad setting",
