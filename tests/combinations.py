@@ -45,6 +45,7 @@ RUNTIME = [
     "drain",
     "ending",
     "errors",
+    "exchange",
     "guards",
     "http",
     "lifespan",
@@ -79,7 +80,7 @@ ALWAYS = {
     ),
     *(
         f"tests/test_{name}.py"
-        for name in ("discovery", "drain", "errors", "guards", "limits", "proxies", "stdio")
+        for name in ("discovery", "drain", "errors", "exchange", "guards", "limits", "proxies", "stdio")
     ),
     *(
         f"tests/test_{name}.py"
@@ -153,7 +154,7 @@ CLOSURES = {
         f"tests/test_{name}.py": SETTINGS
         for name in (
             *("answers", "arguments", "changes", "containment", "deadlines", "drain", "errors", "lifespan"),
-            *("guards", "limits", "logs", "messages", "middleware", "proxies"),
+            *("exchange", "guards", "limits", "logs", "messages", "middleware", "proxies"),
             *("readiness", "results", "settings", "database", "lazy_initialization", "connection_pooling"),
             *("stdio", "structured_errors"),
             *("health_check", "parallel_processing", "state_management", "rate_limiting"),

@@ -1,7 +1,6 @@
 """A store that several processes share: no update is lost, and a kill leaves what was told."""
 
 import asyncio
-import json
 import os
 import sqlite3
 import subprocess
@@ -59,8 +58,7 @@ async def test_what_was_counted_survives_a_kill_between_two_calls_and_amid_other
         async with httpx2.AsyncClient(headers=ACCEPT) as client:
             while True:
                 answer = await client.post(url, json=COUNT)
-                (event,) = answer.text.split("data: ")[1:]
-                told = max(told, json.loads(event)["result"]["structuredContent"]["value"])
+                told = max(told, answer.json()["result"]["structuredContent"]["value"])
 
     with http_server(environment) as killed:
         url = f"{killed.url}/mcp"
