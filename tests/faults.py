@@ -682,6 +682,29 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/limits.py": [
         Fault("a resource of any size is returned", "if size > limit:", "if size > 100 * limit:"),
     ],
+    "runtime/exchange.py": [
+        Fault(
+            "a call whose client has left goes on", "                    call.cancel()\n", "", processes=True
+        ),
+        Fault(
+            "a proxy closes the connection of a long call",
+            "            if waiting.cancelled_caught:\n                await self._stream(PING)\n",
+            "",
+        ),
+        Fault(
+            "nobody hears of progress", '        await self.notify("notifications/progress", params)\n', ""
+        ),
+        Fault(
+            "calls come past the check of tokens",
+            "            holder.app = SingleExchange(inner)\n",
+            "            route.app = SingleExchange(inner)\n",
+        ),
+        Fault(
+            "a revision that there is not is served",
+            "        and request.headers.get(VERSION_HEADER, DEFAULT_VERSION) in HANDSHAKE_PROTOCOL_VERSIONS\n",
+            "",
+        ),
+    ],
     "runtime/middleware.py": [
         Fault(
             "the first middleware is the innermost",
