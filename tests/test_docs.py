@@ -1,6 +1,7 @@
 """What the documentation says is so: commands, names of prompts, names of tests, variables."""
 
 import re
+from xml.etree import ElementTree
 
 import pytest
 
@@ -71,8 +72,25 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (folder / target).exists(), target
 
 
-def test_every_benchmark_of_the_readme_exists_and_every_benchmark_is_named() -> None:
-    named = set(re.findall(r"benchmarks/(\w+)\.py", README))
+def test_the_readme_has_at_most_150_lines() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_readme_shows_what_you_get_in_a_picture_with_a_description() -> None:
+    alternative, path = re.findall(r"^!\[(.*)\]\((.+)\)$", README, flags=re.MULTILINE)[0]
+    picture = (TEMPLATE / path).read_text(encoding="utf-8")
+    assert alternative
+    assert "@media (prefers-color-scheme: dark)" in picture
+    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_the_guide_to_the_documentation_names_every_page() -> None:
+    linked = set(re.findall(r"\]\(([\w-]+)\.md(?:#[^)]*)?\)", PAGES["README"]))
+    assert linked == PAGES.keys() - {"README"}
+
+
+def test_the_performance_page_names_every_benchmark_and_no_other() -> None:
+    named = set(re.findall(r"benchmarks/(\w+)\.py", PAGES["performance"]))
     scripts = {
         path.stem
         for path in (TEMPLATE / "benchmarks").glob("*.py")
