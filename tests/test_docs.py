@@ -53,11 +53,35 @@ def test_a_pattern_has_a_page_with_every_section(pattern: str) -> None:
     assert re.search(r"\btest_\w+", PAGES[pattern].split("## The test that proves it")[1])
 
 
+def question(prompt: str) -> str:
+    asked = PROMPTS["__prompts__"][prompt]
+    return str(asked["__prompt__"] if isinstance(asked, dict) else asked)
+
+
 @pytest.mark.parametrize("prompt", shown_prompts())
-def test_a_prompt_is_asked_in_plain_words_and_documented(prompt: str) -> None:
-    assert prompt in PROMPTS["__prompts__"]
+def test_a_prompt_is_documented_with_its_question(prompt: str) -> None:
     assert f"`{prompt}`" in README
     assert f"`{prompt}`" in PAGES["prompts"]
+    assert question(prompt) in PAGES["prompts"]
+
+
+@pytest.mark.parametrize("prompt", shown_prompts())
+def test_a_prompt_is_one_short_question(prompt: str) -> None:
+    assert question(prompt).count("?") == 1
+    assert question(prompt).endswith("?")
+    assert len(question(prompt)) <= 100
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_prompt_names_the_example_that_comes_with_the_pattern(pattern: str) -> None:
+    examples = re.findall(r"^- Tool: `(\w+)|Resource: `(\S+)`", described(pattern), flags=re.MULTILINE)
+    named = re.findall(r"\(example (?:tool|resource): (\S+)\)", question(pattern))
+    assert named == ["".join(example) for example in examples]
+
+
+def described(pattern: str) -> str:
+    """Return what the page of the prompts says about a pattern."""
+    return PAGES["prompts"].split(f"### `{pattern}`\n")[1].split("\n### ")[0]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -123,7 +123,9 @@ class Reader:
             text = text[: last.end()] + block.code + text[last.end() :]
         else:
             assert text.count("    ],\n    mask_error_details") == 1
-            text = text.replace("    ],\n    mask_error_details", f"{block.code}    ],\n    mask_error_details")
+            text = text.replace(
+                "    ],\n    mask_error_details", f"{block.code}    ],\n    mask_error_details"
+            )
         path.write_text(text, encoding="utf-8")
 
 
