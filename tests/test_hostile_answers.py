@@ -161,7 +161,6 @@ def test_a_project_with_a_long_name_is_clean(name: str, named: Callable[[str], P
     assert named(name).lint() == ""
 
 
-
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:20] or "empty")
 def test_every_project_name_gives_usable_names(name: str, named: Callable[[str], Project]) -> None:
     project = named(name)
