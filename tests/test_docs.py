@@ -1,6 +1,7 @@
 """What the documentation says is so: commands, names of prompts, names of tests, variables."""
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -90,10 +91,22 @@ def test_the_readmes_table_has_the_default_of_a_pattern(pattern: str) -> None:
     assert f"| [`{pattern}`](docs/{pattern}.md) | {default} |" in README
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for folder, text in [(TEMPLATE, README), *((TEMPLATE / "docs", page) for page in PAGES.values())]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
-            assert (folder / target).exists(), target
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "path", [TEMPLATE / "README.md", *DOCS], ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_links_lead_to_a_file_and_a_heading(path: Path) -> None:
+    for target, anchor in re.findall(
+        r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")
+    ):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
 
 
 def test_the_readme_has_at_most_150_lines() -> None:
