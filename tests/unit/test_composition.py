@@ -18,6 +18,7 @@ CODES = {
     "InvalidArguments": "VALIDATION_ERROR",
     "DeadlineExceeded": "TIMEOUT",
     "EndpointRefused": "VALIDATION_ERROR",
+    "RequestRefused": "VALIDATION_ERROR",
     "UpstreamBusy": "RATE_LIMITED",
     "UpstreamFailure": "API_ERROR",
     "UpstreamNotConfigured": "API_ERROR",

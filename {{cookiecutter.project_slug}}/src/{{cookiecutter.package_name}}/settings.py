@@ -230,7 +230,6 @@ def check_profiles() -> None:
             problems += [f"{PROFILES}: [{table}] {name} sets nothing" for name in unknown]
     if problems:
         raise InvalidSettings("; ".join(problems))
-{% endif %}
 
 
 def _is_variable(name: str) -> bool:
@@ -244,6 +243,7 @@ def _is_variable(name: str) -> bool:
 
 def _variables() -> set[str]:
     return {name for settings in Settings.__subclasses__() for name in settings.model_fields}
+{% endif %}
 
 
 def import_fastmcp() -> None:
