@@ -1,6 +1,7 @@
 """The one-file layout: utils.py is the patterns' bodies, byte for byte, and nothing else changes its meaning."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 

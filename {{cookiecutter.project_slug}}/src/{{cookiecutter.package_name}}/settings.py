@@ -233,10 +233,10 @@ def check_profiles() -> None:
 
 
 def _is_variable(name: str) -> bool:
-    """Tell whether a settings class has a variable, if only that of a pattern that no tool uses."""
+    """Tell whether a settings class has this variable, also one in a module that nothing imports."""
     if name not in _variables():
         for module in pkgutil.walk_packages([str(Path(__file__).parent)], f"{__package__}."):
-            if module.name.split(".")[1] in {"patterns", "utils"}:
+            if not module.name.endswith(".__main__"):
                 importlib.import_module(module.name)
     return name in _variables() - {"environment"}
 
