@@ -96,6 +96,7 @@ FAILURES: list[tuple[str, dict[str, Any], str]] = [
 {% if cookiecutter.connection_pooling %}
     ("api_request", {"endpoint": "https://elsewhere.example"}, "VALIDATION_ERROR"),
     ("api_request", {"endpoint": "users/0"}, "NOT_FOUND"),
+    ("api_request", {"endpoint": "issues?state=lost"}, "VALIDATION_ERROR"),
 {% endif %}
 {% if cookiecutter.retry %}
     ("resilient_api_call", {"endpoint": "//elsewhere.example"}, "VALIDATION_ERROR"),
