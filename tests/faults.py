@@ -544,9 +544,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "what is no JSON is an answer",
-            'b"null", allow_inf_nan=False)',
-            'b"null")',
-            tests="tests/test_upstream_faults.py -k only-retry",
+            'raise UpstreamFailure("The API did not answer with JSON.") from error',
+            "return ApiAnswer(status=status, data=None)",
+            [only("retry")],
         ),
     ],
     "example_api.py": [
