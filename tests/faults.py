@@ -395,6 +395,12 @@ FAULTS: dict[str, list[Fault]] = {
             [only("structured_errors", "connection_pooling")],
         ),
         Fault(
+            "a request that the API rejects is not the caller's fault",
+            "UpstreamRejected: ErrorCode.VALIDATION_ERROR",
+            "UpstreamRejected: ErrorCode.API_ERROR",
+            [only("structured_errors", "connection_pooling")],
+        ),
+        Fault(
             "a failure has no code where one of two patterns is off",
             "{% if uses_database %}\n    DatabaseUnavailable: ErrorCode.API_ERROR,",
             "{% if cookiecutter.lazy_initialization %}\n    DatabaseUnavailable: ErrorCode.API_ERROR,",
@@ -468,12 +474,6 @@ FAULTS: dict[str, list[Fault]] = {
             "return text if text else",
             [only("connection_pooling")],
         ),
-        Fault(
-            "the API's words about a refused credential are quoted",
-            "silent = (UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, TOO_MANY_REQUESTS)",
-            "silent = (NOT_FOUND, GONE, TOO_MANY_REQUESTS)",
-            [only("connection_pooling")],
-        ),
     ],
     "runtime/api_client.py": [
         Fault(
@@ -527,7 +527,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a redirect's answer keeps its connection",
             "async with aclosing(await client.send(request, stream=True)) as response:",
-            "async with nullcontext(await client.send(request, stream=True)) as response:",
+            "for response in [await client.send(request, stream=True)]:",
             [only("connection_pooling")],
         ),
         Fault(
@@ -550,9 +550,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "what is no JSON is an answer",
-            'b"null", allow_inf_nan=False)',
-            'b"null")',
-            tests="tests/test_upstream_faults.py -k only-retry",
+            'raise UpstreamFailure("The API did not answer with JSON.") from error',
+            "return ApiAnswer(status=status, data=None)",
+            [only("retry")],
         ),
     ],
     "example_api.py": [
