@@ -260,15 +260,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a misspelled key of a profile is ignored",
-            "unknown = [name for name in values if not _is_variable(name.lower())]",
+            'unknown = [name for name in values if name.lower() not in known - {"environment"}]',
             "unknown: list[str] = []",
             [only("environment_config")],
-        ),
-        Fault(
-            "a variable of a pattern without a tool is taken for a misspelled key",
-            "                importlib.import_module(module.name)\n",
-            "                pass\n",
-            tests="tests/test_checklist.py -k without_a_tool",
         ),
         Fault(
             "the exit code does not tell of a bad setting",
@@ -408,6 +402,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "__main__.py": [
+        Fault(
+            "a variable of a pattern without a tool is taken for a misspelled key",
+            "            importlib.import_module(module.name)\n",
+            "            pass\n",
+            tests="tests/test_checklist.py -k without_a_tool",
+        ),
         Fault(
             "a bad setting of FastMCP is a traceback",
             "    with bad_settings_in_one_line():\n        import_fastmcp()\n        from .runtime.command",
@@ -1071,11 +1071,13 @@ FAULTS: dict[str, list[Fault]] = {
             "the process waits for a thread that hangs",
             "        _wait_and_leave(0, code, _last_words())\n    sys.exit",
             "        pass\n    sys.exit",
+            tests="tests/test_stopping.py -k thread_that_hangs",
         ),
         Fault(
             "a process that has ended in time is cut off",
             "    if _running():\n",
             "    if code:\n",
+            tests="tests/test_stopping.py -k as_every_program",
         ),
     ],
     "runtime/stdio.py": [
