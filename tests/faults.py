@@ -692,7 +692,9 @@ FAULTS: dict[str, list[Fault]] = {
             "",
         ),
         Fault(
-            "nobody hears of progress", '        await self.notify("notifications/progress", params)\n', ""
+            "nobody hears of progress",
+            '        await self._stream(_event({"jsonrpc": "2.0", "method": method, **told}))\n',
+            "",
         ),
         Fault(
             "calls come past the check of tokens",

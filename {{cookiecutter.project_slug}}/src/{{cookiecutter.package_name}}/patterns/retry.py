@@ -14,7 +14,7 @@ from typing import Annotated, Protocol, TypeVar
 
 import anyio
 import httpx2 as httpx
-import throttled
+import throttled.asyncio as throttled
 from fastmcp.dependencies import Shared
 from pydantic import Field
 from tenacity import (
@@ -64,7 +64,7 @@ class RetryBudget:
         )
 
     async def take(self) -> bool:
-        return not self._bucket.limit("retries").limited
+        return not (await self._bucket.limit("retries")).limited
 
 
 class Retrier:
