@@ -1,12 +1,12 @@
 """Finish the project: leave out what was not chosen, and fold the patterns into one file if asked to.
 
+`finish` does it, as a function from files and answers to files. Around it, `main` reads and writes, and prints what to do next.
 The name is the manifest: a prompt owns every file whose stem is its name, with or without `test_` before it.
 `FILES` says where the template has such files. Everything else in the folder is the user's.
 The answers enter as JSON inside a raw string, so none of them can become code.
 """
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -55,13 +55,18 @@ FILES = {
     "tests/production/{name}.py": ("upstream",),
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }
+# Packages that go with their last module.
+PACKAGES = ("src/{package}/patterns", "tests/patterns")
 # In the template this file ends a test run, because the hooks may be refused.
 HOOKS_RAN = "tests/__init__.py"
 # Which files were there before. The other hook writes the list, and Cookiecutter writes an empty one over it, unless it
 # keeps the files that exist (--skip-if-file-exists): then those on the list are as the user left them.
 KEPT = ".cookiecutter-kept.json"
+# The other hook leaves this in a project that was there before.
+EXISTED = ".cookiecutter-existed"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
+WINDOWS = sys.platform == "win32"
 
 Files = dict[str, str]
 
@@ -82,49 +87,41 @@ class Module(NamedTuple):
     body: str
 
 
-def main() -> int:
-    project = Path.cwd()
-    kept = json.loads(read(project / KEPT))
-    (project / KEPT).unlink()
-    before = template_files(project, ANSWERS["package_name"], kept)
-    after = finish(before, ANSWERS)
-    for path in before.keys() - after.keys():
-        (project / path).unlink()
-    for path, text in after.items():
-        if text != before.get(path) and path not in kept:
-            write(project / path, text)
-    for patterns in (f"src/{ANSWERS['package_name']}/patterns", "tests/patterns"):
-        if f"{patterns}/__init__.py" not in kept:
-            remove_if_unused(project / patterns)
-    return 0
-
-
-def template_files(project: Path, package: str, kept: Collection[str]) -> Files:
-    """Read the files that this hook may delete or change."""
-    paths = [form.format(package=package, name=name) for form, names in FILES.items() for name in names]
-    files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
-    utils = f"src/{package}/utils.py"
-    if utils not in kept and is_plain(project, utils) and is_folded(project / utils):
-        files[utils] = ""
-    return files
-
-
-def is_folded(path: Path) -> bool:
-    """Whether a file is from an earlier answer, and not the user's own, whose encoding is unknown."""
-    return path.read_bytes().startswith(HEADER.strip().encode())
-
-
 def finish(files: Files, answers: dict[str, Any]) -> Files:
-    """Return what the project has of the template's files, and the one file of all patterns."""
-    files = {path: text for path, text in files.items() if is_chosen(path, answers)}
-    files.pop(f"src/{answers['package_name']}/utils.py", None)
-    if HOOKS_RAN in files:
-        files[HOOKS_RAN] = ""
+    """Return the files of the finished project.
+
+    `files` are all that the template has rendered, or any of them: those that `FILES` does not name stay as they are.
+    """
+    package = answers["package_name"]
+    paths = template_paths(package)
+    ours = {path: text for path, text in files.items() if path in paths}
+    others = {path: text for path, text in files.items() if path not in paths}
+    ours = prune(ours, answers)
     if answers["http_client"] == "httpx":
-        files = {path: import_httpx(text) for path, text in files.items()}
+        ours = {path: import_httpx(text) for path, text in ours.items()}
     if answers["self_contained"]:
-        files = fold(files, answers["package_name"])
-    return files
+        ours = fold(ours, package)
+    return drop_empty_packages({**others, **ours}, package)
+
+
+def template_paths(package: str) -> set[str]:
+    """Return every path that `finish` may delete or change."""
+    named = (form.format(package=package, name=name) for form, names in FILES.items() for name in names)
+    return {*named, utils_path(package), KEPT}
+
+
+def utils_path(package: str) -> str:
+    """Return where the file of all patterns is."""
+    return f"src/{package}/utils.py"
+
+
+def prune(files: Files, answers: dict[str, Any]) -> Files:
+    """Keep what was chosen, and nothing that is there for the hooks only or from earlier answers."""
+    dropped = {utils_path(answers["package_name"]), KEPT}
+    kept = {path: text for path, text in files.items() if path not in dropped and is_chosen(path, answers)}
+    if HOOKS_RAN in kept:
+        kept[HOOKS_RAN] = ""
+    return kept
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
@@ -134,7 +131,7 @@ def is_chosen(path: str, answers: dict[str, Any]) -> bool:
 
 def import_httpx(source: str) -> str:
     """Import httpx where httpx2 is imported under that name."""
-    return re.sub(r"^import httpx2 as httpx$", "import httpx", source, flags=re.MULTILINE)
+    return f"\n{source}".replace("\nimport httpx2 as httpx\n", "\nimport httpx\n")[1:]
 
 
 def fold(files: Files, package: str) -> Files:
@@ -146,7 +143,7 @@ def fold(files: Files, package: str) -> Files:
         for path, text in files.items()
         if path not in paths
     }
-    return {**folded, f"src/{package}/utils.py": fold_modules(sources)}
+    return {**folded, utils_path(package): fold_modules(sources)}
 
 
 def fold_modules(sources: Files) -> str:
@@ -253,12 +250,52 @@ def import_from_utils(source: str, package_name: str, patterns: Collection[str])
     return "".join(lines)
 
 
-def remove_if_unused(package: Path) -> None:
-    """Remove a package that holds no module any more; with something of the user's own in it, it stays."""
-    if package.is_symlink() or not package.is_dir():
-        return
-    if {path.name for path in package.iterdir()} <= {"__init__.py", "__pycache__"}:
-        shutil.rmtree(package)
+def drop_empty_packages(files: Files, package: str) -> Files:
+    """Drop the packages that hold nothing but `__init__.py` any more."""
+    empty = set()
+    for folder in folders(package):
+        if {path for path in files if path.startswith(f"{folder}/")} == {f"{folder}/__init__.py"}:
+            empty.add(f"{folder}/__init__.py")
+    return {path: text for path, text in files.items() if path not in empty}
+
+
+def folders(package: str) -> list[str]:
+    """Return the packages that go with their last module."""
+    return [form.format(package=package) for form in PACKAGES]
+
+
+def main() -> int:
+    project = Path.cwd()
+    kept = json.loads(read(project / KEPT))
+    before = read_files(project, ANSWERS["package_name"], kept)
+    after = finish(before, ANSWERS)
+    removed = before.keys() - after.keys()
+    for path in removed:
+        (project / path).unlink()
+    for folder in folders(ANSWERS["package_name"]):
+        if f"{folder}/__init__.py" in removed:
+            shutil.rmtree(project / folder)  # bytecode at most
+    for path, text in after.items():
+        if text != before.get(path) and path not in kept:
+            write(project / path, text)
+    return 0
+
+
+def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
+    """Read what is the template's to change: no file that was kept, none behind a link, none of the user's own."""
+    utils = utils_path(package)
+    paths = template_paths(package) - {utils}
+    files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
+    if utils not in kept and is_plain(project, utils) and is_folded(project / utils):
+        files[utils] = ""
+    for folder in folders(package):
+        module = f"{folder}/__init__.py"
+        if module not in kept and is_plain(project, module):
+            beside = {f"{folder}/{item.name}" for item in (project / folder).iterdir()}
+            # With anything else beside it, a package stays whatever becomes of the template's modules.
+            if beside <= {module, f"{folder}/__pycache__", *files}:
+                files[module] = read(project / module)
+    return files
 
 
 def is_plain(project: Path, path: str) -> bool:
@@ -266,6 +303,11 @@ def is_plain(project: Path, path: str) -> bool:
     place = project / path
     inside = [place, *place.parents[: path.count("/")]]
     return place.is_file() and not any(step.is_symlink() for step in inside)
+
+
+def is_folded(path: Path) -> bool:
+    """Whether a file is from an earlier answer, and not the user's own, whose encoding is unknown."""
+    return path.read_bytes().startswith(HEADER.strip().encode())
 
 
 def read(path: Path) -> str:

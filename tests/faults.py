@@ -946,8 +946,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the folder of the patterns stays without one",
-            '<= {"__init__.py", "__pycache__"}',
-            "<= set()",
+            '== {f"{folder}/__init__.py"}',
+            "== {folder}",
         ),
         Fault(
             "the database is deleted under the pattern that uses it",
@@ -1005,7 +1005,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a finished project says that the hooks did not run",
-            'files[HOOKS_RAN] = ""',
+            'kept[HOOKS_RAN] = ""',
             "pass",
             [only("retry")],
         ),
@@ -1035,8 +1035,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a user's own pattern goes with the template's",
-            "if {path.name for path in package.iterdir()} <=",
-            'if package.name != "patterns" or {"__init__.py"} <=',
+            "if beside <= {module,",
+            "if not beside <= {",
             tests="tests/test_overwriting.py -k 'overwriting and to-self_contained'",
         ),
     ],
