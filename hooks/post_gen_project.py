@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 ANSWERS: dict[str, Any] = json.loads(r"""{{ cookiecutter | tojson }}""")
 
+API_PATTERNS = ("connection_pooling", "retry", "caching")
 # The patterns, in the order in which they stand in utils.py.
 PATTERNS = (
     "lazy_initialization",
@@ -32,18 +33,26 @@ PATTERNS = (
 )
 # Modules that several patterns share: they stay while one of them does.
 SHARED = {
-    "upstream": ("connection_pooling", "retry", "caching"),
-    "example_api": ("connection_pooling", "retry", "caching"),
+    "upstream": API_PATTERNS,
+    "example_api": API_PATTERNS,
     "database": ("lazy_initialization", "state_management"),
     "results": (
         *("lazy_initialization", "connection_pooling", "retry", "caching"),
         "parallel_processing",
     ),
 }
+# The same, in the package's `runtime`.
+RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
 TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
+# Of whose mechanism the tests of the running process have a tool of their own.
+PROBES = (
+    *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
+    *("environment_config", "parallel_processing", "state_management"),
+)
 # All files that this hook deletes or changes, by the names that stand in their paths.
 FILES = {
     "src/{package}/{name}.py": ("__main__", "server", *SHARED),
+    "src/{package}/runtime/{name}.py": (*RUNTIME,),
     "src/{package}/{name}.toml": ("environment_config",),
     "src/{package}/patterns/{name}.py": PATTERNS,
     "src/{package}/tools/{name}.py": TOOLS,
@@ -53,10 +62,11 @@ FILES = {
     "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
     "tests/production/{name}.py": ("upstream",),
+    "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }
 # Packages that go with their last module.
-PACKAGES = ("src/{package}/patterns", "tests/patterns")
+PACKAGES = ("src/{package}/patterns", "tests/patterns", "tests/production/probes")
 # In the template this file ends a test run, because the hooks may be refused.
 HOOKS_RAN = "tests/__init__.py"
 # Which files were there before. The other hook writes the list, and Cookiecutter writes an empty one over it, unless it
@@ -126,7 +136,7 @@ def prune(files: Files, answers: dict[str, Any]) -> Files:
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
     name = Path(path).stem.removeprefix("test_")
-    return not all(answers.get(owner) is False for owner in SHARED.get(name, (name,)))
+    return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME}.get(name, (name,)))
 
 
 def import_httpx(source: str) -> str:
