@@ -7,9 +7,12 @@ The answers enter as JSON inside a raw string, so none of them can become code.
 """
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +77,8 @@ HOOKS_RAN = "tests/__init__.py"
 KEPT = ".cookiecutter-kept.json"
 # The other hook leaves this in a project that was there before.
 EXISTED = ".cookiecutter-existed"
+# Where the other hook has saved the answers to a first attempt, if they come from there.
+SAVED = "_answers_file"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
 WINDOWS = sys.platform == "win32"
@@ -274,21 +279,69 @@ def folders(package: str) -> list[str]:
     return [form.format(package=package) for form in PACKAGES]
 
 
+def next_steps(project: Path, slug: str) -> list[str]:
+    """Say in at most eight lines what to do in a new project. The first call needs no network and no configuration."""
+    return [
+        "",
+        f"{slug} is ready. These install it, call a tool, run its tests, and serve http://127.0.0.1:8000/mcp:",
+        f"    {change_folder(str(project))}",
+        "    uv sync",
+        '    uv run fastmcp call server.py process_data text="Hello, world"',
+        "    uv run pytest",
+        f"    uv run {slug} --transport http --port 8000",
+        'To connect Claude Desktop, Claude Code, Cursor or VS Code, see "Connect it" in README.md.',
+    ]
+
+
+def change_folder(path: str) -> str:
+    """Return the command that goes to a folder. For PowerShell, brackets in a path are a pattern."""
+    literal = "-LiteralPath " if WINDOWS and re.search(r"[][]", path) else ""
+    return f"cd {literal}{shell_quoted(path)}"
+
+
+def shell_quoted(text: str) -> str:
+    """Quote a word for the shell: on Windows for PowerShell, and for cmd as well where one form does for both."""
+    if not WINDOWS:
+        return shlex.quote(text)
+    if re.fullmatch(r"[\w.:\\/~+-]+", text):
+        return text
+    if re.search("[$`\u201c-\u201e]", text):
+        return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", text) + "'"
+    return f'"{text}"'
+
+
+def is_new(project: Path, answers: dict[str, Any]) -> bool:
+    """Whether someone waits for a new project: not if it was there before, nor if cruft only compares two."""
+    compared = "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name)
+    return not compared and not (project / EXISTED).exists()
+
+
 def main() -> int:
     project = Path.cwd()
+    new = is_new(project, ANSWERS)
+    (project / EXISTED).unlink(missing_ok=True)
+    finish_folder(project, ANSWERS)
+    remove_saved_answers(ANSWERS)
+    if new:
+        say(next_steps(project, ANSWERS["project_slug"]))
+    return 0
+
+
+def finish_folder(project: Path, answers: dict[str, Any]) -> None:
+    """Make the files of a folder what `finish` says, but for those that were kept as they are."""
+    package = answers["package_name"]
     kept = json.loads(read(project / KEPT))
-    before = read_files(project, ANSWERS["package_name"], kept)
-    after = finish(before, ANSWERS)
+    before = read_files(project, package, kept)
+    after = finish(before, answers)
     removed = before.keys() - after.keys()
     for path in removed:
         (project / path).unlink()
-    for folder in folders(ANSWERS["package_name"]):
+    for folder in folders(package):
         if f"{folder}/__init__.py" in removed:
             shutil.rmtree(project / folder)  # bytecode at most
     for path, text in after.items():
         if text != before.get(path) and path not in kept:
             write(project / path, text)
-    return 0
 
 
 def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
@@ -318,6 +371,32 @@ def is_plain(project: Path, path: str) -> bool:
 def is_folded(path: Path) -> bool:
     """Whether a file is from an earlier answer, and not the user's own, whose encoding is unknown."""
     return path.read_bytes().startswith(HEADER.strip().encode())
+
+
+def remove_saved_answers(answers: dict[str, Any]) -> None:
+    """Remove the file from which the answers come, unless it holds others by now."""
+    path = Path(str(answers.get(SAVED, "")))
+    try:
+        saved = json.loads(read(path))["cookiecutter"]
+        if saved[SAVED] == str(path) and all(answers.get(name) == value for name, value in saved.items()):
+            path.unlink()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return
+
+
+def say(lines: list[str]) -> None:
+    """Print. The project is good even where nobody can read that: without a console, or one for these characters."""
+    console = sys.stdout
+    if console is None:
+        return
+    encoding = console.encoding or "utf-8"
+    text = "\n".join([*lines, ""])
+    try:
+        console.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        console.flush()
+    except (OSError, ValueError):
+        with suppress(OSError):
+            console.close()  # otherwise Python tries again at the end, and fails
 
 
 def read(path: Path) -> str:
