@@ -311,9 +311,13 @@ def shell_quoted(text: str) -> str:
 
 
 def is_new(project: Path, answers: dict[str, Any]) -> bool:
-    """Whether someone waits for a new project: not if it was there before, nor if cruft only compares two."""
-    compared = "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name)
-    return not compared and not (project / EXISTED).exists()
+    """Whether someone waits for a new project."""
+    return not is_compared(project, answers) and not (project / EXISTED).exists()
+
+
+def is_compared(project: Path, answers: dict[str, Any]) -> bool:
+    """Whether this is one of the projects that cruft makes, to compare them, in a temporary folder."""
+    return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
 
 
 def main() -> int:

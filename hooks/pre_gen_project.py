@@ -224,7 +224,7 @@ def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> l
         return continue_with_cookiecutter(answers, bad, project)
     if "_commit" not in answers:  # neither Cookiecutter nor cruft
         return []
-    if re.fullmatch(r"tmp\w{8}", project.parent.name):  # where cruft compares projects
+    if is_compared(project, answers):
         return ["Run cruft again with another answer. It still has all the others, in .cruft.json."]
     return continue_with_cruft(answers, bad, project)
 
@@ -311,14 +311,19 @@ def continue_with_cruft(answers: dict[str, Any], bad: list[str], project: Path) 
     ]
 
 
+def is_compared(project: Path, answers: dict[str, Any]) -> bool:
+    """Whether this is one of the projects that cruft makes, to compare them, in a temporary folder."""
+    return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
+
+
 def good_answers(answers: dict[str, Any], bad: list[str]) -> dict[str, Any]:
     """Return the answers to ask for no more, without what Cookiecutter adds to them."""
     return {name: value for name, value in answers.items() if name[0] != "_" and name not in bad}
 
 
 def as_template(text: str) -> str:
-    """Return a template that is rendered as `text`."""
-    return "{{ " + json.dumps(text, ensure_ascii=False) + " }}"
+    """Return a template that is rendered as `text`. This hook is a template too, hence no braces as such."""
+    return f"{2 * chr(123)} {json.dumps(text, ensure_ascii=False)} {2 * chr(125)}"
 
 
 def listed(names: list[str]) -> str:

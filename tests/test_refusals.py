@@ -1,4 +1,7 @@
-"""Answers from which no working project can be made are refused: one sentence, and nothing is left behind."""
+"""Answers from which no working project can be made are refused: a sentence for each, and no project is left behind.
+
+How to go on then is tested in `test_continuing.py`.
+"""
 
 import ast
 import re
@@ -18,9 +21,10 @@ from cookiecutter.utils import create_env_with_context
 
 from .combinations import ALL, PATTERNS, PROMPTS, TEMPLATE, answers, quoted
 from .conftest import Bake
+from .hooks import HOOKS, hook_constant
 from .user import User
 
-HOOKS = ("pre_gen_project", "post_gen_project")
+SAVED = "cookiecutter-answers.json"
 Refused = Callable[..., str]
 
 NAMES = {
@@ -81,20 +85,14 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-def hook_constant(hook: str, name: str) -> ast.expr:
-    """Return what a hook assigns to a constant."""
-    tree = ast.parse((TEMPLATE / "hooks" / f"{hook}.py").read_text(encoding="utf-8"))
-    (value,) = (
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
-    )
-    return value
+def sentences(said: str) -> str:
+    """Return what is said of the answers, without how to go on."""
+    return said.partition("\n\n")[0].rstrip("\n") + "\n"
 
 
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """Return what is said on stderr when the answers are refused."""
+    """Return what is said of the answers when they are refused."""
     configuration = tmp_path / "configuration"
     configuration.write_text(f"replay_dir: '{tmp_path / 'replay'}'\n", encoding="utf-8")
     output = tmp_path / "outside" / "output"
@@ -109,8 +107,9 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
                 output_dir=str(output),
                 config_file=str(configuration),
             )
-        assert [path for path in output.parent.rglob("*") if path.is_file()] == []
-        return capfd.readouterr().err
+        assert [path for path in output.parent.rglob("*") if path.is_file()] == [output / SAVED]
+        (output / SAVED).unlink()
+        return sentences(capfd.readouterr().err)
 
     return sentence
 
@@ -132,6 +131,14 @@ def test_a_package_name_that_cannot_work_is_refused(name: str, problem: str, ref
 @pytest.mark.parametrize("name", ["JSON", "Class", "FastMCP"])
 def test_a_derived_name_that_cannot_work_is_refused_too(name: str, refused: Refused) -> None:
     assert refused(project_name=name).startswith(f"project_slug {name.lower()!r} is a ")
+
+
+def test_every_bad_answer_is_reported_at_once(refused: Refused) -> None:
+    said = refused(
+        project_name="a\ab", project_slug="con", package_name="a-b", author_email="you", author_name="\b"
+    )
+    named = [sentence.partition(" ")[0] for sentence in said.splitlines()]
+    assert sorted(named) == ["author_email", "author_name", "package_name", "project_name", "project_slug"]
 
 
 def test_a_long_answer_is_cut_in_the_sentence(refused: Refused) -> None:
@@ -172,7 +179,7 @@ def test_everything_else_is_accepted(good: dict[str, Any], bake: Bake) -> None:
     ],
     ids=str,
 )
-def test_the_command_says_one_sentence_and_leaves_nothing(
+def test_the_command_says_one_sentence_and_leaves_the_other_answers_only(
     bad: dict[str, str], user: User, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -180,9 +187,9 @@ def test_the_command_says_one_sentence_and_leaves_nothing(
     words = [f"{name}={value.format(output=output)}" for name, value in bad.items()]
     run = user.run(["cookiecutter", str(TEMPLATE), "--no-input", *words], cwd=output)
     assert run.returncode == 1
-    assert run.stderr.count("\n") == 1
-    assert next(iter(bad)) in run.stderr
-    assert list(tmp_path.rglob("*")) == [output]
+    assert sentences(run.stderr).count("\n") == 1
+    assert next(iter(bad)) in sentences(run.stderr)
+    assert list(tmp_path.rglob("*")) == [output, output / SAVED]
 
 
 @pytest.mark.parametrize("slug", ["", ".", "..", "a" * 300])
@@ -201,8 +208,9 @@ def test_a_slug_that_names_no_new_folder_stops_cookiecutter_itself(
 def test_an_empty_slug_is_refused_where_the_folder_may_exist(user: User, tmp_path: Path) -> None:
     words = ["--no-input", "--overwrite-if-exists", "project_slug="]
     run = user.run(["cookiecutter", str(TEMPLATE), *words], cwd=tmp_path)
-    assert run.stderr == "project_slug '' is empty: choose another name, such as weather-server.\n"
-    assert list(tmp_path.iterdir()) == []
+    said = "project_slug '' is empty: choose another name, such as weather-server.\n"
+    assert sentences(run.stderr) == said
+    assert list(tmp_path.iterdir()) == [tmp_path / SAVED]
 
 
 def sentence_for(answer: dict[str, str], folder: Path) -> str:
