@@ -1,6 +1,6 @@
-"""Finish the project: leave out what was not chosen, and fold the patterns into one file if asked to.
+"""Finish the project: remove what was not chosen, and fold the patterns into one file if asked to.
 
-`finish` does it, as a function from files and answers to files. Around it, `main` reads and writes, and prints what to do next.
+`finish` is a pure function from files and answers to files. `main` reads and writes them, and prints what to do next.
 The name is the manifest: a prompt owns every file whose stem is its name, with or without `test_` before it.
 `FILES` says where the template has such files. Everything else in the folder is the user's.
 The answers enter as JSON inside a raw string, so none of them can become code.
@@ -68,16 +68,16 @@ FILES = {
     "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }
-# Packages that go with their last module.
+# Packages that are removed with their last module.
 PACKAGES = ("src/{package}/patterns", "tests/patterns", "tests/production/probes")
 # In the template this file ends a test run, because the hooks may be refused.
 HOOKS_RAN = "tests/__init__.py"
 # Which files were there before. The other hook writes the list, and Cookiecutter writes an empty one over it, unless it
 # keeps the files that exist (--skip-if-file-exists): then those on the list are as the user left them.
 KEPT = ".cookiecutter-kept.json"
-# The other hook leaves this in a project that was there before.
+# The other hook creates this file in a project that existed before.
 EXISTED = ".cookiecutter-existed"
-# Where the other hook has saved the answers to a first attempt, if they come from there.
+# The variable with the path of the file in which the other hook has saved the answers of an earlier attempt.
 SAVED = "_answers_file"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
@@ -105,7 +105,7 @@ class Module(NamedTuple):
 def finish(files: Files, answers: dict[str, Any]) -> Files:
     """Return the files of the finished project.
 
-    `files` are all that the template has rendered, or any of them: those that `FILES` does not name stay as they are.
+    `files` can be all rendered files, or only those that this hook may change. All others are returned unchanged.
     """
     package = answers["package_name"]
     paths = template_paths(package)
@@ -131,7 +131,7 @@ def utils_path(package: str) -> str:
 
 
 def prune(files: Files, answers: dict[str, Any]) -> Files:
-    """Keep what was chosen, and nothing that is there for the hooks only or from earlier answers."""
+    """Remove what was not chosen, what only the hooks need, and what an earlier answer has left."""
     dropped = {utils_path(answers["package_name"]), KEPT}
     kept = {path: text for path, text in files.items() if path not in dropped and is_chosen(path, answers)}
     if HOOKS_RAN in kept:
@@ -266,7 +266,7 @@ def import_from_utils(source: str, package_name: str, patterns: Collection[str])
 
 
 def drop_empty_packages(files: Files, package: str) -> Files:
-    """Drop the packages that hold nothing but `__init__.py` any more."""
+    """Remove the packages that contain only `__init__.py`."""
     empty = set()
     for folder in folders(package):
         if {path for path in files if path.startswith(f"{folder}/")} == {f"{folder}/__init__.py"}:
@@ -275,15 +275,15 @@ def drop_empty_packages(files: Files, package: str) -> Files:
 
 
 def folders(package: str) -> list[str]:
-    """Return the packages that go with their last module."""
+    """Return the packages that are removed with their last module."""
     return [form.format(package=package) for form in PACKAGES]
 
 
 def next_steps(project: Path, slug: str) -> list[str]:
-    """Say in at most eight lines what to do in a new project. The first call needs no network and no configuration."""
+    """Return what to print about a new project: at most eight lines. The first call needs no API and no settings."""
     return [
         "",
-        f"{slug} is ready. These install it, call a tool, run its tests, and serve http://127.0.0.1:8000/mcp:",
+        f"{slug} is ready. To install it, call a tool, run its tests and serve http://127.0.0.1:8000/mcp:",
         f"    {change_folder(str(project))}",
         "    uv sync",
         '    uv run fastmcp call server.py process_data text="Hello, world"',
@@ -294,13 +294,13 @@ def next_steps(project: Path, slug: str) -> list[str]:
 
 
 def change_folder(path: str) -> str:
-    """Return the command that goes to a folder. For PowerShell, brackets in a path are a pattern."""
+    """Return the command that changes to a folder. PowerShell treats brackets in a path as wildcards."""
     literal = "-LiteralPath " if WINDOWS and re.search(r"[][]", path) else ""
     return f"cd {literal}{shell_quoted(path)}"
 
 
 def shell_quoted(text: str) -> str:
-    """Quote a word for the shell: on Windows for PowerShell, and for cmd as well where one form does for both."""
+    """Quote a word for the shell: on Windows for PowerShell, and where possible for cmd too."""
     if not WINDOWS:
         return shlex.quote(text)
     if re.fullmatch(r"[\w.:\\/~+-]+", text):
@@ -311,12 +311,12 @@ def shell_quoted(text: str) -> str:
 
 
 def is_new(project: Path, answers: dict[str, Any]) -> bool:
-    """Whether someone waits for a new project."""
+    """Whether the user has just created this project."""
     return not is_compared(project, answers) and not (project / EXISTED).exists()
 
 
 def is_compared(project: Path, answers: dict[str, Any]) -> bool:
-    """Whether this is one of the projects that cruft makes, to compare them, in a temporary folder."""
+    """Whether cruft only generates this project to compare it with another: it does so in a temporary folder."""
     return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
 
 
@@ -332,7 +332,7 @@ def main() -> int:
 
 
 def finish_folder(project: Path, answers: dict[str, Any]) -> None:
-    """Make the files of a folder what `finish` says, but for those that were kept as they are."""
+    """Apply `finish` to the files of a folder, except to those that Cookiecutter has kept."""
     package = answers["package_name"]
     kept = json.loads(read(project / KEPT))
     before = read_files(project, package, kept)
@@ -342,14 +342,14 @@ def finish_folder(project: Path, answers: dict[str, Any]) -> None:
         (project / path).unlink()
     for folder in folders(package):
         if f"{folder}/__init__.py" in removed:
-            shutil.rmtree(project / folder)  # bytecode at most
+            shutil.rmtree(project / folder)  # only bytecode is left
     for path, text in after.items():
         if text != before.get(path) and path not in kept:
             write(project / path, text)
 
 
 def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
-    """Read what is the template's to change: no file that was kept, none behind a link, none of the user's own."""
+    """Read the files that this hook may change: none that was kept, none behind a symbolic link, none of the user's own."""
     utils = utils_path(package)
     paths = template_paths(package) - {utils}
     files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
@@ -359,7 +359,7 @@ def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
         module = f"{folder}/__init__.py"
         if module not in kept and is_plain(project, module):
             beside = {f"{folder}/{item.name}" for item in (project / folder).iterdir()}
-            # With anything else beside it, a package stays whatever becomes of the template's modules.
+            # With any other file in it, the package stays, even without the template's modules.
             if beside <= {module, f"{folder}/__pycache__", *files}:
                 files[module] = read(project / module)
     return files
@@ -378,7 +378,7 @@ def is_folded(path: Path) -> bool:
 
 
 def remove_saved_answers(answers: dict[str, Any]) -> None:
-    """Remove the file from which the answers come, unless it holds others by now."""
+    """Remove the file that the answers came from, unless its content has changed."""
     path = Path(str(answers.get(SAVED, "")))
     try:
         saved = json.loads(read(path))["cookiecutter"]
@@ -389,7 +389,7 @@ def remove_saved_answers(answers: dict[str, Any]) -> None:
 
 
 def say(lines: list[str]) -> None:
-    """Print. The project is good even where nobody can read that: without a console, or one for these characters."""
+    """Print the lines. A closed console, or one without some of the characters, must not fail the generation."""
     console = sys.stdout
     if console is None:
         return
@@ -400,7 +400,7 @@ def say(lines: list[str]) -> None:
         console.flush()
     except (OSError, ValueError):
         with suppress(OSError):
-            console.close()  # otherwise Python tries again at the end, and fails
+            console.close()  # or else Python flushes it again at exit, and fails
 
 
 def read(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Refuse answers from which no working project can be made, before Cookiecutter writes a file.
+"""Refuse answers that cannot give a working project, before Cookiecutter writes a file.
 
-All bad answers are reported at once. The others are saved, in a file from which one command goes on.
-The answers enter as JSON inside a raw string, so none of them can become code.
+All bad answers are reported at once. The others are saved, and one command continues with them.
+The answers arrive as JSON in a raw string, so that none of them is executed.
 """
 
 import json
@@ -37,7 +37,7 @@ CHOICES = {
 }
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
-# What a project imports or installs, with underscores; its own package would hide it.
+# What a project imports or installs, with underscores. A package with one of these names would hide it.
 DEPENDENCIES = (
     "aiosqlite",
     "anyio",
@@ -80,28 +80,28 @@ WINDOWS_RESERVED = frozenset(
     + [f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)]
 )
 WINDOWS = sys.platform == "win32"
-# Folders beside the package and names inside it that imports of the tests would meet first.
+# Names that the tests would import instead of the package.
 OWN_NAMES = frozenset({"server", "src", "tests", "test"})
 
-# Here and in the other hook: the list of the files that are there before, and how the file of all patterns begins.
+# Also in the other hook: the list of files that existed before, and the first line of the file with all patterns.
 KEPT = ".cookiecutter-kept.json"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
-# For the other hook: the project was there before.
+# Tells the other hook that the project existed before.
 EXISTED = ".cookiecutter-existed"
-# Where the file with the saved answers is. Cookiecutter passes it on, so that the other hook can remove the file.
+# In a file with saved answers, the path of that file. Cookiecutter passes it to the other hook, which removes the file.
 SAVED = "_answers_file"
 
-# What is wrong with an answer, by its prompt.
+# The prompt of a bad answer, and what is wrong with the answer.
 Problem = tuple[str, str]
 
 
 def shown(value: str) -> str:
-    """Quote an answer for a message, on one line and not too long."""
+    """Quote an answer for a message: on one line, and shortened."""
     return repr(value if len(value) <= MAX_SHOWN_LENGTH else f"{value[:MAX_SHOWN_LENGTH]}...")
 
 
 def name_problem(name: str, shape: str, rule: str) -> str | None:
-    """Say what is wrong with a name, or None."""
+    """Return what is wrong with a name, or None."""
     module = name.replace("-", "_").lower()
     problem = None
     if not name:
@@ -109,15 +109,15 @@ def name_problem(name: str, shape: str, rule: str) -> str | None:
     elif len(name) > MAX_NAME_LENGTH:
         problem = f"is longer than {MAX_NAME_LENGTH} characters"
     elif "/" in name or "\\" in name or name.startswith("."):
-        problem = "is a path"
+        problem = "is a path, not a name"
     elif keyword.iskeyword(module) or keyword.issoftkeyword(module) or module in ("true", "false", "none"):
-        problem = "is a keyword of Python"
+        problem = "is a Python keyword"
     elif module in sys.stdlib_module_names:
-        problem = "is a module of Python's standard library"
+        problem = "conflicts with a module of the Python standard library"
     elif module in DEPENDENCIES or module in OWN_NAMES:
-        problem = "is a package that the project itself uses"
+        problem = "conflicts with a package that the project uses"
     elif module in WINDOWS_RESERVED:
-        problem = "is reserved by Windows"
+        problem = "is a reserved name on Windows"
     elif not re.fullmatch(shape, name):
         problem = rule
     return problem
@@ -127,61 +127,66 @@ def slug_problem(answers: dict[str, Any]) -> str | None:
     """Check the name of the folder, the distribution and the command."""
     slug = answers["project_slug"]
     problem = name_problem(
-        slug, r"[a-z0-9]+(-[a-z0-9]+)*", "may hold only lower-case letters, digits and single hyphens"
+        slug, r"[a-z0-9]+(-[a-z0-9]+)*", "may contain only lowercase letters, digits and single hyphens"
     )
-    return problem and f"project_slug {shown(slug)} {problem}: choose another name, such as weather-server."
+    return problem and f"project_slug {shown(slug)} {problem}. Choose another name, such as weather-server."
 
 
 def package_problem(answers: dict[str, Any]) -> str | None:
     """Check the name that is imported."""
     package = answers["package_name"]
     problem = name_problem(
-        package, r"[a-z][a-z0-9_]*", "is no identifier of lower-case letters, digits and underscores"
+        package,
+        r"[a-z][a-z0-9_]*",
+        "may contain only lowercase letters, digits and underscores, and must start with a letter",
     )
     return (
-        problem and f"package_name {shown(package)} {problem}: choose another name, such as weather_server."
+        problem and f"package_name {shown(package)} {problem}. Choose another name, such as weather_server."
     )
 
 
 def pattern_problems(answers: dict[str, Any]) -> Iterator[Problem]:
-    """Check that every pattern is a real boolean; Cookiecutter before 2.7 passes the text "no", which is true."""
+    """Check that every pattern is a boolean. Cookiecutter before 2.7 passes the string "no", which is truthy."""
     for pattern in PATTERNS:
         if not isinstance(answers[pattern], bool):
             yield (
                 pattern,
-                f"{pattern} came as the text {shown(str(answers[pattern]))}, not as yes or no:"
-                " this template needs Cookiecutter 2.7 or newer, and in a replay file true or false.",
+                f"{pattern} must be true or false, but it is the string {shown(str(answers[pattern]))}."
+                " Use Cookiecutter 2.7 or newer, which converts yes and no, and in a replay file write true or false.",
             )
 
 
 def choice_problems(answers: dict[str, Any]) -> Iterator[Problem]:
-    """Check the choices: a replay file is not held to the list."""
+    """Check the choices. Cookiecutter does not check them in a replay file."""
     for variable, choices in CHOICES.items():
         if answers[variable] not in choices:
             yield (
                 variable,
-                f"{variable} {shown(str(answers[variable]))} is no choice: choose one of {', '.join(choices)}.",
+                f"{variable} {shown(str(answers[variable]))} is not supported. Choose one of: {', '.join(choices)}.",
             )
 
 
 def email_problem(answers: dict[str, Any]) -> str | None:
-    """Check that the author's e-mail is an address that package metadata can hold."""
+    """Check that the author's e-mail address is valid in package metadata."""
     email = answers["author_email"]
     if re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", email):
         return None
-    return f"author_email {shown(email)} is no e-mail address: write one such as you@example.com."
+    return f"author_email {shown(email)} is not a valid e-mail address. Use one such as you@example.com."
 
 
 def text_problems(answers: dict[str, Any]) -> Iterator[Problem]:
-    """Check that free text holds no control characters but line ends and tabs, which TOML cannot carry."""
+    """Check that free text has no control characters except line breaks and tabs: TOML does not allow them."""
     for variable in ("project_name", "description", "author_name"):
         bad = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", answers[variable])
         if bad:
-            yield variable, f"{variable} holds the control character {bad[0]!r}: leave it out."
+            yield (
+                variable,
+                f"{variable} contains {bad[0]!r}, a control character that pyproject.toml cannot contain. Remove it.",
+            )
 
 
 def problems(answers: dict[str, Any]) -> Iterator[Problem]:
-    """Return all that is wrong with the answers."""
+    """Return every bad answer, and what is wrong with it."""
     yield from pattern_problems(answers)
     yield from choice_problems(answers)
     single = (
@@ -196,20 +201,20 @@ def problems(answers: dict[str, Any]) -> Iterator[Problem]:
 
 
 def overwriting_problem(answers: dict[str, Any]) -> str | None:
-    """Check that the file of all patterns would not replace a module of the user's own."""
+    """Check that the file with all patterns does not replace a module of the user."""
     utils = Path("src", answers["package_name"], "utils.py")
     for path in (utils, utils.with_suffix("")) if answers["self_contained"] else ():
         generated = path.is_file() and path.read_bytes().startswith(HEADER.strip().encode())
         if path.is_symlink() or (path.exists() and not generated):
             return (
-                f"{path.as_posix()} is your own, and self_contained puts the patterns into a module of"
-                " that name: rename yours first."
+                f"{path.as_posix()} is not from this template, and self_contained needs that name for the"
+                " patterns. Rename your module first."
             )
     return None
 
 
 def list_files(project: Path, package: str) -> None:
-    """List the files that are there, for the other hook: it cannot see which of them Cookiecutter has kept."""
+    """List the existing files for the other hook, which cannot see which of them Cookiecutter has kept."""
     folders = (project / "src" / package, project / "tests")
     paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     if paths:
@@ -219,18 +224,18 @@ def list_files(project: Path, package: str) -> None:
 
 
 def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
-    """Save the answers that are not bad, and say with which command to go on."""
+    """Save the good answers, and return what to print about continuing with them."""
     if "_output_dir" in answers:
         return continue_with_cookiecutter(answers, bad, project)
     if "_commit" not in answers:  # neither Cookiecutter nor cruft
         return []
     if is_compared(project, answers):
-        return ["Run cruft again with another answer. It still has all the others, in .cruft.json."]
+        return ["Run cruft again with other answers. The answers of the project are still in .cruft.json."]
     return continue_with_cruft(answers, bad, project)
 
 
 def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
-    """Go on with a replay file: Cookiecutter asks for what is missing in it, and takes all texts as they are."""
+    """Continue with a replay file: Cookiecutter asks for what is missing in it, and does not render its texts."""
     output = Path(answers["_output_dir"])
     good = good_answers(answers, bad)
     try:
@@ -241,24 +246,26 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
     except OSError as error:
         return [
             f"Your answers could not be saved: {error}",
-            "Cookiecutter has them all in its replay folder, which is ~/.cookiecutter_replay unless you have changed it.",
+            "Cookiecutter has stored all of them in its replay folder, by default ~/.cookiecutter_replay.",
         ]
-    # The clone, where the template is not a local one: no network, no question, and the same commit.
+    # Of a remote template, this is the clone: it has the same commit, and needs neither network nor confirmation.
     template = str(answers["_repo_dir"])
     words = ["-m", "cookiecutter", within(template), "--replay-file", str(file), "--output-dir", str(output)]
     if bad:
-        lines = [f"Your other answers are saved. To go on, run this. It asks only for {listed(bad)}:"]
+        lines = [
+            f"Your other answers are saved. To continue, run this command. It asks only for {listed(bad)}:"
+        ]
     else:
-        lines = ["Your answers are saved. Once that is done, run this to go on:"]
+        lines = ["Your answers are saved. To continue after that, run this command:"]
     lines += ["", f"    {command(words)}", ""]
     if "project_slug" not in bad and any(project.iterdir()):
-        lines.append("Add -f, or -f -s, as you did before: the folder of the project already exists.")
-    lines.append("A traceback of Cookiecutter follows. It says only that the answers were refused.")
+        lines.append("Add the options -f or -f -s again: the project folder already exists.")
+    lines.append("Next, Cookiecutter prints a traceback. It only reports that this check failed.")
     return lines
 
 
 def replay_file(answers: dict[str, Any], folder: Path) -> Path:
-    """Return where to save the answers: where those came from that have been saved before, or a free place."""
+    """Return the file to save the answers in: the one that they came from, or else a new one."""
     before = Path(str(answers.get(SAVED, "")))
     if is_saved(before):
         return before
@@ -266,13 +273,13 @@ def replay_file(answers: dict[str, Any], folder: Path) -> Path:
 
 
 def free_place(folder: Path) -> Path:
-    """Return a file that does not exist: one that does may have the answers of another project."""
+    """Return a path that does not exist: an existing file may hold the answers for another project."""
     names = (f"cookiecutter-answers{f'-{number}' if number > 1 else ''}.json" for number in count(1))
     return next(path for path in map(folder.joinpath, names) if not path.exists() and not path.is_symlink())
 
 
 def is_saved(path: Path) -> bool:
-    """Whether a file is one that this hook has written."""
+    """Whether this hook has written the file."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         return bool(saved["cookiecutter"][SAVED] == str(path))
@@ -281,7 +288,7 @@ def is_saved(path: Path) -> bool:
 
 
 def continue_with_cruft(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
-    """Go on with a file of defaults: cruft cannot replay. It reads texts as templates, so they are quoted."""
+    """Continue with a file of defaults, since cruft has no replay. It renders them, so texts are quoted."""
     good = good_answers(answers, bad)
     given = {name: as_template(value) if name in TEXTS else value for name, value in good.items()}
     folder = project.parent
@@ -300,29 +307,29 @@ def continue_with_cruft(answers: dict[str, Any], bad: list[str], project: Path) 
     ]
     words += ["--extra-context-file", str(file), "--output-dir", str(folder)]
     return [
-        "Your other answers are saved. To go on, run this. It asks every question again, with your answers",
-        f"as the defaults: press Enter for those, and answer {listed(bad)}."
+        "Your answers are saved. To continue, run this command. It asks every question again, with your answers",
+        f"as defaults. Press Enter to keep each of them, and answer {listed(bad)}."
         if bad
-        else "as the defaults: press Enter for each.",
+        else "as defaults. Press Enter to keep each of them.",
         "",
         f"    {command(words)}",
         "",
-        "A traceback follows. It says only that the answers were refused.",
+        "Next, cruft prints a traceback. It only reports that this check failed.",
     ]
 
 
 def is_compared(project: Path, answers: dict[str, Any]) -> bool:
-    """Whether this is one of the projects that cruft makes, to compare them, in a temporary folder."""
+    """Whether cruft only generates this project to compare it with another: it does so in a temporary folder."""
     return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
 
 
 def good_answers(answers: dict[str, Any], bad: list[str]) -> dict[str, Any]:
-    """Return the answers to ask for no more, without what Cookiecutter adds to them."""
+    """Return the answers that need not be asked for again, without the variables of Cookiecutter itself."""
     return {name: value for name, value in answers.items() if name[0] != "_" and name not in bad}
 
 
 def as_template(text: str) -> str:
-    """Return a template that is rendered as `text`. This hook is a template too, hence no braces as such."""
+    """Return a template that renders as `text`. This hook is a template itself, so it cannot contain two braces."""
     return f"{2 * chr(123)} {json.dumps(text, ensure_ascii=False)} {2 * chr(125)}"
 
 
@@ -332,19 +339,19 @@ def listed(names: list[str]) -> str:
 
 
 def within(path: str) -> str:
-    """Return a path that no program takes for an option."""
+    """Return a path that is not parsed as an option."""
     return f"./{path}" if path.startswith("-") else path
 
 
 def command(words: list[str]) -> str:
-    """Return the command line for this Python, the one that has Cookiecutter, with `words` as its arguments."""
+    """Return the command line that runs this Python, which has Cookiecutter installed, with `words` as arguments."""
     program = shell_quoted(sys.executable or "python")
     call = "& " if program[0] in "\"'" and WINDOWS else ""
     return call + " ".join([program, *map(shell_quoted, words)])
 
 
 def shell_quoted(text: str) -> str:
-    """Quote a word for the shell: on Windows for PowerShell, and for cmd as well where one form does for both."""
+    """Quote a word for the shell: on Windows for PowerShell, and where possible for cmd too."""
     if not WINDOWS:
         return shlex.quote(text)
     if re.fullmatch(r"[\w.:\\/~+-]+", text):

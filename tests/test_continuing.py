@@ -151,8 +151,8 @@ def test_in_a_folder_that_exists_the_flags_must_be_given_again(user: User, bake:
     utils.write_text("MINE = 1\n", encoding="utf-8")
     flags = ["--no-input", "-f", "self_contained=yes"]
     said = refused(user, project.path.parent, *flags, *words({"description": "It goes on."}))
-    assert "\nYour answers are saved. Once that is done, run this to go on:\n" in said
-    assert "\nAdd -f, or -f -s, as you did before: " in said
+    assert "\nYour answers are saved. To continue after that, run this command:\n" in said
+    assert "\nAdd the options -f or -f -s again: " in said
     utils.unlink()
     assert_passed(user.run(f"{command_in(said)} -f", cwd=project.path.parent))
     assert project.files() == bake(self_contained=True, description="It goes on.").files()
@@ -160,7 +160,7 @@ def test_in_a_folder_that_exists_the_flags_must_be_given_again(user: User, bake:
 
 def test_the_traceback_is_announced(user: User, tmp_path: Path) -> None:
     assert refused(user, tmp_path, "--no-input", "author_email=x").endswith(
-        "\n\nA traceback of Cookiecutter follows. It says only that the answers were refused.\n"
+        "\n\nNext, Cookiecutter prints a traceback. It only reports that this check failed.\n"
     )
 
 
@@ -202,8 +202,8 @@ def test_a_refused_update_names_no_command_since_cruft_has_the_answers(
         ["cruft", "update", "--skip-apply-ask", "--variables-to-update", '{"author_email": "x"}'], cwd=project
     )
     assert run.returncode == 1
-    assert "author_email 'x' is no e-mail address" in run.stderr
-    assert "Run cruft again with another answer. It still has all the others, in .cruft.json." in run.stderr
+    assert "author_email 'x' is not a valid e-mail address" in run.stderr
+    assert "The answers of the project are still in .cruft.json." in run.stderr
     assert user.git("status", "--porcelain", cwd=project) == ""
 
 

@@ -122,29 +122,6 @@ async def test_an_invalidation_is_for_all_callers_and_for_what_is_below_the_key(
             assert await kept.get_or_load(cache_key("users"), Source("new")) == ("value", True)
 
 
-async def test_an_invalidated_value_is_loaded_again(kept: LoadingCache) -> None:
-    await kept.get_or_load(KEY, Source("old"))
-    await kept.invalidate(KEY)
-    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
-
-
-async def test_an_invalidation_is_for_all_callers_and_for_what_is_below_the_key(
-    kept: LoadingCache,
-) -> None:
-    for user in ("ada", "eve"):
-        with token_of("desktop", user):
-            await kept.get_or_load(cache_key("issues"), Source())
-            await kept.get_or_load(cache_key("issues", "1"), Source())
-            await kept.get_or_load(cache_key("users"), Source())
-    with token_of("desktop", "ada"):
-        await kept.invalidate(cache_key("issues"))
-    for user in ("ada", "eve"):
-        with token_of("desktop", user):
-            assert await kept.get_or_load(cache_key("issues"), Source("new")) == ("new", False)
-            assert await kept.get_or_load(cache_key("issues", "1"), Source("new")) == ("new", False)
-            assert await kept.get_or_load(cache_key("users"), Source("new")) == ("value", True)
-
-
 async def test_two_callers_never_share_an_answer() -> None:
     async def fetch(answer: str, cache: Cache) -> str:
         value, _ = await cache.get_or_load(cache_key("greeting"), Source(answer))

@@ -18,9 +18,10 @@ import {{ cookiecutter.package_name }} as package
 
 from .process import ServerProcess
 
+FOLDER = Path(__file__).parent
 HTTP = ("--transport", "http", "--port", "0")
 PLAIN_SERVER = ("-m", package.__name__)
-PROBE_SERVER = (str(Path(__file__).with_name("probe_server.py")),)
+PROBE_SERVER = (str(FOLDER / "probe_server.py"),)
 # Long enough for a call, short enough to wait for; a call is cut by the first before the second.
 GRACE_SECONDS = 0.8
 DEADLINE_SECONDS = 1.3
@@ -57,7 +58,7 @@ def upcoming(tests: Iterable[Any]) -> Iterator[Start]:
     """Return every start that the tests will need, in their order."""
     running: set[Start] = set()
     for test in tests:
-        needed = starts(test) if hasattr(test, "fixturenames") else {}
+        needed = starts(test)
         yield from (start for start in needed.values() if start not in running)
         running |= {start for name, start in needed.items() if name != "stdio_server"}
         if test.get_closest_marker("ends_server"):
@@ -80,7 +81,8 @@ class Servers:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
-        self._upcoming = list(upcoming(request.session.items))
+        own = (test for test in request.session.items if FOLDER in test.path.parents)
+        self._upcoming = list(upcoming(own))
         self._waiting: dict[Start, ServerProcess] = {}
         self._shared: dict[Start, ServerProcess] = {}
         self._closing = ExitStack()

@@ -5,9 +5,11 @@ from functools import partial
 from {{ cookiecutter.package_name }}.patterns.retry import (
     Retries,
 )
+from {{ cookiecutter.package_name }}.runtime.api_client import (
+    ApiAnswer,
+)
 from {{ cookiecutter.package_name }}.upstream import (
     Api,
-    ApiAnswer,
 )
 
 

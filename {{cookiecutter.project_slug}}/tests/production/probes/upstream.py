@@ -1,8 +1,10 @@
 """Ask the API as it is asked without retries and cache."""
 
+from {{ cookiecutter.package_name }}.runtime.api_client import (
+    ApiAnswer,
+)
 from {{ cookiecutter.package_name }}.upstream import (
     Api,
-    ApiAnswer,
 )
 
 
