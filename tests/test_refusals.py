@@ -176,9 +176,9 @@ def test_everything_else_is_accepted(good: dict[str, Any], bake: Bake) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"project_slug": "class"},
-        {"project_slug": "../evil"},
-        {"project_slug": "{output}/../absolute"},
+        {"project_slug": "class", "package_name": "weather"},
+        {"project_slug": "../evil", "package_name": "weather"},
+        {"project_slug": "{output}/../absolute", "package_name": "weather"},
         {"package_name": "mcp"},
         {"author_email": "nobody"},
         {"description": "bell\a"},
@@ -212,7 +212,7 @@ def test_a_slug_that_names_no_new_folder_stops_cookiecutter_itself(
 
 
 def test_an_empty_slug_is_refused_where_the_folder_may_exist(user: User, tmp_path: Path) -> None:
-    words = ["--no-input", "--overwrite-if-exists", "project_slug="]
+    words = ["--no-input", "--overwrite-if-exists", "project_slug=", "package_name=weather"]
     run = user.run(["cookiecutter", str(TEMPLATE), *words], cwd=tmp_path)
     assert problems(run.stderr) == "project_slug '' is empty. Choose another name, such as weather-server.\n"
     assert list(tmp_path.iterdir()) == [tmp_path / SAVED]
