@@ -46,7 +46,7 @@ def naming_the_client(combination: Combination) -> set[str]:
     files = {"pyproject.toml"}
     if combination & set(API_PATTERNS):
         files |= {f"{package}/runtime/{name}.py" for name in ("api_client", "api_urls")}
-        files |= {f"{package}/example_api.py", "tests/test_api_client.py"}
+        files.add(f"{package}/example_api.py")
         if "connection_pooling" not in combination:
             files.add(f"{package}/upstream.py")
     for name in combination & {"connection_pooling", "retry"}:

@@ -40,7 +40,16 @@ from my_mcp_server.settings import (
     check_settings,
 )
 
-from ...upstream import DROPPED, RESET, TRUNCATED, Answer, Upstream, answer, local_upstream, unending
+from ...upstream import (
+    DROPPED,
+    RESET,
+    TRUNCATED,
+    Answer,
+    Upstream,
+    answer,
+    local_upstream,
+    unending,
+)
 
 SMALLEST_LIMIT = 1024
 ONE_CONNECTION = httpx.Limits(max_connections=1)

@@ -1,9 +1,8 @@
-"""Try again what failed for a moment: a restarting upstream, a dropped connection, a full queue.
+"""Retry transient faults: a restarting upstream, a dropped connection, a full queue.
 
-Retries can do work twice, and make an outage worse. So only transient faults are retried, and only
-of requests that are idempotent or carry an idempotency key; after a random pause that grows, no
-earlier than `Retry-After` asks, within a deadline, and out of a budget for the whole process: in an
-outage, each call is soon tried only once.
+Retries can do work twice, and make an outage worse. So only transient faults are retried, and
+only of requests that are idempotent or carry an idempotency key. Each pause is random, grows, and
+respects `Retry-After`. A deadline bounds each call, and a budget bounds the whole process.
 """
 
 from collections.abc import Awaitable, Callable
