@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .combinations import PROMPTS, TEMPLATE, quoted
+from .combinations import PROMPTS, SKELETON, TEMPLATE, quoted
 from .conftest import Bake
 from .hooks import load_hook
 from .project import Project, assert_passed
@@ -22,6 +22,17 @@ GOOD = {"project_slug": "weather", "package_name": "the_weather", "author_email"
 OTHERS = {"license": "Apache-2.0", "http_client": "httpx", "retry": False, "self_contained": True}
 ODD_FOLDER = 'Ada\'s "new" $HOME `id` 100% %PATH% \N{ROCKET} \\ & ; #'
 QUESTIONS = [name for name in PROMPTS if name[0] != "_"]
+
+
+@pytest.fixture(scope="module")
+def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with the template."""
+    folder = tmp_path_factory.mktemp("repository")
+    for path in (TEMPLATE / "hooks", SKELETON):
+        shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TEMPLATE / "cookiecutter.json", folder)
+    user.commit(folder, "Template")
+    return folder
 
 
 def words(answers: dict[str, Any]) -> list[str]:
@@ -134,10 +145,10 @@ def test_a_file_of_that_name_that_is_the_users_own_stays(user: User, tmp_path: P
 
 
 def test_it_goes_on_with_the_commit_that_was_checked_out_and_without_the_network(
-    user: User, published: Path, tmp_path: Path
+    user: User, repository: Path, tmp_path: Path
 ) -> None:
     remote = tmp_path / "repository.git"
-    user.git("clone", "--quiet", "--bare", str(published), str(remote), cwd=tmp_path)
+    user.git("clone", "--quiet", "--bare", str(repository), str(remote), cwd=tmp_path)
     command = ["cookiecutter", f"git+{remote.as_uri()}", "--no-input", "author_email=x"]
     run = user.run(command, cwd=tmp_path)
     shutil.rmtree(remote)
@@ -177,12 +188,12 @@ def test_without_a_place_for_the_file_the_message_names_where_cookiecutter_has_t
 
 
 def test_cruft_goes_on_with_every_other_answer_as_the_default(
-    user: User, published: Path, bake_once: Bake, tmp_path: Path
+    user: User, repository: Path, bake_once: Bake, tmp_path: Path
 ) -> None:
     texts = dict.fromkeys(FREE_TEXT, quoted(WORST))
     context = json.dumps({**texts, **BAD, **OTHERS})
     run = user.run(
-        ["cruft", "create", str(published), "--no-input", "--extra-context", context], cwd=tmp_path
+        ["cruft", "create", str(repository), "--no-input", "--extra-context", context], cwd=tmp_path
     )
     assert run.returncode == 1
     typed = "\n".join(GOOD.get(name, "") for name in QUESTIONS) + "\n"
@@ -193,9 +204,9 @@ def test_cruft_goes_on_with_every_other_answer_as_the_default(
 
 
 def test_a_refused_update_names_no_command_since_cruft_has_the_answers(
-    user: User, published: Path, tmp_path: Path
+    user: User, repository: Path, tmp_path: Path
 ) -> None:
-    assert_passed(user.run(["cruft", "create", str(published), "--no-input"], cwd=tmp_path))
+    assert_passed(user.run(["cruft", "create", str(repository), "--no-input"], cwd=tmp_path))
     project = tmp_path / "my-mcp-server"
     user.commit(project, "Create")
     run = user.run(
