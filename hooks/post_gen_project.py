@@ -1,5 +1,6 @@
-"""Finish the project: leave out what was not chosen, and fold the patterns into one file if asked to.
+"""Finish the project: remove what was not chosen, and fold the patterns into one file if asked to.
 
+`finish` is a pure function from files and answers to files. `main` reads and writes them, and prints what to do next.
 The name is the manifest: a prompt owns every file whose stem is its name, with or without `test_` before it.
 `FILES` says where the template has such files. Everything else in the folder is the user's.
 The answers enter as JSON inside a raw string, so none of them can become code.
@@ -7,9 +8,11 @@ The answers enter as JSON inside a raw string, so none of them can become code.
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,13 +68,20 @@ FILES = {
     "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }
+# Packages that are removed with their last module.
+PACKAGES = ("src/{package}/patterns", "tests/patterns", "tests/production/probes")
 # In the template this file ends a test run, because the hooks may be refused.
 HOOKS_RAN = "tests/__init__.py"
 # Which files were there before. The other hook writes the list, and Cookiecutter writes an empty one over it, unless it
 # keeps the files that exist (--skip-if-file-exists): then those on the list are as the user left them.
 KEPT = ".cookiecutter-kept.json"
+# The other hook creates this file in a project that existed before.
+EXISTED = ".cookiecutter-existed"
+# The variable with the path of the file in which the other hook has saved the answers of an earlier attempt.
+SAVED = "_answers_file"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
+WINDOWS = sys.platform == "win32"
 
 Files = dict[str, str]
 
@@ -92,49 +102,41 @@ class Module(NamedTuple):
     body: str
 
 
-def main() -> int:
-    project = Path.cwd()
-    kept = json.loads(read(project / KEPT))
-    (project / KEPT).unlink()
-    before = template_files(project, ANSWERS["package_name"], kept)
-    after = finish(before, ANSWERS)
-    for path in before.keys() - after.keys():
-        (project / path).unlink()
-    for path, text in after.items():
-        if text != before.get(path) and path not in kept:
-            write(project / path, text)
-    for folder in (f"src/{ANSWERS['package_name']}/patterns", "tests/patterns", "tests/production/probes"):
-        if f"{folder}/__init__.py" not in kept:
-            remove_if_unused(project / folder)
-    return 0
-
-
-def template_files(project: Path, package: str, kept: Collection[str]) -> Files:
-    """Read the files that this hook may delete or change."""
-    paths = [form.format(package=package, name=name) for form, names in FILES.items() for name in names]
-    files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
-    utils = f"src/{package}/utils.py"
-    if utils not in kept and is_plain(project, utils) and is_folded(project / utils):
-        files[utils] = ""
-    return files
-
-
-def is_folded(path: Path) -> bool:
-    """Whether a file is from an earlier answer, and not the user's own, whose encoding is unknown."""
-    return path.read_bytes().startswith(HEADER.strip().encode())
-
-
 def finish(files: Files, answers: dict[str, Any]) -> Files:
-    """Return what the project has of the template's files, and the one file of all patterns."""
-    files = {path: text for path, text in files.items() if is_chosen(path, answers)}
-    files.pop(f"src/{answers['package_name']}/utils.py", None)
-    if HOOKS_RAN in files:
-        files[HOOKS_RAN] = ""
+    """Return the files of the finished project.
+
+    `files` can be all rendered files, or only those that this hook may change. All others are returned unchanged.
+    """
+    package = answers["package_name"]
+    paths = template_paths(package)
+    ours = {path: text for path, text in files.items() if path in paths}
+    others = {path: text for path, text in files.items() if path not in paths}
+    ours = prune(ours, answers)
     if answers["http_client"] == "httpx":
-        files = {path: import_httpx(text) for path, text in files.items()}
+        ours = {path: import_httpx(text) for path, text in ours.items()}
     if answers["self_contained"]:
-        files = fold(files, answers["package_name"])
-    return files
+        ours = fold(ours, package)
+    return drop_empty_packages({**others, **ours}, package)
+
+
+def template_paths(package: str) -> set[str]:
+    """Return every path that `finish` may delete or change."""
+    named = (form.format(package=package, name=name) for form, names in FILES.items() for name in names)
+    return {*named, utils_path(package), KEPT}
+
+
+def utils_path(package: str) -> str:
+    """Return where the file of all patterns is."""
+    return f"src/{package}/utils.py"
+
+
+def prune(files: Files, answers: dict[str, Any]) -> Files:
+    """Remove what was not chosen, what only the hooks need, and what an earlier answer has left."""
+    dropped = {utils_path(answers["package_name"]), KEPT}
+    kept = {path: text for path, text in files.items() if path not in dropped and is_chosen(path, answers)}
+    if HOOKS_RAN in kept:
+        kept[HOOKS_RAN] = ""
+    return kept
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
@@ -144,7 +146,7 @@ def is_chosen(path: str, answers: dict[str, Any]) -> bool:
 
 def import_httpx(source: str) -> str:
     """Import httpx where httpx2 is imported under that name."""
-    return re.sub(r"^import httpx2 as httpx$", "import httpx", source, flags=re.MULTILINE)
+    return f"\n{source}".replace("\nimport httpx2 as httpx\n", "\nimport httpx\n")[1:]
 
 
 def fold(files: Files, package: str) -> Files:
@@ -156,7 +158,7 @@ def fold(files: Files, package: str) -> Files:
         for path, text in files.items()
         if path not in paths
     }
-    return {**folded, f"src/{package}/utils.py": fold_modules(sources)}
+    return {**folded, utils_path(package): fold_modules(sources)}
 
 
 def fold_modules(sources: Files) -> str:
@@ -263,12 +265,104 @@ def import_from_utils(source: str, package_name: str, patterns: Collection[str])
     return "".join(lines)
 
 
-def remove_if_unused(package: Path) -> None:
-    """Remove a package that holds no module any more; with something of the user's own in it, it stays."""
-    if package.is_symlink() or not package.is_dir():
-        return
-    if {path.name for path in package.iterdir()} <= {"__init__.py", "__pycache__"}:
-        shutil.rmtree(package)
+def drop_empty_packages(files: Files, package: str) -> Files:
+    """Remove the packages that contain only `__init__.py`."""
+    empty = set()
+    for folder in folders(package):
+        if {path for path in files if path.startswith(f"{folder}/")} == {f"{folder}/__init__.py"}:
+            empty.add(f"{folder}/__init__.py")
+    return {path: text for path, text in files.items() if path not in empty}
+
+
+def folders(package: str) -> list[str]:
+    """Return the packages that are removed with their last module."""
+    return [form.format(package=package) for form in PACKAGES]
+
+
+def next_steps(project: Path, slug: str) -> list[str]:
+    """Return what to print about a new project: at most eight lines. The first call needs no API and no settings."""
+    return [
+        "",
+        f"{slug} is ready. To install it, call a tool, run its tests and serve http://127.0.0.1:8000/mcp:",
+        f"    {change_folder(str(project))}",
+        "    uv sync",
+        '    uv run fastmcp call server.py process_data text="Hello, world"',
+        "    uv run pytest",
+        f"    uv run {slug} --transport http --port 8000",
+        'To connect Claude Desktop, Claude Code, Cursor or VS Code, see "Connect it" in README.md.',
+    ]
+
+
+def change_folder(path: str) -> str:
+    """Return the command that changes to a folder. PowerShell treats brackets in a path as wildcards."""
+    literal = "-LiteralPath " if WINDOWS and re.search(r"[][]", path) else ""
+    return f"cd {literal}{shell_quoted(path)}"
+
+
+def shell_quoted(text: str) -> str:
+    """Quote a word for the shell: on Windows for PowerShell, and where possible for cmd too."""
+    if not WINDOWS:
+        return shlex.quote(text)
+    if re.fullmatch(r"[\w.:\\/~+-]+", text):
+        return text
+    if re.search("[$`\u201c-\u201e]", text):
+        return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", text) + "'"
+    return f'"{text}"'
+
+
+def is_new(project: Path, answers: dict[str, Any]) -> bool:
+    """Whether the user has just created this project."""
+    return not is_compared(project, answers) and not (project / EXISTED).exists()
+
+
+def is_compared(project: Path, answers: dict[str, Any]) -> bool:
+    """Whether cruft only generates this project to compare it with another: it does so in a temporary folder."""
+    return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
+
+
+def main() -> int:
+    project = Path.cwd()
+    new = is_new(project, ANSWERS)
+    (project / EXISTED).unlink(missing_ok=True)
+    finish_folder(project, ANSWERS)
+    remove_saved_answers(ANSWERS)
+    if new:
+        say(next_steps(project, ANSWERS["project_slug"]))
+    return 0
+
+
+def finish_folder(project: Path, answers: dict[str, Any]) -> None:
+    """Apply `finish` to the files of a folder, except to those that Cookiecutter has kept."""
+    package = answers["package_name"]
+    kept = json.loads(read(project / KEPT))
+    before = read_files(project, package, kept)
+    after = finish(before, answers)
+    removed = before.keys() - after.keys()
+    for path in removed:
+        (project / path).unlink()
+    for folder in folders(package):
+        if f"{folder}/__init__.py" in removed:
+            shutil.rmtree(project / folder)  # only bytecode is left
+    for path, text in after.items():
+        if text != before.get(path) and path not in kept:
+            write(project / path, text)
+
+
+def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
+    """Read the files that this hook may change: none that was kept, none behind a symbolic link, none of the user's own."""
+    utils = utils_path(package)
+    paths = template_paths(package) - {utils}
+    files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
+    if utils not in kept and is_plain(project, utils) and is_folded(project / utils):
+        files[utils] = ""
+    for folder in folders(package):
+        module = f"{folder}/__init__.py"
+        if module not in kept and is_plain(project, module):
+            beside = {f"{folder}/{item.name}" for item in (project / folder).iterdir()}
+            # With any other file in it, the package stays, even without the template's modules.
+            if beside <= {module, f"{folder}/__pycache__", *files}:
+                files[module] = read(project / module)
+    return files
 
 
 def is_plain(project: Path, path: str) -> bool:
@@ -276,6 +370,37 @@ def is_plain(project: Path, path: str) -> bool:
     place = project / path
     inside = [place, *place.parents[: path.count("/")]]
     return place.is_file() and not any(step.is_symlink() for step in inside)
+
+
+def is_folded(path: Path) -> bool:
+    """Whether a file is from an earlier answer, and not the user's own, whose encoding is unknown."""
+    return path.read_bytes().startswith(HEADER.strip().encode())
+
+
+def remove_saved_answers(answers: dict[str, Any]) -> None:
+    """Remove the file that the answers came from, unless its content has changed."""
+    path = Path(str(answers.get(SAVED, "")))
+    try:
+        saved = json.loads(read(path))["cookiecutter"]
+        if saved[SAVED] == str(path) and all(answers.get(name) == value for name, value in saved.items()):
+            path.unlink()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return
+
+
+def say(lines: list[str]) -> None:
+    """Print the lines. A closed console, or one without some of the characters, must not fail the generation."""
+    console = sys.stdout
+    if console is None:
+        return
+    encoding = console.encoding or "utf-8"
+    text = "\n".join([*lines, ""])
+    try:
+        console.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        console.flush()
+    except (OSError, ValueError):
+        with suppress(OSError):
+            console.close()  # or else Python flushes it again at exit, and fails
 
 
 def read(path: Path) -> str:

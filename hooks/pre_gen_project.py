@@ -1,12 +1,16 @@
 """Refuse answers that cannot give a working project, before Cookiecutter writes a file.
 
+All bad answers are reported at once. The others are saved, and one command continues with them.
 The answers arrive as JSON in a raw string, so that none of them is executed.
 """
 
 import json
 import keyword
 import re
+import shlex
 import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ PATTERNS = (
     "rate_limiting",
     "structured_logging",
 )
+TEXTS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
 CHOICES = {
     "license": ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
     "http_client": ("httpx2", "httpx"),
@@ -74,12 +79,20 @@ WINDOWS_RESERVED = frozenset(
     ["con", "prn", "aux", "nul"]
     + [f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)]
 )
+WINDOWS = sys.platform == "win32"
 # Names that the tests would import instead of the package.
 OWN_NAMES = frozenset({"server", "src", "tests", "test"})
 
 # Also in the other hook: the list of files that existed before, and the first line of the file with all patterns.
 KEPT = ".cookiecutter-kept.json"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
+# Tells the other hook that the project existed before.
+EXISTED = ".cookiecutter-existed"
+# In a file with saved answers, the path of that file. Cookiecutter passes it to the other hook, which removes the file.
+SAVED = "_answers_file"
+
+# The prompt of a bad answer, and what is wrong with the answer.
+Problem = tuple[str, str]
 
 
 def shown(value: str) -> str:
@@ -132,23 +145,25 @@ def package_problem(answers: dict[str, Any]) -> str | None:
     )
 
 
-def pattern_problem(answers: dict[str, Any]) -> str | None:
+def pattern_problems(answers: dict[str, Any]) -> Iterator[Problem]:
     """Check that every pattern is a boolean. Cookiecutter before 2.7 passes the string "no", which is truthy."""
     for pattern in PATTERNS:
         if not isinstance(answers[pattern], bool):
-            return (
+            yield (
+                pattern,
                 f"{pattern} must be true or false, but it is the string {shown(str(answers[pattern]))}."
-                " Use Cookiecutter 2.7 or newer, which converts yes and no, and in a replay file write true or false."
+                " Use Cookiecutter 2.7 or newer, which converts yes and no, and in a replay file write true or false.",
             )
-    return None
 
 
-def choice_problem(answers: dict[str, Any]) -> str | None:
+def choice_problems(answers: dict[str, Any]) -> Iterator[Problem]:
     """Check the choices. Cookiecutter does not check them in a replay file."""
     for variable, choices in CHOICES.items():
         if answers[variable] not in choices:
-            return f"{variable} {shown(str(answers[variable]))} is not supported. Choose one of: {', '.join(choices)}."
-    return None
+            yield (
+                variable,
+                f"{variable} {shown(str(answers[variable]))} is not supported. Choose one of: {', '.join(choices)}.",
+            )
 
 
 def email_problem(answers: dict[str, Any]) -> str | None:
@@ -159,13 +174,30 @@ def email_problem(answers: dict[str, Any]) -> str | None:
     return f"author_email {shown(email)} is not a valid e-mail address. Use one such as you@example.com."
 
 
-def text_problem(answers: dict[str, Any]) -> str | None:
+def text_problems(answers: dict[str, Any]) -> Iterator[Problem]:
     """Check that free text has no control characters except line breaks and tabs: TOML does not allow them."""
     for variable in ("project_name", "description", "author_name"):
         bad = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", answers[variable])
         if bad:
-            return f"{variable} contains {bad[0]!r}, a control character that pyproject.toml cannot contain. Remove it."
-    return None
+            yield (
+                variable,
+                f"{variable} contains {bad[0]!r}, a control character that pyproject.toml cannot contain. Remove it.",
+            )
+
+
+def problems(answers: dict[str, Any]) -> Iterator[Problem]:
+    """Return every bad answer, and what is wrong with it."""
+    yield from pattern_problems(answers)
+    yield from choice_problems(answers)
+    single = (
+        ("project_slug", slug_problem),
+        ("package_name", package_problem),
+        ("author_email", email_problem),
+    )
+    for variable, check in single:
+        if problem := check(answers):
+            yield variable, problem
+    yield from text_problems(answers)
 
 
 def overwriting_problem(answers: dict[str, Any]) -> str | None:
@@ -188,20 +220,159 @@ def list_files(project: Path, package: str) -> None:
     if paths:
         names = sorted(path.relative_to(project).as_posix() for path in paths)
         (project / KEPT).write_text(json.dumps(names), encoding="utf-8")
+        (project / EXISTED).touch()
+
+
+def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
+    """Save the good answers, and return what to print about continuing with them."""
+    if "_output_dir" in answers:
+        return continue_with_cookiecutter(answers, bad, project)
+    if "_commit" not in answers:  # neither Cookiecutter nor cruft
+        return []
+    if is_compared(project, answers):
+        return ["Run cruft again with other answers. The answers of the project are still in .cruft.json."]
+    return continue_with_cruft(answers, bad, project)
+
+
+def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
+    """Continue with a replay file: Cookiecutter asks for what is missing in it, and does not render its texts."""
+    output = Path(answers["_output_dir"])
+    good = good_answers(answers, bad)
+    try:
+        file = replay_file(answers, output)
+        file.write_text(
+            json.dumps({"cookiecutter": {**good, SAVED: str(file)}}, indent=4) + "\n", encoding="utf-8"
+        )
+    except OSError as error:
+        return [
+            f"Your answers could not be saved: {error}",
+            "Cookiecutter has stored all of them in its replay folder, by default ~/.cookiecutter_replay.",
+        ]
+    # Of a remote template, this is the clone: it has the same commit, and needs neither network nor confirmation.
+    template = str(answers["_repo_dir"])
+    words = ["-m", "cookiecutter", within(template), "--replay-file", str(file), "--output-dir", str(output)]
+    if bad:
+        lines = [
+            f"Your other answers are saved. To continue, run this command. It asks only for {listed(bad)}:"
+        ]
+    else:
+        lines = ["Your answers are saved. To continue after that, run this command:"]
+    lines += ["", f"    {command(words)}", ""]
+    if "project_slug" not in bad and any(project.iterdir()):
+        lines.append("Add the options -f or -f -s again: the project folder already exists.")
+    lines.append("Next, Cookiecutter prints a traceback. It only reports that this check failed.")
+    return lines
+
+
+def replay_file(answers: dict[str, Any], folder: Path) -> Path:
+    """Return the file to save the answers in: the one that they came from, or else a new one."""
+    before = Path(str(answers.get(SAVED, "")))
+    if is_saved(before):
+        return before
+    return free_place(folder)
+
+
+def free_place(folder: Path) -> Path:
+    """Return a path that does not exist: an existing file may hold the answers for another project."""
+    names = (f"cookiecutter-answers{f'-{number}' if number > 1 else ''}.json" for number in count(1))
+    return next(path for path in map(folder.joinpath, names) if not path.exists() and not path.is_symlink())
+
+
+def is_saved(path: Path) -> bool:
+    """Whether this hook has written the file."""
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return bool(saved["cookiecutter"][SAVED] == str(path))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def continue_with_cruft(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
+    """Continue with a file of defaults, since cruft has no replay. It renders them, so texts are quoted."""
+    good = good_answers(answers, bad)
+    given = {name: as_template(value) if name in TEXTS else value for name, value in good.items()}
+    folder = project.parent
+    try:
+        file = free_place(folder)
+        file.write_text(json.dumps(given, indent=4) + "\n", encoding="utf-8")
+    except OSError as error:
+        return [f"Your answers could not be saved: {error}"]
+    words = [
+        "-m",
+        "cruft",
+        "create",
+        within(str(answers["_template"])),
+        "--checkout",
+        str(answers["_commit"]),
+    ]
+    words += ["--extra-context-file", str(file), "--output-dir", str(folder)]
+    return [
+        "Your answers are saved. To continue, run this command. It asks every question again, with your answers",
+        f"as defaults. Press Enter to keep each of them, and answer {listed(bad)}."
+        if bad
+        else "as defaults. Press Enter to keep each of them.",
+        "",
+        f"    {command(words)}",
+        "",
+        "Next, cruft prints a traceback. It only reports that this check failed.",
+    ]
+
+
+def is_compared(project: Path, answers: dict[str, Any]) -> bool:
+    """Whether cruft only generates this project to compare it with another: it does so in a temporary folder."""
+    return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
+
+
+def good_answers(answers: dict[str, Any], bad: list[str]) -> dict[str, Any]:
+    """Return the answers that need not be asked for again, without the variables of Cookiecutter itself."""
+    return {name: value for name, value in answers.items() if name[0] != "_" and name not in bad}
+
+
+def as_template(text: str) -> str:
+    """Return a template that renders as `text`. This hook is a template itself, so it cannot contain two braces."""
+    return f"{2 * chr(123)} {json.dumps(text, ensure_ascii=False)} {2 * chr(125)}"
+
+
+def listed(names: list[str]) -> str:
+    """Join names for a sentence."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def within(path: str) -> str:
+    """Return a path that is not parsed as an option."""
+    return f"./{path}" if path.startswith("-") else path
+
+
+def command(words: list[str]) -> str:
+    """Return the command line that runs this Python, which has Cookiecutter installed, with `words` as arguments."""
+    program = shell_quoted(sys.executable or "python")
+    call = "& " if program[0] in "\"'" and WINDOWS else ""
+    return call + " ".join([program, *map(shell_quoted, words)])
+
+
+def shell_quoted(text: str) -> str:
+    """Quote a word for the shell: on Windows for PowerShell, and where possible for cmd too."""
+    if not WINDOWS:
+        return shlex.quote(text)
+    if re.fullmatch(r"[\w.:\\/~+-]+", text):
+        return text
+    if re.search("[$`\u201c-\u201e]", text):
+        return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", text) + "'"
+    return f'"{text}"'
 
 
 def main() -> int:
-    checks = (
-        *(pattern_problem, choice_problem, slug_problem, package_problem, email_problem, text_problem),
-        overwriting_problem,
-    )
-    for check in checks:
-        problem = check(ANSWERS)
-        if problem:
-            sys.stderr.write(f"{problem}\n")
-            return 1
-    list_files(Path.cwd(), ANSWERS["package_name"])
-    return 0
+    project = Path.cwd()
+    found = list(problems(ANSWERS))
+    bad = list(dict.fromkeys(variable for variable, _ in found))
+    sentences = [sentence for _, sentence in found]
+    if not {"package_name", "self_contained"} & set(bad):
+        sentences += filter(None, [overwriting_problem(ANSWERS)])
+    if not sentences:
+        list_files(project, ANSWERS["package_name"])
+        return 0
+    sys.stderr.write("\n".join([*sentences, "", *how_to_continue(ANSWERS, bad, project)]).rstrip() + "\n")
+    return 1
 
 
 if __name__ == "__main__":

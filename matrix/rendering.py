@@ -116,7 +116,8 @@ def run_script(path: str, cwd: Path | str = ".") -> None:
     Path(path).unlink()
     said = io.StringIO()
     try:
-        with contextlib.chdir(cwd), contextlib.redirect_stderr(said):
+        printed = contextlib.redirect_stdout(io.StringIO())
+        with contextlib.chdir(cwd), contextlib.redirect_stderr(said), printed:
             exec(code, {"__name__": "__main__", "__file__": path})
     except SystemExit as end:
         if end.code not in (0, None):

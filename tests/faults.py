@@ -1145,8 +1145,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the folder of the patterns stays without one",
-            '<= {"__init__.py", "__pycache__"}',
-            "<= set()",
+            '== {f"{folder}/__init__.py"}',
+            "== {folder}",
         ),
         Fault(
             "the database is deleted under the pattern that uses it",
@@ -1204,7 +1204,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a finished project says that the hooks did not run",
-            'files[HOOKS_RAN] = ""',
+            'kept[HOOKS_RAN] = ""',
             "pass",
             [only("retry")],
         ),
@@ -1234,9 +1234,51 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a user's own pattern goes with the template's",
-            "if {path.name for path in package.iterdir()} <=",
-            'if package.name != "patterns" or {"__init__.py"} <=',
+            "if beside <= {module,",
+            "if not beside <= {",
             tests="tests/test_overwriting.py -k 'overwriting and to-self_contained'",
+        ),
+        Fault(
+            "the hook changes files that it does not name",
+            "others = {path: text for path, text in files.items() if path not in paths}",
+            'others = {path: "" for path in files if path not in paths}',
+            tests="tests/test_finish.py -k 'may_change and all'",
+        ),
+        Fault(
+            "the next steps are printed over a project that exists",
+            " and not (project / EXISTED).exists()",
+            "",
+            tests="tests/test_next_steps.py -k exists_and",
+        ),
+        Fault(
+            "a console that is closed fails the generation",
+            "except (OSError, ValueError):\n        with suppress",
+            "except LookupError:\n        with suppress",
+            tests="tests/test_next_steps.py -k nobody",
+        ),
+        Fault(
+            "a console without some of the characters fails the generation",
+            '.encode(encoding, "backslashreplace")',
+            ".encode(encoding)",
+            tests="tests/test_next_steps.py -k lack",
+        ),
+        Fault(
+            "the printed folder is not quoted",
+            "{literal}{shell_quoted(path)}",
+            "{literal}{path}",
+            tests="tests/test_next_steps.py -k 'one_after and none'",
+        ),
+        Fault(
+            "the first call names a tool that not every project has",
+            "call server.py process_data text=",
+            "call server.py api_request text=",
+            tests="tests/test_next_steps.py -k 'one_after and none'",
+        ),
+        Fault(
+            "the saved answers stay beside the project",
+            "            path.unlink()\n    except",
+            "            path.exists()\n    except",
+            tests="tests/test_continuing.py -k 'other_answer and quotes and not triple'",
         ),
     ],
     "tests/__init__.py": [
@@ -1248,6 +1290,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "cookiecutter.json": [
+        Fault(
+            "the slug cannot be asked for without the name",
+            "cookiecutter.project_name | default('') | slugify",
+            "cookiecutter.project_name | slugify",
+            tests="tests/test_continuing.py -k 'asked_again'",
+        ),
         Fault(
             "Cookiecutter removes a folder before it copies it",
             '    "_jinja2_env_vars"',
@@ -1284,6 +1332,42 @@ FAULTS: dict[str, list[Fault]] = {
             "    if paths:\n",
             "    if not project:\n",
             tests="tests/test_overwriting.py -k 'keeping and to-retry'",
+        ),
+        Fault(
+            "only the first bad answer is reported",
+            "found = list(problems(ANSWERS))",
+            "found = list(problems(ANSWERS))[:1]",
+            tests="tests/test_refusals.py -k at_once",
+        ),
+        Fault(
+            "a bad answer is saved with the others",
+            ' if name[0] != "_" and name not in bad}',
+            ' if name[0] != "_"}',
+            tests="tests/test_continuing.py -k 'other_answer and emoji'",
+        ),
+        Fault(
+            "the command is not quoted for the shell",
+            "return shlex.quote(text)",
+            "return text",
+            tests="tests/test_continuing.py -k odd_folder",
+        ),
+        Fault(
+            "the command fetches the template again",
+            'template = str(answers["_repo_dir"])',
+            'template = str(answers["_template"])',
+            tests="tests/test_continuing.py -k network",
+        ),
+        Fault(
+            "the answers of an earlier refusal are overwritten",
+            "if not path.exists() and not path.is_symlink())",
+            "if path.name)",
+            tests="tests/test_continuing.py -k 'another_refusal'",
+        ),
+        Fault(
+            "cruft renders the answers that it is to go on with",
+            "as_template(value) if name in TEXTS else value",
+            "value",
+            tests="tests/test_continuing.py -k 'cruft_goes_on'",
         ),
     ],
 }

@@ -29,6 +29,8 @@ TEXTS = {
     "TOML": '"\n]\n[tool.ruff]\nline-length = 1 # "',
     "Python": 'x"); raise SystemExit("executed") #',
     "odd spaces": "a\tb\u00a0c\u2028d\u0085e",
+    "options": "--help -rf",
+    "shell": "$(exit 9) `id` 100% %PATH% %s ; & | > ~ * ! ^",
 }
 WORST = " ".join(TEXTS.values()) + "\n" + TEXTS["several lines"]
 

@@ -19,9 +19,9 @@ from cookiecutter.main import cookiecutter
 
 from .combinations import PACKAGE, PACKAGE_NAME, PATTERNS, PROMPTS, TEMPLATE
 from .conftest import Bake
+from .hooks import HOOKS, hook_constant, hook_function, load_hook
 from .project import Project, assert_passed
 from .test_coupling import FILES, name_of
-from .test_refusals import hook_constant
 from .user import User
 
 Answers = dict[str, Any]
@@ -261,12 +261,9 @@ def test_a_project_whose_hooks_did_not_run_is_put_right_by_the_command_that_it_n
 
 
 def test_the_hook_names_every_file_that_an_answer_removes_or_changes_and_no_other(bake_once: Bake) -> None:
-    source = (TEMPLATE / "hooks" / "post_gen_project.py").read_text(encoding="utf-8")
-    hook: dict[str, Any] = {"__name__": "hook"}
-    exec(source.replace("{{ cookiecutter | tojson }}", "{}"), hook)
     named = {
         form.format(package=PACKAGE.removeprefix("src/"), name=name)
-        for form, names in hook["FILES"].items()
+        for form, names in load_hook("post_gen_project").FILES.items()
         for name in names
     }
     owned = {name_of(path) for path in FILES if path.stem.removeprefix("test_") in (*PATTERNS, *SHARED)}
@@ -281,7 +278,14 @@ def test_the_hook_names_every_file_that_an_answer_removes_or_changes_and_no_othe
     assert changed - named <= {"README.md", "pyproject.toml", f"{PACKAGE}/patterns/__init__.py"}
 
 
-@pytest.mark.parametrize("name", ["KEPT", "HEADER"])
+@pytest.mark.parametrize("name", ["KEPT", "HEADER", "EXISTED", "SAVED"])
 def test_the_hooks_agree_on_a_name(name: str) -> None:
     values = [ast.literal_eval(hook_constant(f"{when}_gen_project", name)) for when in ("pre", "post")]
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("name", ["shell_quoted", "is_compared"])
+def test_the_hooks_agree_on_a_function(name: str) -> None:
+    """A hook cannot import another file of the template."""
+    pre, post = (hook_function(hook, name) for hook in HOOKS)
+    assert pre == post

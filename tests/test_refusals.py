@@ -1,4 +1,7 @@
-"""Answers that cannot give a working project are refused with a message, and no file is written."""
+"""Answers that cannot give a working project are refused with a message for each, and no project is written.
+
+`test_continuing.py` tests how the user continues.
+"""
 
 import ast
 import re
@@ -18,9 +21,10 @@ from cookiecutter.utils import create_env_with_context
 
 from .combinations import ALL, PATTERNS, PROMPTS, TEMPLATE, answers, quoted
 from .conftest import Bake
+from .hooks import HOOKS, hook_constant
 from .user import User
 
-HOOKS = ("pre_gen_project", "post_gen_project")
+SAVED = "cookiecutter-answers.json"
 Refused = Callable[..., str]
 
 NAMES = {
@@ -84,20 +88,14 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-def hook_constant(hook: str, name: str) -> ast.expr:
-    """Return what a hook assigns to a constant."""
-    tree = ast.parse((TEMPLATE / "hooks" / f"{hook}.py").read_text(encoding="utf-8"))
-    (value,) = (
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
-    )
-    return value
+def problems(message: str) -> str:
+    """Return what is wrong with the answers, without how to continue."""
+    return message.partition("\n\n")[0].rstrip("\n") + "\n"
 
 
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """Return the message on stderr when the answers are refused."""
+    """Return what the message on stderr says about the refused answers."""
     configuration = tmp_path / "configuration"
     configuration.write_text(f"replay_dir: '{tmp_path / 'replay'}'\n", encoding="utf-8")
     output = tmp_path / "outside" / "output"
@@ -112,8 +110,9 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
                 output_dir=str(output),
                 config_file=str(configuration),
             )
-        assert [path for path in output.parent.rglob("*") if path.is_file()] == []
-        return capfd.readouterr().err
+        assert [path for path in output.parent.rglob("*") if path.is_file()] == [output / SAVED]
+        (output / SAVED).unlink()
+        return problems(capfd.readouterr().err)
 
     return message
 
@@ -136,6 +135,14 @@ def test_a_package_name_that_cannot_work_is_refused(name: str, problem: str, ref
 def test_a_derived_name_that_cannot_work_is_refused_too(name: str, refused: Refused) -> None:
     slug = name.lower()
     assert refused(project_name=name).startswith(f"project_slug {slug!r} {NAMES[slug]}. ")
+
+
+def test_every_bad_answer_is_reported_at_once(refused: Refused) -> None:
+    message = refused(
+        project_name="a\ab", project_slug="con", package_name="a-b", author_email="you", author_name="\b"
+    )
+    named = [line.partition(" ")[0] for line in message.splitlines()]
+    assert sorted(named) == ["author_email", "author_name", "package_name", "project_name", "project_slug"]
 
 
 def test_a_long_answer_is_shortened_in_the_message(refused: Refused) -> None:
@@ -169,16 +176,16 @@ def test_everything_else_is_accepted(good: dict[str, Any], bake: Bake) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"project_slug": "class"},
-        {"project_slug": "../evil"},
-        {"project_slug": "{output}/../absolute"},
+        {"project_slug": "class", "package_name": "weather"},
+        {"project_slug": "../evil", "package_name": "weather"},
+        {"project_slug": "{output}/../absolute", "package_name": "weather"},
         {"package_name": "mcp"},
         {"author_email": "nobody"},
         {"description": "bell\a"},
     ],
     ids=str,
 )
-def test_the_command_prints_one_line_and_writes_no_file(
+def test_the_command_prints_one_line_and_writes_only_the_other_answers(
     bad: dict[str, str], user: User, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -186,9 +193,9 @@ def test_the_command_prints_one_line_and_writes_no_file(
     words = [f"{name}={value.format(output=output)}" for name, value in bad.items()]
     run = user.run(["cookiecutter", str(TEMPLATE), "--no-input", *words], cwd=output)
     assert run.returncode == 1
-    assert run.stderr.count("\n") == 1
-    assert next(iter(bad)) in run.stderr
-    assert list(tmp_path.rglob("*")) == [output]
+    assert problems(run.stderr).count("\n") == 1
+    assert next(iter(bad)) in problems(run.stderr)
+    assert list(tmp_path.rglob("*")) == [output, output / SAVED]
 
 
 @pytest.mark.parametrize("slug", ["", ".", "..", "a" * 300])
@@ -205,10 +212,10 @@ def test_a_slug_that_names_no_new_folder_stops_cookiecutter_itself(
 
 
 def test_an_empty_slug_is_refused_where_the_folder_may_exist(user: User, tmp_path: Path) -> None:
-    words = ["--no-input", "--overwrite-if-exists", "project_slug="]
+    words = ["--no-input", "--overwrite-if-exists", "project_slug=", "package_name=weather"]
     run = user.run(["cookiecutter", str(TEMPLATE), *words], cwd=tmp_path)
-    assert run.stderr == "project_slug '' is empty. Choose another name, such as weather-server.\n"
-    assert list(tmp_path.iterdir()) == []
+    assert problems(run.stderr) == "project_slug '' is empty. Choose another name, such as weather-server.\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / SAVED]
 
 
 def message_for(answer: dict[str, str], folder: Path) -> str:

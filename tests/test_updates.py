@@ -19,12 +19,25 @@ import pytest
 
 from .combinations import PACKAGE, PATTERNS, PROMPTS, SKELETON, TEMPLATE
 from .conftest import Bake
+from .hooks import HOOKS
 from .project import Project, assert_passed
 from .user import User
 
-HOOKS = ("pre_gen_project", "post_gen_project")
 # Pure computation and the file system: no clock, no chance, no process, no network.
-HARMLESS = {"ast", "collections", "itertools", "json", "keyword", "pathlib", "re", "shutil", "sys", "typing"}
+HARMLESS = {
+    "ast",
+    "collections",
+    "contextlib",
+    "itertools",
+    "json",
+    "keyword",
+    "pathlib",
+    "re",
+    "shlex",
+    "shutil",
+    "sys",
+    "typing",
+}
 
 TOOL = '''"""A tool of the user's own."""
 
