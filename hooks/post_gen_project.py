@@ -117,14 +117,23 @@ def is_folded(path: Path) -> bool:
 def finish(files: Files, answers: dict[str, Any]) -> Files:
     """Return what the project has of the template's files, and the one file of all patterns."""
     files = {path: text for path, text in files.items() if is_chosen(path, answers)}
-    files.pop(f"src/{answers['package_name']}/utils.py", None)
+    for path in (KEPT, f"src/{answers['package_name']}/utils.py"):
+        files.pop(path, None)
     if HOOKS_RAN in files:
         files[HOOKS_RAN] = ""
     if answers["http_client"] == "httpx":
-        files = {path: import_httpx(text) for path, text in files.items()}
+        files = {path: import_httpx(text) if path.endswith(".py") else text for path, text in files.items()}
     if answers["self_contained"]:
         files = fold(files, answers["package_name"])
-    return files
+    return {path: text for path, text in files.items() if not is_unused_package(path, files)}
+
+
+def is_unused_package(path: str, files: Collection[str]) -> bool:
+    """Whether a file makes a package of patterns that holds no module any more."""
+    folder, _, name = path.rpartition("/")
+    if name != "__init__.py" or not folder.endswith("/patterns"):
+        return False
+    return not any(other.startswith(f"{folder}/") and other != path for other in files)
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:

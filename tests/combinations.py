@@ -1,7 +1,7 @@
 """The prompts, the linear design over them, and what each pattern owns: stated here, not read from the hooks."""
 
 import json
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from matrix.template import EACH, Combination, Declaration, Fold
@@ -89,6 +89,7 @@ ALWAYS = {
 def expected_files(chosen: Combination, package_name: str) -> set[str]:
     """Return the files of a project, as paths with forward slashes."""
     files = set(ALWAYS)
+    chosen &= ALL
     patterns = chosen - {"self_contained"}
     if chosen:
         files.add("tests/patterns/__init__.py")
@@ -115,23 +116,27 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
 
 
-def unit_tests(chosen: Combination, http_client: str = "httpx2") -> dict[str, bytes]:
+def unit_tests(chosen: Combination) -> dict[str, bytes]:
     """Return the unit tests of a project's code, by their paths in the project."""
     absent = set()
     if not chosen & set(DATABASE_PATTERNS):
         absent.add("test_database.py")
     if not chosen & set(RESULT_PATTERNS):
         absent.add("test_results.py")
-    tests = {}
-    for path in sorted(UNIT_TESTS.rglob("*.py")):
-        if path.name not in absent:
-            text = path.read_text(encoding="utf-8").replace(
-                "import httpx2 as httpx", f"import {http_client} as httpx"
-            )
-            tests[path.relative_to(TEMPLATE).as_posix()] = text.replace(
-                "import httpx as httpx", "import httpx"
-            ).encode()
-    return tests
+    contents = unit_tests_of("httpx" if "http_client=httpx" in chosen else "httpx2")
+    return {path: content for path, content in contents.items() if path.rpartition("/")[2] not in absent}
+
+
+@cache
+def unit_tests_of(http_client: str) -> dict[str, bytes]:
+    """Return all unit tests, for one HTTP client."""
+    import_client = "import httpx" if http_client == "httpx" else f"import {http_client} as httpx"
+    return {
+        path.relative_to(TEMPLATE).as_posix(): path.read_text(encoding="utf-8")
+        .replace("import httpx2 as httpx", import_client)
+        .encode()
+        for path in sorted(UNIT_TESTS.rglob("*.py"))
+    }
 
 
 def expected_tools(chosen: Combination) -> list[str]:
@@ -185,6 +190,7 @@ DECLARATION = Declaration(
     # What a pattern could change: the start, calls, and every way to end. The others are of the runtime alone.
     processes_everywhere=["tests/production/test_calls.py", "tests/production/test_signals.py"],
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
+    uniform=["license", "http_client"],
     plugins=["anyio.pytest_plugin"],
 )
 LINEAR = DECLARATION.linear_design()
