@@ -5,7 +5,6 @@ uv run python -m benchmarks.worth
 
 import asyncio
 import importlib
-import json
 import os
 import statistics
 import subprocess
@@ -122,7 +121,7 @@ async def compare_all() -> list[Worth]:
             line(
                 "caching: a resource, kept and fetched from the same API through the pool",
                 await in_turns(
-                    lambda: cache.get_or_load(json.dumps(["1"]), load), load, time.perf_counter, CALLS
+                    lambda: cache.get_or_load(caching.cache_key("1"), load), load, time.perf_counter, CALLS
                 ),
             ),
             line(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 ANSWERS: dict[str, Any] = json.loads(r"""{{ cookiecutter | tojson }}""")
 
+API_PATTERNS = ("connection_pooling", "retry", "caching")
 # The patterns, in the order in which they stand in utils.py.
 PATTERNS = (
     "lazy_initialization",
@@ -32,18 +33,26 @@ PATTERNS = (
 )
 # Modules that several patterns share: they stay while one of them does.
 SHARED = {
-    "upstream": ("connection_pooling", "retry", "caching"),
-    "example_api": ("connection_pooling", "retry", "caching"),
+    "upstream": API_PATTERNS,
+    "example_api": API_PATTERNS,
     "database": ("lazy_initialization", "state_management"),
     "results": (
         *("lazy_initialization", "connection_pooling", "retry", "caching"),
         "parallel_processing",
     ),
 }
+# The same, in the package's `runtime`.
+RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
 TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
+# Of whose mechanism the tests of the running process have a tool of their own.
+PROBES = (
+    *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
+    *("environment_config", "parallel_processing", "state_management"),
+)
 # All files that this hook deletes or changes, by the names that stand in their paths.
 FILES = {
     "src/{package}/{name}.py": ("__main__", "server", *SHARED),
+    "src/{package}/runtime/{name}.py": (*RUNTIME,),
     "src/{package}/{name}.toml": ("environment_config",),
     "src/{package}/patterns/{name}.py": PATTERNS,
     "src/{package}/tools/{name}.py": TOOLS,
@@ -53,6 +62,7 @@ FILES = {
     "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
     "tests/production/{name}.py": ("upstream",),
+    "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }
 # In the template this file ends a test run, because the hooks may be refused.
@@ -93,9 +103,9 @@ def main() -> int:
     for path, text in after.items():
         if text != before.get(path) and path not in kept:
             write(project / path, text)
-    for patterns in (f"src/{ANSWERS['package_name']}/patterns", "tests/patterns"):
-        if f"{patterns}/__init__.py" not in kept:
-            remove_if_unused(project / patterns)
+    for folder in (f"src/{ANSWERS['package_name']}/patterns", "tests/patterns", "tests/production/probes"):
+        if f"{folder}/__init__.py" not in kept:
+            remove_if_unused(project / folder)
     return 0
 
 
@@ -129,16 +139,16 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
 
 
 def is_unused_package(path: str, files: Collection[str]) -> bool:
-    """Whether a file makes a package of patterns that holds no module any more."""
+    """Whether a file makes a package of patterns, or of probes, that holds no module any more."""
     folder, _, name = path.rpartition("/")
-    if name != "__init__.py" or not folder.endswith("/patterns"):
+    if name != "__init__.py" or not folder.endswith(("/patterns", "/probes")):
         return False
     return not any(other.startswith(f"{folder}/") and other != path for other in files)
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
     name = Path(path).stem.removeprefix("test_")
-    return not all(answers.get(owner) is False for owner in SHARED.get(name, (name,)))
+    return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME}.get(name, (name,)))
 
 
 def import_httpx(source: str) -> str:

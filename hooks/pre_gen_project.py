@@ -59,8 +59,6 @@ DEPENDENCIES = (
     "pydantic_settings",
     "pytest",
     "python_dotenv",
-    "python_json_logger",
-    "pythonjsonlogger",
     "ruff",
     "sqlalchemy",
     "sse_starlette",

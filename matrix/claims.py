@@ -1,8 +1,8 @@
 """Checks, in every combination, what a template claims of its additive prompts and uniform choices.
 
 An additive prompt adds the same files, and inserts the same lines into the same files, whatever else is chosen. A value
-of a uniform choice adds and removes the same files, and replaces the same lines wherever they stand. So what either of
-them changes can be shown in a few projects, and not in each.
+of a uniform choice adds and removes the same files, and replaces the same lines wherever they stand: a line under the
+same heading, which is the last line above it that is not indented. So what either of them changes can be shown in a few projects, and not in each.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,8 @@ from .trees import Store
 # By path, what a file holds without the prompt and with it; nothing where there is no such file.
 Changes = dict[str, tuple[str, str]]
 Lines = tuple[str, ...]
+# Lines, after the one that they stand under.
+Block = tuple[str, ...]
 
 
 class Finding(NamedTuple):
@@ -76,7 +78,7 @@ class Replacements:
 
     store: Store
     changes: Changes
-    replaced: dict[str, dict[Lines, Lines]] = field(default_factory=dict)
+    replaced: dict[str, dict[Block, Lines]] = field(default_factory=dict)
     seen: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
 
     def learn(self, changes: Changes) -> None:
@@ -136,34 +138,52 @@ def is_inserted(before: Lines, after: Lines, blocks: list[Lines]) -> bool:
     return False
 
 
-def hunks(before: Lines, after: Lines) -> Iterator[tuple[Lines, Lines]]:
+def hunks(before: Lines, after: Lines) -> Iterator[tuple[Block, Lines]]:
     """Return the lines that are replaced, and by what; lines that are only added with the line above them."""
+    above = headings(before)
     if len(before) == len(after):
         # Nothing moves: line by line, since a comparison of long texts takes a while.
-        for old, new in zip(before, after, strict=True):
+        for heading, old, new in zip(above, before, after, strict=True):
             if old != new:
-                yield (old,), (new,)
+                yield (heading, old), (new,)
         return
     for kind, start, end, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if kind == "insert" and start:
-            yield before[start - 1 : end], before[start - 1 : end] + after[first:last]
-        elif kind != "equal":
-            yield before[start:end], after[first:last]
+            yield (above[start - 1], before[start - 1]), before[start - 1 : start] + after[first:last]
+        elif kind not in ("equal", "insert"):
+            yield (above[start], *before[start:end]), after[first:last]
 
 
-def replace_lines(lines: Lines, table: dict[Lines, Lines]) -> Lines:
+def headings(lines: Lines) -> list[str]:
+    """Return under which line each stands: the last one above it that is not indented, if it is indented itself."""
+    found = []
+    heading = ""
+    for line in lines:
+        indented = line[:1].isspace()
+        found.append(heading if indented else "")
+        heading = heading if indented else line
+    return found
+
+
+def replace_lines(lines: Lines, table: dict[Block, Lines]) -> Lines:
     """Replace blocks of lines wherever they stand, the longest first."""
     blocks = sorted(table, key=len, reverse=True)
-    starts = {block[:1] for block in blocks}
+    starts = {block[:2] for block in blocks}
+    above = headings(lines)
     found: list[str] = []
     position = 0
     while position < len(lines):
-        block: Lines = ()
-        if lines[position : position + 1] in starts:
-            block = next((item for item in blocks if lines[position : position + len(item)] == item), ())
+        block: Block = ()
+        if (above[position], lines[position]) in starts:
+            fitting = (
+                item
+                for item in blocks
+                if item[0] == above[position] and lines[position : position + len(item) - 1] == item[1:]
+            )
+            block = next(fitting, ())
         if block:
             found += table[block]
-            position += len(block)
+            position += len(block) - 1
         else:
             found.append(lines[position])
             position += 1

@@ -9,7 +9,7 @@ from matrix.template import EACH, Combination, Declaration, Fold
 TEMPLATE = Path(__file__).parents[1]
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
 PACKAGE = "src/{{cookiecutter.package_name}}"
-# Tests of code that every project has and no project tests in detail. They run inside each project, in this place.
+# Detailed tests of code that the template owns. They run inside each project that has the code, at this path.
 UNIT_TESTS = TEMPLATE / "tests" / "unit"
 
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
@@ -34,6 +34,11 @@ TOOLS = {
     "state_management": "increment_counter",
 }
 RESOURCES = {"environment_config": "config://settings", "health_check": "health://status"}
+# With a tool that the tests of the running process call.
+PROBED = {
+    *("lazy_initialization", "retry", "caching", "structured_errors"),
+    *("environment_config", "parallel_processing", "state_management"),
+}
 RUNTIME = [
     "answers",
     "arguments",
@@ -53,6 +58,7 @@ RUNTIME = [
     "limits",
     "logs",
     "messages",
+    "middleware",
     "paths",
     "proxies",
     "readiness",
@@ -61,6 +67,8 @@ RUNTIME = [
     "serving",
     "stdio",
 ]
+# Of those of the API client, which come with it.
+API_RUNTIME = ["api_client", "api_failures", "api_urls"]
 ALWAYS = {
     ".gitignore",
     "LICENSE",
@@ -79,9 +87,9 @@ ALWAYS = {
     "tests/client.py",
     *(f"tests/tools/{name}.py" for name in ("__init__", "conftest", "test_process_data")),
     "tests/surface/process_data.json",
-    *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "slow_server")),
-    *(f"tests/production/{name}.py" for name in ("checklist", "report", "wire", "test_checklist")),
-    *(f"tests/production/test_{name}.py" for name in ("calls", "command", "ending", "guards", "imports")),
+    *(f"tests/production/{name}.py" for name in ("__init__", "conftest", "process", "servers")),
+    *(f"tests/production/{name}.py" for name in ("probe_server", "arguments", "checklist", "report", "wire")),
+    *(f"tests/production/test_{name}.py" for name in ("calls", "checklist", "command", "imports")),
     *(f"tests/production/test_{name}.py" for name in ("restart", "signals", "windows", "workers")),
 }
 
@@ -95,6 +103,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files.add("tests/patterns/__init__.py")
     for name in patterns:
         files |= {f"tests/patterns/test_{name}.py", f"tests/production/test_{name}.py"}
+        if name in PROBED:
+            files |= {f"tests/production/probes/{stem}.py" for stem in ("__init__", name)}
         if name in TOOLS or name in RESOURCES:
             files |= {f"{PACKAGE}/tools/{name}.py", f"tests/surface/{name}.json"}
             files.add(f"tests/tools/test_{name}.py")
@@ -107,8 +117,10 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files.add(f"{PACKAGE}/environment_config.toml")
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
+        files |= {f"{PACKAGE}/runtime/{name}.py" for name in API_RUNTIME}
         files |= {f"tests/{name}.py" for name in ("upstream", "test_upstream")}
         files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
+        files |= {f"tests/production/probes/{name}.py" for name in ("__init__", "upstream")}
     if chosen & set(DATABASE_PATTERNS):
         files.add(f"{PACKAGE}/database.py")
     if chosen & set(RESULT_PATTERNS):
@@ -119,10 +131,13 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
 def unit_tests(chosen: Combination) -> dict[str, bytes]:
     """Return the unit tests of a project's code, by their paths in the project."""
     absent = set()
+    if not chosen & set(API_PATTERNS):
+        absent.add("test_api_client.py")
     if not chosen & set(DATABASE_PATTERNS):
         absent.add("test_database.py")
     if not chosen & set(RESULT_PATTERNS):
         absent.add("test_results.py")
+    absent |= {f"test_{name}.py" for name in ALL - chosen}
     contents = unit_tests_of("httpx" if "http_client=httpx" in chosen else "httpx2")
     return {path: content for path, content in contents.items() if path.rpartition("/")[2] not in absent}
 
@@ -165,14 +180,16 @@ CLOSURES = {
     **{f"tests/tools/test_{name}.py": EACH for name in ("process_data", *TOOLS, *RESOURCES)},
     "tests/test_upstream.py": SETTINGS * 2,
     **{f"tests/patterns/test_{name}.py": SETTINGS for name in PATTERNS},
-    "tests/patterns/test_caching.py": 2 * 2,
+    "tests/patterns/test_caching.py": 2,
     "tests/patterns/test_environment_config.py": 2,
-    "tests/patterns/test_retry.py": SETTINGS * 2,
     **{
         path.relative_to(TEMPLATE).as_posix(): SETTINGS
         for path in sorted(UNIT_TESTS.rglob("*.py"))
         if path.name.startswith("test_")
     },
+    "tests/unit/patterns/test_caching.py": 2 * 2,
+    "tests/unit/patterns/test_environment_config.py": 2,
+    "tests/unit/patterns/test_retry.py": SETTINGS * 2,
     "tests/unit/test_composition.py": EACH,
     "tests/unit/test_discovery.py": EACH,
 }

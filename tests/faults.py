@@ -102,8 +102,23 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a POST is sent twice",
-            "return passing and request.method in IDEMPOTENT_METHODS",
+            "return passing and repeatable",
             "return passing",
+        ),
+        Fault(
+            "a POST with an idempotency key is not tried again",
+            ' or "idempotency_key" in request.extensions',
+            "",
+        ),
+        Fault(
+            "a last failure forgets that an earlier attempt may have done the work",
+            "in_doubt = failure.in_doubt",
+            "in_doubt = False",
+        ),
+        Fault(
+            "a write is to be repeated after the deadline of its attempts",
+            "if in_doubt or not await current_may_run_twice():",
+            "if in_doubt:",
         ),
         Fault(
             "an attempt under way is not bounded by the deadline",
@@ -129,8 +144,28 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "one caller gets what was fetched for another",
-            "json.dumps([token_identity(), *parts])",
-            "json.dumps(parts)",
+            "return CacheKey(token_identity(), parts)",
+            "return CacheKey(None, parts)",
+        ),
+        Fault(
+            "a load that an invalidation has overtaken is kept",
+            "if self._loading.get(key) is loading:",
+            "if loading is not None:",
+        ),
+        Fault(
+            "a call after an invalidation joins a load from before it",
+            "key=lambda key, loading, _: (key, loading)",
+            "key=lambda key, *_: key",
+        ),
+        Fault(
+            "an invalidation reaches only the caller's own values",
+            "return self.parts[: len(key.parts)] == key.parts",
+            "return self.parts[: len(key.parts)] == key.parts and self.caller == key.caller",
+        ),
+        Fault(
+            "an invalidation leaves what is below its key",
+            "return self.parts[: len(key.parts)] == key.parts",
+            "return self.parts == key.parts",
         ),
         Fault("loads go on when the server has closed", "await opened.close()", "pass"),
     ],
@@ -225,9 +260,15 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a misspelled key of a profile is ignored",
-            'unknown = [name for name in values if name.lower() not in known - {"environment"}]',
+            "unknown = [name for name in values if not _is_variable(name.lower())]",
             "unknown: list[str] = []",
             [only("environment_config")],
+        ),
+        Fault(
+            "a variable of a pattern without a tool is taken for a misspelled key",
+            "                importlib.import_module(module.name)\n",
+            "                pass\n",
+            tests="tests/test_checklist.py -k without_a_tool",
         ),
         Fault(
             "the exit code does not tell of a bad setting",
@@ -376,6 +417,14 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "upstream.py": [
         Fault(
+            "the API does not get its key",
+            'return f"Bearer {key}" if key else ""',
+            'return ""',
+            [only("connection_pooling")],
+        ),
+    ],
+    "runtime/api_urls.py": [
+        Fault(
             "a path may leave the base URL's",
             "        or not path.startswith(base.path)\n",
             "",
@@ -383,9 +432,97 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an identifier with a slash is another path",
-            "quote(resource_id, safe='')",
-            "quote(resource_id)",
+            'return quote(text, safe="")',
+            "return quote(text)",
             [only("caching")],
+        ),
+        Fault(
+            "an empty identifier is the whole collection",
+            'if text in ("", ".", ".."):',
+            'if text in (".", ".."):',
+            [only("caching")],
+        ),
+        Fault(
+            "an ampersand in a parameter begins another",
+            "urlencode(pairs, quote_via=quote)",
+            "urlencode(pairs, quote_via=lambda text, *_: text)",
+            [only("retry")],
+        ),
+    ],
+    "runtime/api_failures.py": [
+        Fault(
+            "the credential of the server is in a reason that the API gives",
+            "text = text.replace(secret, REDACTED)",
+            "text = str(text)",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "a reason has control characters and line breaks",
+            "line = redacted(_one_line(reason), secrets)",
+            "line = redacted(reason, secrets)",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "a reason has any length",
+            "return text if len(text) <= MAX_REASON_LENGTH else",
+            "return text if text else",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "the API's words about a refused credential are quoted",
+            "silent = (UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, TOO_MANY_REQUESTS)",
+            "silent = (NOT_FOUND, GONE, TOO_MANY_REQUESTS)",
+            [only("connection_pooling")],
+        ),
+    ],
+    "runtime/api_client.py": [
+        Fault(
+            "a write that may have been applied is to be repeated",
+            "            failure.put_in_doubt()\n            if attempt.accepted:",
+            "            if attempt.accepted:",
+            [only("retry")],
+        ),
+        Fault(
+            "a write whose result cannot be read is written again",
+            "raise failure from None",
+            "raise",
+            [only("retry")],
+        ),
+        Fault(
+            "a redirect turns a write into a GET",
+            "if request.method not in SAFE_METHODS:",
+            "if response.status_code == SEE_OTHER:",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "a tool can set the credential by a header",
+            "or name.lower() in own:",
+            "or name.lower() in ():",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "a header has a line break",
+            "if not HEADER_VALUE.fullmatch(value):",
+            "if not HEADER_VALUE.match(value):",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "a session of one caller is sent for another",
+            "CookieJar(DefaultCookiePolicy(allowed_domains=()))",
+            "CookieJar()",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "NaN is sent as JSON",
+            "allow_nan=False, ensure_ascii",
+            "allow_nan=True, ensure_ascii",
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "nobody is told which field of an answer does not fit",
+            "f\"{_field(problem['loc'])} (",
+            'f"a field (',
+            [only("connection_pooling")],
         ),
         Fault(
             "a redirect's answer keeps its connection",
@@ -395,13 +532,13 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an answer over the limit is not refused",
-            "if len(body) > self._max_bytes:",
-            "if len(body) > self._max_bytes + 1:",
+            "if len(body) > max_bytes:",
+            "if len(body) > max_bytes + 1:",
             [only("connection_pooling")],
         ),
         Fault(
             "an answer that drips takes all the time there is",
-            "with anyio.fail_after(self._timeout):",
+            "with anyio.fail_after(seconds):",
             "with anyio.fail_after(None):",
             tests="tests/test_upstream_faults.py -k only-connection_pooling",
         ),
@@ -413,8 +550,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "what is no JSON is an answer",
-            "from_json(text, allow_inf_nan=False)",
-            "from_json(text)",
+            'b"null", allow_inf_nan=False)',
+            'b"null")',
             tests="tests/test_upstream_faults.py -k only-retry",
         ),
     ],
@@ -423,6 +560,12 @@ FAULTS: dict[str, list[Fault]] = {
             "an unknown user of the example is a crash",
             'case ["users", key] if key in USERS:',
             'case ["users", key]:',
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "the example creates an issue twice under one key",
+            "if key in self._created:",
+            "if key in ():",
             [only("connection_pooling")],
         ),
     ],
@@ -517,9 +660,9 @@ FAULTS: dict[str, list[Fault]] = {
             "self._abandoned.total() > 1000",
         ),
         Fault(
-            "a call that writes is to be repeated after its deadline",
-            "return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)",
-            "return True",
+            "a call that may have done its work does not say so",
+            "exceeded.put_in_doubt()",
+            "exceeded.retryable = False",
         ),
         Fault("resources have no deadline", "not in METHODS:", "not in {'tools/call'}:"),
     ],
@@ -538,6 +681,23 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/limits.py": [
         Fault("a resource of any size is returned", "if size > limit:", "if size > 100 * limit:"),
+    ],
+    "runtime/middleware.py": [
+        Fault(
+            "the first middleware is the innermost",
+            "for layer in reversed(self.layers)",
+            "for layer in self.layers",
+        ),
+        Fault(
+            "a middleware that only guards resources guards nothing",
+            '            or (name == "on_read_resource" and _defines(layer, "check_resource_access"))\n',
+            "",
+        ),
+        Fault(
+            "a request that cannot be read fails in a hook",
+            "elif isinstance(context.message, BaseModel):",
+            "elif context.message is not None:",
+        ),
     ],
     "runtime/answers.py": [
         Fault(
@@ -609,7 +769,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a second signal is not heard",
             "if self._readiness.draining:",
             "if False:",
-            processes=True,
+            tests="tests/test_stopping.py -k second_signal",
         ),
         Fault(
             "a load balancer has no time to look at readiness",
@@ -632,7 +792,7 @@ FAULTS: dict[str, list[Fault]] = {
             "connections are taken until the last call is answered",
             "            await close_port(server)\n",
             "",
-            processes=True,
+            tests="tests/test_stopping.py -k keeps_sending",
         ),
         Fault(
             "a blocked event loop keeps the process alive",
@@ -659,6 +819,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/requests.py": [
+        Fault(
+            "a call that writes is to be repeated after its deadline",
+            "return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)",
+            "return True",
+        ),
         Fault(
             "the log holds the values in a URI",
             'return template.uri_template[:MAX_NAME_LENGTH] if template else "unknown resource"',
@@ -761,8 +926,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "`fastmcp run` leaves bad lines of stdin without an answer",
-            "if isinstance(sys.stdout, StandardStream):",
-            "if sys.stdout:",
+            "await serve_wire(self, reserve_stdio())",
+            "await super().run_stdio_async(show_banner=False)",
             tests="tests/test_starting.py -k fastmcp_run_on_stdio",
         ),
         Fault("the host of PUBLIC_URL is unknown", "*([public.hostname] if public.hostname else [])", ""),
@@ -837,7 +1002,6 @@ FAULTS: dict[str, list[Fault]] = {
             "a worker that is slow to start is taken for dead",
             "timeout_worker_healthcheck=START_SECONDS",
             "timeout_worker_healthcheck=5",
-            processes=True,
         ),
         Fault(
             "workers outlive their supervisor",
@@ -884,13 +1048,11 @@ FAULTS: dict[str, list[Fault]] = {
             "the process waits for a thread that hangs",
             "        _wait_and_leave(0, code, _last_words())\n    sys.exit",
             "        pass\n    sys.exit",
-            processes=True,
         ),
         Fault(
             "a process that has ended in time is cut off",
             "    if _running():\n",
             "    if code:\n",
-            processes=True,
         ),
     ],
     "runtime/stdio.py": [
@@ -898,10 +1060,20 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a signal cuts a process off", "for number in STOP_SIGNALS:", "for number in ():", processes=True
         ),
-        Fault("a child process takes messages away", "    os.dup2(null, 0)\n", "", processes=True),
+        Fault(
+            "a child process takes messages away",
+            "    os.dup2(null, 0)\n",
+            "",
+            tests="tests/test_stopping.py -k takes_no_message_away",
+        ),
         Fault(
             "a line that is no message is not answered",
             "            self._refusals.put(refused)\n",
+            "",
+        ),
+        Fault(
+            "a client that does not read blocks the event loop",
+            "            if not _has_room(self._sink):\n                return False\n",
             "",
         ),
         Fault(
@@ -957,7 +1129,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the same for the API client",
-            '"upstream": ("connection_pooling", "retry", "caching")',
+            '"upstream": API_PATTERNS',
             '"upstream": ("connection_pooling", "retry")',
             [only("caching")],
         ),

@@ -1,5 +1,6 @@
 """The production checklist of a project: it is right however a run goes, and every item of it can fail."""
 
+import json
 import re
 import shlex
 import socket
@@ -10,22 +11,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import anyio
 import pytest
 import uvicorn
 from fastmcp import FastMCP
+from fastmcp.utilities.json_schema import dereference_refs
 from mcp.server.mcpserver import MCPServer
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from matrix.template import Combination
+
 from .combinations import ALL, NONE, PATTERNS, SKELETON, answers
 from .conftest import Bake
-from .project import Project
+from .project import Project, assert_passed
 
 PRODUCTION = SKELETON / "tests" / "production"
 TOKEN = "token-of-the-checklist"
@@ -41,6 +49,7 @@ def module(name: str) -> ModuleType:
     return loaded
 
 
+arguments = module("arguments")
 checklist = module("checklist")
 wire = module("wire")
 NAMES = {item.key: item.name for item in checklist.ITEMS}
@@ -414,6 +423,74 @@ def test_a_url_that_cannot_be_checked_is_one_line_without_a_verdict(bake_once: B
         assert verdicts(ended) == {}
 
 
+# The example tools are the user's to delete.
+
+
+def delete_tools(project: Project) -> None:
+    """Delete every tool and resource as a user would, with its test and its lines in server.py."""
+    for folder in ("tools", "../../tests/tools", "../../tests/surface"):
+        for path in (project.package / folder).iterdir():
+            if path.is_file() and path.name not in {"__init__.py", "conftest.py"}:
+                path.unlink()
+    server = project.package / "server.py"
+    text = re.sub(
+        r"^from \.tools\..*\n|^mcp\.add_resource.*\n", "", server.read_text("utf-8"), flags=re.MULTILINE
+    )
+    text, count = re.subn(
+        r"^    tools=\[\n(?: {8}\w+,\n)+    \],\n", "    tools=[],\n", text, flags=re.MULTILINE
+    )
+    assert count == 1
+    server.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("chosen", [NONE, ALL - {"self_contained"}, ALL], ids=["none", "all", "folded"])
+def test_a_project_without_a_tool_passes_its_checklist(chosen: Combination, bake: Bake) -> None:
+    project = bake(**answers(chosen))
+    delete_tools(project)
+    ended = project.run_tests("tests/production")
+    assert_passed(ended)
+    assert set(verdicts(ended).values()) <= {"holds", "not chosen"}
+    assert observed(ended, "described-tools") == "it has no tools"
+
+
+# What the schema of a tool's parameter may be, as `tests/test_server.py` of a project allows it.
+class Place(BaseModel):
+    name: Annotated[str, Field(max_length=50)]
+    near: Annotated[list[Literal["sea", "lake"]], Field(min_length=1, max_length=2)]
+
+
+PARAMETERS: list[Any] = [
+    Annotated[str, Field(max_length=1_000_000_000)],
+    Annotated[str, Field(min_length=3, max_length=3)],
+    Annotated[int, Field(le=7)],
+    Annotated[int, Field(gt=1, lt=3)],
+    Annotated[float, Field(lt=0.5)],
+    Annotated[list[date], Field(max_length=1_000_000)],
+    Annotated[list[Annotated[list[str], Field(max_length=9)]], Field(max_length=1000)],
+    Literal["one"],
+    Literal[1, 2],
+    *(bool, date, datetime, time_of_day, timedelta, UUID, Place, list[Place]),
+]
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=str)
+def test_a_tool_of_any_schema_can_be_called_and_has_much_to_do(parameter: Any) -> None:
+    adapter = TypeAdapter(parameter)
+    schema = dereference_refs(adapter.json_schema())
+    found = arguments.largest_arguments({"properties": {"x": schema, "y": {}}, "required": ["x"]})
+    adapter.validate_json(json.dumps(found["x"]))
+    assert found.keys() == {"x"}
+    assert len(json.dumps(found)) <= 2 * arguments.MOST_CHARACTERS
+    if schema.get("maxLength", 0) > arguments.MOST_CHARACTERS:
+        assert len(found["x"]) == arguments.MOST_CHARACTERS
+
+
+def test_a_tool_without_required_parameters_is_called_without_any() -> None:
+    for schema in ({}, {"type": "object"}, {"properties": {"x": {"type": "string"}}}):
+        assert arguments.largest_arguments(schema) == {}
+
+
 # Each item, broken on purpose.
 
 
@@ -455,21 +532,21 @@ BREAKS = {
     "connection-pooling": Break(
         "upstream.py",
         "lambda: nullcontext(client)",
-        "lambda: httpx.AsyncClient(**options)",
+        "lambda: type(client)(**options)",
         "test_connection_pooling.py",
         patterns=True,
     ),
     "retry": Break(
-        "tools/retry.py",
-        "retries.run(partial(api.get, endpoint))",
-        "api.get(endpoint)",
+        "patterns/retry.py",
+        "is_transient(error) and await self._budget.take()",
+        "False",
         "test_retry.py::test_a_call_outlives_faults_that_pass",
         patterns=True,
     ),
     "caching": Break(
-        "tools/caching.py",
-        'cache_key("resources", resource_id)',
-        'cache_key("resources", resource_id, str(object()))',
+        "patterns/caching.py",
+        "        self._kept[key] = value\n",
+        "",
         "test_caching.py",
         patterns=True,
     ),
@@ -563,7 +640,7 @@ BREAKS = {
         "runtime/errors.py",
         'f"An unexpected error occurred;',
         'f"An unexpected error occurred: {error};',
-        "test_guards.py::test_what_an_unknown_exception_says_is_for_the_log_alone",
+        "test_calls.py::test_what_an_unknown_exception_says_is_for_the_log_alone",
     ),
     "described-tools": Break(
         "tools/process_data.py",

@@ -28,8 +28,9 @@ SEES = {
     f"{PACKAGE}/settings.py": {"environment_config"},
     f"{PACKAGE}/upstream.py": {"connection_pooling"},
     "tests/conftest.py": {"environment_config", "rate_limiting"},
+    "tests/production/conftest.py": {*API_PATTERNS},
     "tests/production/process.py": {"environment_config"},
-    "tests/production/test_workers.py": {"package_name", "rate_limiting", "state_management"},
+    "tests/production/test_workers.py": {"rate_limiting", "state_management"},
     "tests/test_server.py": {"package_name", "environment_config"},
     "tests/tools/conftest.py": {"package_name", *API_PATTERNS},
 }

@@ -45,7 +45,10 @@ def naming_the_client(combination: Combination) -> set[str]:
     package = f"src/{PACKAGE_NAME}"
     files = {"pyproject.toml"}
     if combination & set(API_PATTERNS):
-        files |= {f"{package}/upstream.py", f"{package}/example_api.py", "tests/test_upstream.py"}
+        files |= {f"{package}/runtime/{name}.py" for name in ("api_client", "api_urls")}
+        files |= {f"{package}/example_api.py", "tests/test_api_client.py"}
+        if "connection_pooling" not in combination:
+            files.add(f"{package}/upstream.py")
     for name in combination & {"connection_pooling", "retry"}:
         module = "utils.py" if "self_contained" in combination else f"patterns/{name}.py"
         files |= {f"{package}/{module}", f"tests/patterns/test_{name}.py"}

@@ -29,7 +29,10 @@ Tree = dict[str, bytes]
 Grow = Callable[[Answers], Project]
 Generate = Callable[..., None]
 
-SHARED = ("upstream", "example_api", "database", "results")
+SHARED = (
+    *("upstream", "example_api", "database", "results"),
+    *("api_client", "api_failures", "api_urls"),
+)
 # What a rule by name, by folder or by content could mistake for the template's own.
 NAMES = [*PATTERNS, *SHARED, *(f"test_{name}" for name in PATTERNS)]
 IMPORTS = """\
@@ -53,6 +56,7 @@ FOREIGN = {
     **{f"tests/surface/{name}.py": IMPORTS for name in NAMES},
     **{f"tests/unit/{name}.py": IMPORTS for name in NAMES},
     f"src/{PACKAGE_NAME}/patterns/mine.py": IMPORTS,
+    f"src/{PACKAGE_NAME}/api_client.py": IMPORTS,
     f"src/{PACKAGE_NAME}/tools/weather.py": "from ..patterns.mine import USED\n",
     f"src/{PACKAGE_NAME}/tools/rate_limiting.py": IMPORTS,
     f"src/{PACKAGE_NAME}/tools/helpers.py": IMPORTS.replace("\n", "\r\n"),

@@ -232,7 +232,7 @@ MISTAKES = {
         "tools/issues.py imports yaml, which pyproject.toml does not declare: run `uv add PyYAML`",
     ),
     "a tool without a test": Mistake(
-        '    assert await client.call("read_issue", number=issue["number"]) == issue\n',
+        '    assert await client.call("read_issue", number=issue["id"]) == issue\n',
         "",
         "tools/issues.py: no test uses `read_issue`. Call it in tests/tools/test_issues.py",
         "tests/tools/test_issues.py",

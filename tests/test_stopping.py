@@ -1,4 +1,4 @@
-"""However a server is stopped, it is gone soon after its grace period, although something in it hangs."""
+"""However a server is stopped: it answers what it can, and is gone soon after its grace period, although something hangs."""
 
 import asyncio
 import json
@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
@@ -21,12 +23,12 @@ from .running import (
     MODERN,
     PATIENCE_SECONDS,
     Running,
-    environment,
     following,
     headers_of,
     http_request,
     message,
     serving,
+    start_python,
     tool_call,
 )
 
@@ -36,31 +38,25 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="no process can be sent SIGTERM there"),
 ]
 
+PROGRAM = Path(__file__).with_name("hanging_server.py")
 GRACE_SECONDS = 1
 HANGS_SECONDS = 300
 
 
 @contextmanager
-def slow_server(project: Project, home: Path, *flags: str, **variables: str) -> Iterator[Running]:
-    """Serve the project with tools that hang, those of its own tests."""
-    process = start_slow_server(project, home, "--transport", "http", "--port", "0", *flags, **variables)
+def hanging_server(project: Project, home: Path, *flags: str, **variables: str) -> Iterator[Running]:
+    process = start_hanging_server(project, home, "--transport", "http", "--port", "0", *flags, **variables)
     with serving(process) as server:
         server.logged("Application startup complete")
         yield server
 
 
-def start_slow_server(
+def start_hanging_server(
     project: Project, home: Path, *flags: str, **variables: str
 ) -> "subprocess.Popen[bytes]":
-    program = project.path / "tests" / "production" / "slow_server.py"
-    grace = {"SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS)}
-    return subprocess.Popen(
-        [sys.executable, str(program), *flags],
-        env=environment(project, home, **grace, **variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    """Start the project's server with tools that hang."""
+    settings = {"RUN": project.package_name, "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS), **variables}
+    return start_python(project, home, str(PROGRAM), *flags, **settings)
 
 
 def family(server: Running) -> list[psutil.Process]:
@@ -92,7 +88,7 @@ def gone_after(processes: list[psutil.Process]) -> float:
 def test_a_call_that_hangs_holds_up_no_end(
     workers: int, tool: str, name: str, projects: Projects, tmp_path: Path
 ) -> None:
-    with slow_server(projects("none"), tmp_path, "--workers", str(workers)) as server:
+    with hanging_server(projects("none"), tmp_path, "--workers", str(workers)) as server:
         server.logged("Application startup complete", times=workers)
 
         async def call() -> None:
@@ -115,7 +111,7 @@ def test_a_call_that_hangs_holds_up_no_end(
 def test_a_call_that_hangs_holds_up_no_end_of_stdio(
     name: str, tool: str, end: str, projects: Projects, tmp_path: Path
 ) -> None:
-    with start_slow_server(projects(name), tmp_path) as process, following(process) as server:
+    with start_hanging_server(projects(name), tmp_path) as process, following(process) as server:
         assert process.stdin is not None
         hanging = json.dumps(tool_call(MODERN, tool, {"seconds": HANGS_SECONDS}))
         process.stdin.write(hanging.encode() + b"\n")
@@ -130,7 +126,7 @@ def test_a_call_that_hangs_holds_up_no_end_of_stdio(
 
 
 def test_a_worker_that_no_signal_reaches_holds_up_no_end(projects: Projects, tmp_path: Path) -> None:
-    with slow_server(projects("none"), tmp_path, "--workers", "2") as server:
+    with hanging_server(projects("none"), tmp_path, "--workers", "2") as server:
         server.logged("Application startup complete", times=2)
         processes = family(server)
         workers = [process for process in processes if "spawn_main" in " ".join(process.cmdline())]
@@ -142,7 +138,7 @@ def test_a_worker_that_no_signal_reaches_holds_up_no_end(projects: Projects, tmp
 
 
 def test_a_stream_of_a_session_holds_up_no_end(projects: Projects, tmp_path: Path) -> None:
-    with slow_server(projects("none"), tmp_path, HTTP_SESSIONS="true") as server:
+    with hanging_server(projects("none"), tmp_path, HTTP_SESSIONS="true") as server:
 
         async def stream_until_the_end() -> bytes:
             begin = message(HANDSHAKE, "initialize")
@@ -166,7 +162,7 @@ def test_a_stream_of_a_session_holds_up_no_end(projects: Projects, tmp_path: Pat
 
 
 def test_calls_that_are_cut_get_the_end_of_an_answer(projects: Projects, tmp_path: Path) -> None:
-    with slow_server(projects("none"), tmp_path) as server:
+    with hanging_server(projects("none"), tmp_path) as server:
 
         async def answers() -> tuple[bytes, bytes]:
             slow = tool_call(HANDSHAKE, "wait", {"seconds": HANGS_SECONDS, "label": "cut"})
@@ -190,3 +186,104 @@ def test_calls_that_are_cut_get_the_end_of_an_answer(projects: Projects, tmp_pat
             assert answer.endswith(b"0\r\n\r\n") or b" 503 " in answer
             assert b"connection: close" in answer.lower() or b"text/event-stream" in answer
         assert gone_after(family(server)) < PATIENCE_SECONDS / 2
+
+
+def test_one_interrupt_ends_a_server_whose_call_is_answered(projects: Projects, tmp_path: Path) -> None:
+    with hanging_server(projects("none"), tmp_path) as server:
+
+        async def call() -> object:
+            calling = asyncio.create_task(
+                server.call(HANDSHAKE, "wait", {"seconds": 0.5, "label": "in flight"})
+            )
+            await asyncio.to_thread(server.logged, "waiting: in flight")
+            server.process.send_signal(signal.SIGINT)
+            return (await calling).result["structuredContent"]
+
+        assert asyncio.run(call()) == {"result": "done"}
+        assert server.process.wait(PATIENCE_SECONDS) in {0, 130, -signal.SIGINT}
+        server.logged("Application shutdown complete")
+        assert "Traceback" not in "".join(server.log)
+
+
+def test_a_second_signal_ends_the_process_at_once(projects: Projects, tmp_path: Path) -> None:
+    with hanging_server(projects("none"), tmp_path, SHUTDOWN_GRACE_SECONDS="60") as server:
+
+        async def call() -> None:
+            stuck = {"seconds": HANGS_SECONDS, "label": "in the way"}
+            calling = asyncio.create_task(server.call(HANDSHAKE, "wait", stuck))
+            await asyncio.to_thread(server.logged, "waiting: in the way")
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(server.logged, "Draining")
+            server.process.send_signal(signal.SIGTERM)
+            assert not (await calling).body  # the connection ends
+
+        asyncio.run(call())
+        assert server.process.wait(PATIENCE_SECONDS / 2) == -signal.SIGTERM
+
+
+def test_a_client_that_keeps_sending_is_answered_until_the_server_closes_its_connection(
+    projects: Projects, tmp_path: Path
+) -> None:
+    with hanging_server(projects("none"), tmp_path, SHUTDOWN_DELAY_SECONDS="0.5") as server:
+        tea = tool_call(HANDSHAKE, "process_data", {"text": "tea"})
+
+        async def post(client: httpx2.AsyncClient) -> httpx2.Response:
+            url = f"http://{server.address}/mcp"
+            return await client.post(url, json=tea, headers=headers_of(HANDSHAKE, tea))
+
+        async def keep_sending() -> list[httpx2.Response]:
+            async with httpx2.AsyncClient() as client, httpx2.AsyncClient() as newcomer:
+                answers = [await post(client)]
+                server.process.terminate()
+                await asyncio.to_thread(server.logged, "Draining")
+                answers.append(await post(newcomer))  # for the delay, all is as before
+                while "close" not in answers[-1].headers.get("connection", ""):
+                    answers.append(await post(client))
+                with pytest.raises(httpx2.ConnectError):
+                    await post(client)
+            return answers
+
+        answers = asyncio.run(keep_sending())
+        assert len(answers) > 3
+        assert all('"words":1' in answer.text for answer in answers)
+        assert answers[-1].headers["connection"] == "close"  # and not `keep-alive` as well
+        assert server.process.wait(PATIENCE_SECONDS) in {0, 143, -signal.SIGTERM}
+
+
+def talk(process: "subprocess.Popen[bytes]", *others: object) -> dict[object, dict[str, Any]]:
+    """Send messages to a server on stdio, and return the answers by id after the end of stdin."""
+    lines = [message(HANDSHAKE, "initialize") | {"id": "begin"}, *others]
+    out, _ = process.communicate(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    return {answer["id"]: answer for answer in map(json.loads, out.splitlines())}
+
+
+def test_a_child_process_takes_no_message_away_and_writes_none(projects: Projects, tmp_path: Path) -> None:
+    with start_hanging_server(projects("none"), tmp_path) as process:
+        call = tool_call(HANDSHAKE, "run_child", {}) | {"id": 0}
+        pings = [message(HANDSHAKE, "ping") | {"id": number} for number in range(1, 10)]
+        answers = talk(process, call, *pings)
+    assert answers.keys() == {"begin", *range(10)}
+    assert answers[0]["result"]["structuredContent"] == {"result": ""}
+
+
+def test_a_child_process_reads_nothing_from_the_servers_stdin(projects: Projects, tmp_path: Path) -> None:
+    with hanging_server(projects("none"), tmp_path) as server:
+        reply = asyncio.run(server.call(HANDSHAKE, "run_child", {}))
+    assert reply.result["structuredContent"] == {"result": ""}
+
+
+def test_a_piped_script_gets_an_answer_to_every_line(projects: Projects, tmp_path: Path) -> None:
+    with start_hanging_server(projects("none"), tmp_path) as process:
+        tea = tool_call(HANDSHAKE, "process_data", {"text": "tea"})
+        half_a_character = tool_call(HANDSHAKE, "process_data", {"text": "\ud83d"})
+        answers = talk(
+            process,
+            tea | {"id": 1, "params": []},
+            half_a_character | {"id": 2},
+            {"jsonrpc": "2.0", "id": 3},
+            [message(HANDSHAKE, "ping")],
+            tool_call(HANDSHAKE, "wait", {"seconds": 0.5, "label": "the last"}) | {"id": 4},
+        )
+    assert {number for number in answers if "error" in answers[number]} == {1, 2, 3, None}
+    assert {number for number in answers if "result" in answers[number]} == {"begin", 4}
+    assert process.returncode == 0

@@ -114,7 +114,7 @@ def grow(project: Project, pattern: str) -> None:
     test.write_text(TEST.replace("NAME", tool), encoding="utf-8")
     replace(project.path / "README.md", f"\n{PROMPTS['description']}\n", "\nIt quotes.\n\nAsk Ada.\n")
     if pattern == "self_contained":
-        change_default(project, "upstream.py", "api_timeout_seconds: float", "10", "15")
+        change_default(project, "runtime/api_client.py", "api_timeout_seconds: float", "10", "15")
     elif pattern == "rate_limiting":
         change_default(project, "patterns/retry.py", "retry_longest_pause_seconds: float", "10", "20")
     else:

@@ -72,8 +72,20 @@ IN_CIRCLES = Outcome("The API redirects in circles.", "API_ERROR", 6)
 STRANGELY_PACKED = Outcome("The API compresses its answer in a way that was not asked for.", "API_ERROR")
 
 
-def answered(status: int, code: str = "API_ERROR") -> Outcome:
-    return Outcome(f"The API answered {status}.", code)
+REFUSALS = {
+    400: ("The API rejects the request (400).", "VALIDATION_ERROR"),
+    401: ("The API refused this server's credential (401)", "API_ERROR"),
+    403: ("The API refused this server's credential (403)", "API_ERROR"),
+    404: ("The API knows nothing under this path.", "NOT_FOUND"),
+    405: ("The API does not allow this method here (405).", "API_ERROR"),
+    409: ("The request conflicts with the current state of the API's data (409).", "API_ERROR"),
+    410: ("What was under this path is gone (410).", "NOT_FOUND"),
+    422: ("The API rejects the request (422).", "VALIDATION_ERROR"),
+}
+
+
+def answered(status: int) -> Outcome:
+    return Outcome(*REFUSALS.get(status, (f"The API answered {status}.", "API_ERROR")))
 
 
 def refused(hint: str = "") -> Outcome:
@@ -113,9 +125,19 @@ FAULTS = {
     **{f"{status} for ever": lasting(always(status), answered(status)) for status in (502, 503, 504)},
     **{
         f"{status} for ever": final(always(status), answered(status))
-        for status in (400, 401, 403, 405, 409, 410, 418, 422, 451, 500, 501, 507)
+        for status in (*REFUSALS, 418, 451, 500, 501, 507)
     },
-    "404": final(always(404), Outcome("The API knows nothing under this path.", "NOT_FOUND")),
+    "a reason": final(
+        always(422, body=b'{"error": "title is required"}'),
+        Outcome("The API rejects the request (422): title is required.", "VALIDATION_ERROR"),
+    ),
+    "a reason with the key": final(
+        always(400, body=b'{"error": "canary-of-the-server is not known"}'),
+        Outcome("The API rejects the request (400): [redacted] is not known.", "VALIDATION_ERROR"),
+    ),
+    "a reason that never ends": final(
+        raw(b"HTTP/1.1 422 No\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{"), answered(422)
+    ),
     "304": final(always(304, body=b""), answered(304)),
     "429 once": passing(failing(1, 429), refused()),
     "429 for ever": lasting(always(429), refused()),

@@ -79,8 +79,20 @@ async def failure(
 
 
 async def test_a_tool_that_hangs_is_cancelled_at_its_deadline() -> None:
-    error = await failure(hang)
+    error = await failure(hang, readOnlyHint=True)
     assert str(error) == "hang did not finish within 0.01 seconds."
+
+
+async def test_a_call_that_may_have_done_its_work_says_so() -> None:
+    in_doubt = "The work may have been done: check before you repeat it."
+    for hints in ({}, {"readOnlyHint": False}, {"idempotentHint": False, "readOnlyHint": False}):
+
+        async def work() -> None:  # anew: `tool` leaves its annotations on the function
+            await anyio.sleep_forever()
+
+        error = await failure(work, **hints)
+        assert str(error) == f"work did not finish within 0.01 seconds. {in_doubt}"
+        assert not error.retryable
 
 
 async def test_only_a_call_that_changes_nothing_is_worth_repeating() -> None:
@@ -96,7 +108,7 @@ async def test_the_expiry_of_a_tools_own_timeout_stays_legible() -> None:
         return "never"
 
     error = await failure(hang, seconds=PROMPT_SECONDS)
-    assert str(error) == "hang did not finish in time."
+    assert str(error).startswith("hang did not finish in time. The work may have been done")
 
 
 async def test_a_thread_that_hangs_delays_no_answer_and_is_not_called_cancelled(

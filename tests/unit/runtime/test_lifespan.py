@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from fastmcp import FastMCP
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from fastmcp.tools import tool
 from fastmcp.utilities.tests import asgi_server
+from pydantic import BaseModel
 
 from my_mcp_server.runtime.lifespan import (
     runtime,
@@ -13,9 +15,15 @@ from my_mcp_server.runtime.lifespan import (
 from my_mcp_server.runtime.readiness import (
     readiness,
 )
-from my_mcp_server.tools.process_data import (
-    process_data,
-)
+
+
+class Answer(BaseModel):
+    text: str
+
+
+@tool
+async def echo(text: str) -> Answer:
+    return Answer(text=text)
 
 
 class Listings(Middleware):
@@ -34,7 +42,7 @@ class Listings(Middleware):
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_five_calls_list_the_tools_only_when_the_client_asks(mode: str) -> None:
     listings = Listings()
-    server = FastMCP("test", tools=[process_data], lifespan=runtime, middleware=[listings])
+    server = FastMCP("test", tools=[echo], lifespan=runtime, middleware=[listings])
     async with (
         asgi_server(server, stateless_http=True) as http,
         http.client(mode=mode) as client,
@@ -42,12 +50,12 @@ async def test_five_calls_list_the_tools_only_when_the_client_asks(mode: str) ->
         await client.list_tools()
         asked = listings.count
         for _ in range(5):
-            await client.call_tool("process_data", {"text": "tea for two"})
+            await client.call_tool("echo", {"text": "tea for two"})
     assert listings.count == asked
 
 
 async def test_the_process_is_ready_while_the_server_runs() -> None:
-    server = FastMCP("test", tools=[process_data], lifespan=runtime)
+    server = FastMCP("test", tools=[echo], lifespan=runtime)
     before = (await readiness.report()).status
     async with asgi_server(server):
         during = (await readiness.report()).status

@@ -1,5 +1,6 @@
 """Every line of stdin is answered or handed on, and its end waits a little for the answers."""
 
+import asyncio
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from my_mcp_server.runtime.stdio import (
 )
 
 PATIENCE_SECONDS = 10
+ENOUGH = 1 << 20  # bytes that no pipe holds
 
 
 class Client:
@@ -43,7 +45,10 @@ class Client:
 
     def take(self) -> bytes:
         """Read a line as the SDK does."""
-        return in_time(self.wire.read1)
+        return in_time(self.read)
+
+    def read(self) -> bytes:
+        return asyncio.run(self.wire.read())
 
     def close(self, *, stdin: bool = False, stdout: bool = False) -> None:
         for descriptor, chosen in ((self._stdin, stdin), (self._stdout, stdout)):
@@ -123,6 +128,20 @@ def test_lines_are_read_although_nobody_reads_their_answers(client: Client) -> N
     assert client.take() == request(1) + b"\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe cannot be asked there")
+def test_a_message_is_written_at_once_only_where_that_waits_for_nobody(client: Client) -> None:
+    assert client.wire.write_at_once(answer(1))
+    assert client.receive()["id"] == 1
+    assert not client.wire.write_at_once(answer("x" * ENOUGH))
+    messages = 0
+    while client.wire.write_at_once(answer(messages)):
+        messages += 1
+    assert messages * len(answer(0)) <= ENOUGH
+    for number in range(messages):
+        assert client.receive()["id"] == number
+    assert client.wire.write_at_once(answer(messages))
+
+
 def test_the_end_of_stdin_is_held_back_until_every_request_is_answered(client: Client) -> None:
     client.start()
     client.send(request(1), request("two"), request("listen", "subscriptions/listen"), request(3))
@@ -132,7 +151,7 @@ def test_the_end_of_stdin_is_held_back_until_every_request_is_answered(client: C
     for _ in range(5):
         assert client.take()
     assert client.end_is_seen.wait(PATIENCE_SECONDS)
-    reader = threading.Thread(target=client.wire.read1)
+    reader = threading.Thread(target=client.read)
     reader.start()
     client.wire.write(answer(1))
     reader.join(0.05)

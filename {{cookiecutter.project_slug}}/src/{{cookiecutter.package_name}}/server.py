@@ -47,12 +47,24 @@ from .patterns.structured_logging import (
 )
 {% endif %}
 from .runtime.answers import SendableAnswers
+{% if uses_api and cookiecutter.structured_errors %}
+from .runtime.api_failures import (
+    RequestRefused,
+    UpstreamBusy,
+    UpstreamFailure,
+    UpstreamNotConfigured,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
+{% endif %}
 from .runtime.arguments import {{ "InvalidArguments, " if cookiecutter.structured_errors else "" }}ReadableArguments
 from .runtime.deadlines import {{ "DeadlineExceeded, " if cookiecutter.structured_errors else "" }}Deadlines
 from .runtime.discovery import CurrentCapabilities
 from .runtime.errors import Failures
 from .runtime.lifespan import runtime
 from .runtime.limits import ResultLimit
+from .runtime.middleware import chain
 from .runtime.server import Server
 {% if cookiecutter.caching %}
 from .tools.caching import cached_fetch
@@ -82,17 +94,7 @@ from .tools.state_management import increment_counter
 {% if cookiecutter.structured_errors %}
 from .tools.structured_errors import validated_operation
 {% endif %}
-{% if uses_api and cookiecutter.structured_errors %}
-from .upstream import (
-    EndpointRefused,
-    UpstreamBusy,
-    UpstreamFailure,
-    UpstreamNotConfigured,
-    UpstreamNotFound,
-    UpstreamTimeout,
-    api_configuration,
-)
-{% elif uses_api %}
+{% if uses_api %}
 from .upstream import api_configuration
 {% endif %}
 {% if cookiecutter.structured_errors %}
@@ -102,11 +104,12 @@ CODES: dict[type[Exception], ErrorCode] = {
     InvalidArguments: ErrorCode.VALIDATION_ERROR,
     DeadlineExceeded: ErrorCode.TIMEOUT,
 {% if uses_api %}
-    EndpointRefused: ErrorCode.VALIDATION_ERROR,
+    RequestRefused: ErrorCode.VALIDATION_ERROR,
     UpstreamBusy: ErrorCode.RATE_LIMITED,
     UpstreamFailure: ErrorCode.API_ERROR,
     UpstreamNotConfigured: ErrorCode.API_ERROR,
     UpstreamNotFound: ErrorCode.NOT_FOUND,
+    UpstreamRejected: ErrorCode.VALIDATION_ERROR,
     UpstreamTimeout: ErrorCode.TIMEOUT,
 {% endif %}
 {% if cookiecutter.retry %}
@@ -130,7 +133,7 @@ mcp = Server(
     instructions="Every tool answers with a typed result. A failed call says what to change.",
     lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
     # The first is the outermost: it sees the call first and the answer last.
-    middleware=[
+    middleware=chain(
 {% if cookiecutter.structured_logging %}
         CallLog(),
 {% endif %}
@@ -146,7 +149,7 @@ mcp = Server(
         Deadlines(),
         SendableAnswers(),
         CurrentCapabilities(),
-    ],
+    ),
     tools=[
         process_data,
 {% if cookiecutter.lazy_initialization %}

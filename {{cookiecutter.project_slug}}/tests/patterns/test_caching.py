@@ -1,4 +1,4 @@
-"""The cache: one load for all who wait, nothing kept for ever, and nobody else's answers."""
+"""The cache: one load for all who wait, bounds of time and number, and nobody else's answers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,39 +12,24 @@ from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
 from {{ cookiecutter.package_name }}.patterns.caching import (
+    Cache,
     LoadingCache,
-    cache,
     cache_key,
 )
-from {{ cookiecutter.package_name }}.tools.caching import (
-    cached_fetch,
-)
-from {{ cookiecutter.package_name }}.upstream import (
-    upstream_api,
-)
 
-from ..upstream import answer, assert_a_long_answer_is_shortened, local_upstream
+KEY = cache_key("resources", "1")
 
 
 class Source:
-    """Loads `value` when it is released, and counts its loads. An exception is raised."""
+    """Loads `value`, and counts its loads. An exception is raised."""
 
-    def __init__(self, value: Any = "value", *, released: bool = True) -> None:
+    def __init__(self, value: Any = "value") -> None:
         self.value = value
         self.loads = 0
-        self.release = asyncio.Event()
-        self.cancelled = asyncio.Event()
-        if released:
-            self.release.set()
 
     async def __call__(self) -> Any:
         self.loads += 1
-        try:
-            await self.release.wait()
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
+        await asyncio.sleep(0)
         if isinstance(self.value, Exception):
             raise self.value
         return self.value
@@ -67,24 +52,17 @@ def token_of(client: str, user: str | None = None) -> Iterator[None]:
 
 async def test_a_hundred_concurrent_misses_load_once(kept: LoadingCache) -> None:
     source = Source()
-    results = await asyncio.gather(*(kept.get_or_load("key", source) for _ in range(100)))
+    results = await asyncio.gather(*(kept.get_or_load(KEY, source) for _ in range(100)))
     assert results == [("value", False)] * 100
-    assert await kept.get_or_load("key", source) == ("value", True)
+    assert await kept.get_or_load(KEY, source) == ("value", True)
     assert source.loads == 1
-
-
-async def test_keys_do_not_share_a_load(kept: LoadingCache) -> None:
-    results = await asyncio.gather(
-        *(kept.get_or_load(str(number), Source(number)) for number in range(10))
-    )
-    assert results == [(number, False) for number in range(10)]
 
 
 @pytest.mark.parametrize("value", [None, 0, 0.0, False, "", [], {}], ids=repr)
 async def test_an_empty_value_is_a_hit(value: Any, kept: LoadingCache) -> None:
     source = Source(value)
-    await kept.get_or_load("key", source)
-    found, from_cache = await kept.get_or_load("key", source)
+    await kept.get_or_load(KEY, source)
+    found, from_cache = await kept.get_or_load(KEY, source)
     assert repr(found) == repr(value)
     assert from_cache
     assert source.loads == 1
@@ -93,191 +71,66 @@ async def test_an_empty_value_is_a_hit(value: Any, kept: LoadingCache) -> None:
 async def test_an_error_reaches_all_who_wait_and_is_not_kept(kept: LoadingCache) -> None:
     source = Source(ValueError("no answer"))
     results = await asyncio.gather(
-        *(kept.get_or_load("key", source) for _ in range(10)), return_exceptions=True
+        *(kept.get_or_load(KEY, source) for _ in range(10)), return_exceptions=True
     )
     assert results == [source.value] * 10
     assert source.loads == 1
-    assert await kept.get_or_load("key", Source()) == ("value", False)
-
-
-@pytest.mark.parametrize("cancelled", [[0], [2], [0, 1]], ids=["first", "last", "all but one"])
-async def test_a_cancelled_caller_harms_no_other(cancelled: list[int], kept: LoadingCache) -> None:
-    source = Source(released=False)
-    calls = [asyncio.create_task(kept.get_or_load("key", source)) for _ in range(3)]
-    await _until_all_wait()
-    for number in cancelled:
-        calls[number].cancel()
-    await _until_all_wait()
-    source.release.set()
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    for number, result in enumerate(results):
-        if number in cancelled:
-            assert isinstance(result, asyncio.CancelledError)
-        else:
-            assert result == ("value", False)
-    assert source.loads == 1
-    assert await kept.get_or_load("key", source) == ("value", True)
-
-
-async def test_a_load_that_nobody_waits_for_is_cancelled(kept: LoadingCache) -> None:
-    source = Source(released=False)
-    calls = [asyncio.create_task(kept.get_or_load("key", source)) for _ in range(3)]
-    await _until_all_wait()
-    for call in calls:
-        call.cancel()
-    await asyncio.gather(*calls, return_exceptions=True)
-    await _until_all_wait()
-    assert source.cancelled.is_set()
-    source.release.set()
-    assert await kept.get_or_load("key", source) == ("value", False)
-
-
-async def test_a_load_ends_with_the_cache() -> None:
-    source = Source(released=False)
-    async with cache() as opened:
-        call = asyncio.create_task(opened.get_or_load("key", source))
-        await _until_all_wait()
-    assert source.cancelled.is_set()
-    with pytest.raises(asyncio.CancelledError):
-        await call
+    assert await kept.get_or_load(KEY, Source()) == ("value", False)
 
 
 async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
     now = 0.0
     kept = LoadingCache(ttl_seconds=60, max_entries=10, clock=lambda: now)
-    await kept.get_or_load("key", Source("old"))
+    await kept.get_or_load(KEY, Source("old"))
     await asyncio.sleep(0)  # the load that has just ended is forgotten a moment later
     now = 60.0
-    assert await kept.get_or_load("key", Source("new")) == ("new", False)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
 
 
 async def test_a_full_cache_forgets_what_was_not_used_for_longest() -> None:
     kept = LoadingCache(ttl_seconds=60, max_entries=3)
     source = Source()
     for number in range(10):
-        await kept.get_or_load(str(number), source)
-    assert await kept.get_or_load("7", source) == ("value", True)
-    await kept.get_or_load("10", source)
-    assert await kept.get_or_load("7", source) == ("value", True)
-    assert await kept.get_or_load("8", source) == ("value", False)
-    assert await kept.get_or_load("0", source) == ("value", False)
+        await kept.get_or_load(cache_key(str(number)), source)
+    assert await kept.get_or_load(cache_key("7"), source) == ("value", True)
+    await kept.get_or_load(cache_key("10"), source)
+    assert await kept.get_or_load(cache_key("7"), source) == ("value", True)
+    assert await kept.get_or_load(cache_key("8"), source) == ("value", False)
+    assert await kept.get_or_load(cache_key("0"), source) == ("value", False)
 
 
-async def test_what_a_caller_does_to_a_value_does_not_change_what_is_kept(
+async def test_an_invalidated_value_is_loaded_again(kept: LoadingCache) -> None:
+    await kept.get_or_load(KEY, Source("old"))
+    await kept.invalidate(KEY)
+    assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
+
+
+async def test_an_invalidation_is_for_all_callers_and_for_what_is_below_the_key(
     kept: LoadingCache,
 ) -> None:
-    source = Source({"names": ["Ada"]})
-    for _ in range(3):
-        value, _ = await kept.get_or_load("key", source)
-        assert value == {"names": ["Ada"]}
-        value["names"].append("Eve")
-    assert source.loads == 1
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            await kept.get_or_load(cache_key("issues"), Source())
+            await kept.get_or_load(cache_key("issues", "1"), Source())
+            await kept.get_or_load(cache_key("users"), Source())
+    with token_of("desktop", "ada"):
+        await kept.invalidate(cache_key("issues"))
+    for user in ("ada", "eve"):
+        with token_of("desktop", user):
+            assert await kept.get_or_load(cache_key("issues"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("issues", "1"), Source("new")) == ("new", False)
+            assert await kept.get_or_load(cache_key("users"), Source("new")) == ("value", True)
 
 
-def test_each_client_and_each_of_its_users_has_keys_of_its_own() -> None:
-    keys = [cache_key("resources", "1")]
-    for client, user in (("desktop", None), ("desktop", "ada"), ("desktop", "eve"), ("web", "ada")):
-        with token_of(client, user):
-            keys.append(cache_key("resources", "1"))
-    assert len(set(keys)) == 5
+async def test_two_callers_never_share_an_answer() -> None:
+    async def fetch(answer: str, cache: Cache) -> str:
+        value, _ = await cache.get_or_load(cache_key("greeting"), Source(answer))
+        return str(value)
 
-
-def test_the_parts_of_a_key_do_not_run_together() -> None:
-    assert cache_key("a", "bc") != cache_key("ab", "c")
-    assert cache_key("a", "b") != cache_key('a", "b')
-
-
-async def test_twenty_concurrent_calls_of_the_tool_make_one_request(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with local_upstream() as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        upstream.default = answer(body={"from_cache": "a field of the API"}, pause_seconds=0.03)
-        async with Client(FastMCP("test", tools=[cached_fetch])) as client:
-
-            async def call() -> Any:
-                return await client.call_tool("cached_fetch", {"resource_id": "a/b"})
-
-            results = await asyncio.gather(*(call() for _ in range(20)))
-            results.append(await call())
-    assert upstream.paths == ["/resources/a%2Fb"]
-    for result in results:
-        assert result.structured_content == {
-            "id": "a/b",
-            "data": {"from_cache": "a field of the API"},
-            "hint": "",
-        }
-    assert not results[0].meta["from_cache"]
-    assert results[-1].meta["from_cache"]
-
-
-async def test_two_resources_never_share_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with local_upstream(answer(body="one"), answer(body="two")) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(FastMCP("test", tools=[cached_fetch])) as client:
-            for resource_id, data in (("1", "one"), ("2", "two"), ("1", "one")):
-                result = await client.call_tool("cached_fetch", {"resource_id": resource_id})
-                assert result.structured_content == {"id": resource_id, "data": data, "hint": ""}
-
-
-async def test_two_callers_never_share_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = FastMCP("test", tools=[cached_fetch])
-    async with local_upstream(answer(body="Ada's"), answer(body="Eve's")) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(server):  # keeps the server, and so the cache, open
-            for user in ("ada", "eve", "ada"):
-                with token_of("desktop", user):
-                    async with Client(server) as client:
-                        result = await client.call_tool("cached_fetch", {"resource_id": "1"})
-                assert result.structured_content == {
-                    "id": "1",
-                    "data": f"{user.title()}'s",
-                    "hint": "",
-                }
-    assert len(upstream.requests) == 2
-
-
-async def test_a_failure_of_the_api_is_told_and_the_next_call_tries_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with local_upstream(answer(503)) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        server = FastMCP("test", tools=[cached_fetch], mask_error_details=True)
-        async with Client(server) as client:
-            failed, succeeded = [
-                await client.call_tool("cached_fetch", {"resource_id": "1"}, raise_on_error=False)
-                for _ in range(2)
-            ]
-    assert failed.is_error
-    assert failed.content[0].text == "The API answered 503."
-    assert succeeded.structured_content == {"id": "1", "data": {"ok": True}, "hint": ""}
-
-
-async def test_a_cancelled_call_of_the_tool_leaves_the_request_to_the_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with local_upstream() as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        upstream.default = answer(body="data", pause_seconds=0.02)
-        async with upstream_api() as api, cache() as opened:
-            first, second = (
-                asyncio.create_task(cached_fetch("1", api, opened, 2000)) for _ in range(2)
-            )
-            await upstream.requested.wait()
-            first.cancel()
-            result = await second
-    assert first.cancelled()
-    assert result.structured_content == {"id": "1", "data": "data", "hint": ""}
-    assert len(upstream.requests) == 1
-
-
-async def _until_all_wait() -> None:
-    """Let every task run as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-async def test_a_long_answer_is_shortened_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    await assert_a_long_answer_is_shortened(
-        cached_fetch, {"resource_id": "\x00" * 200}, monkeypatch
-    )
+    server = FastMCP("test", tools=[fetch])
+    async with Client(server):  # keeps the server, and so the cache, open
+        for user, answer, expected in (("ada", "A", "A"), ("eve", "B", "B"), ("ada", "C", "A")):
+            with token_of("desktop", user):
+                async with Client(server) as client:
+                    result = await client.call_tool("fetch", {"answer": answer})
+            assert result.data == expected

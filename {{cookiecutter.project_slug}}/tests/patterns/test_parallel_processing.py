@@ -1,13 +1,11 @@
 """Side by side but bounded; in order; a failure stays with its item."""
 
 import asyncio
-import json
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from fastmcp import Client, FastMCP
 
 from {{ cookiecutter.package_name }}.patterns.parallel_processing import (
     Outcome,
@@ -15,12 +13,6 @@ from {{ cookiecutter.package_name }}.patterns.parallel_processing import (
 )
 from {{ cookiecutter.package_name }}.runtime.errors import (
     ToolFailure,
-)
-from {{ cookiecutter.package_name }}.tools import (
-    parallel_processing as tools,
-)
-from {{ cookiecutter.package_name }}.tools.parallel_processing import (
-    batch_process,
 )
 
 
@@ -42,32 +34,10 @@ class Crowd:
         return len(str(item))
 
 
-async def call_batch(items: list[str]) -> Any:
-    server = FastMCP("test", tools=[batch_process], mask_error_details=True)
-    async with Client(server) as client:
-        return await client.call_tool("batch_process", {"items": items}, raise_on_error=False)
-
-
 async def test_as_many_items_run_at_a_time_as_there_are_workers() -> None:
     crowd = Crowd()
     await process_in_parallel(crowd.process, range(50), workers=4)
     assert crowd.most_present == 4
-
-
-async def test_a_thousand_items_need_no_more_tasks_than_workers() -> None:
-    crowd = Crowd()
-    before = len(asyncio.all_tasks())
-    await process_in_parallel(crowd.process, range(1000), workers=4)
-    assert crowd.most_tasks == before + 4
-
-
-async def test_the_tool_runs_as_many_workers_as_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd = Crowd()
-    monkeypatch.setenv("PARALLEL_WORKERS", "3")
-    monkeypatch.setattr(tools, "count_words", crowd.process)
-    result = await call_batch(["tea"] * 20)
-    assert result.structured_content["succeeded"] == 20
-    assert crowd.most_present == 3
 
 
 async def test_results_have_the_order_of_the_items_whichever_is_done_first() -> None:
@@ -109,24 +79,6 @@ async def test_a_failure_stays_with_its_item(caplog: pytest.LogCaptureFixture) -
     assert str(record.exc_info[1]) == "password=hunter2"
 
 
-@pytest.mark.parametrize("workers", [1, 4, 100])
-async def test_progress_rises_by_one_up_to_the_total(workers: int) -> None:
-    reports: list[tuple[int, int]] = []
-
-    async def process(item: int) -> None:
-        for _ in range(item % 3):
-            await checkpoint()
-        if item % 2:
-            raise ToolFailure("Odd.")
-
-    async def report(done: int, total: int) -> None:
-        reports.append((done, total))
-        await checkpoint()
-
-    await process_in_parallel(process, range(10), workers=workers, report_progress=report)
-    assert reports == [(done, 10) for done in range(1, 11)]
-
-
 async def test_cancelling_the_call_stops_what_runs_and_starts_nothing_more() -> None:
     started: list[int] = []
     stopped: list[int] = []
@@ -148,76 +100,3 @@ async def test_cancelling_the_call_stops_what_runs_and_starts_nothing_more() -> 
         await batch
     assert started == [0, 1]
     assert sorted(stopped) == [0, 1]
-
-
-async def test_no_items_give_no_outcomes() -> None:
-    assert await process_in_parallel(Crowd().process, [], workers=4) == []
-
-
-async def test_the_tool_reports_a_blank_item_and_counts_the_others() -> None:
-    result = await call_batch(["tea for two", "  ", "milk"])
-    assert not result.is_error
-    assert result.structured_content == {
-        "succeeded": 2,
-        "failed": 1,
-        "items": [
-            {"index": 0, "ok": True, "words": 3, "error": ""},
-            {"index": 1, "ok": False, "words": 0, "error": "The item is blank."},
-            {"index": 2, "ok": True, "words": 1, "error": ""},
-        ],
-        "hint": "",
-    }
-
-
-async def test_results_that_do_not_fit_are_left_out_with_a_hint(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def refuse(text: str) -> int:
-        raise ToolFailure(f"Grüße, 茶: {text}")
-
-    monkeypatch.setenv("RESULT_MAX_BYTES", "2000")
-    monkeypatch.setattr(tools, "count_words", refuse)
-    result = await call_batch(["tea"] * 100)
-    text = result.content[0].text
-    batch = json.loads(text)
-    assert batch == result.structured_content
-    assert 1500 < len(text.encode()) <= 2000
-    assert [item["index"] for item in batch["items"]] == [*range(len(batch["items"]))]
-    assert (batch["succeeded"], batch["failed"]) == (0, 100)
-    assert batch["hint"].startswith(f"Only {len(batch['items'])} of 100 fit into a result.")
-
-    (item,) = (await call_batch(["tea" * 1000])).structured_content["items"]
-    assert item["error"].endswith("…")
-
-
-async def test_a_batch_of_a_hundred_is_answered_in_full() -> None:
-    result = await call_batch(["word " * 2000] * 100)
-    assert len(result.structured_content["items"]) == 100
-    assert not result.structured_content["hint"]
-
-
-async def test_the_client_sees_the_progress() -> None:
-    reports: list[tuple[float, float | None]] = []
-    complete = asyncio.Event()
-
-    async def see(done: float, total: float | None, _: str | None) -> None:
-        reports.append((done, total))
-        if done == total:
-            complete.set()
-
-    async with Client(FastMCP("test", tools=[batch_process])) as client:
-        items = {"items": ["tea", "milk", "sugar"]}
-        await client.call_tool("batch_process", items, progress_handler=see)
-        async with asyncio.timeout(5):
-            await complete.wait()
-    assert sorted(reports) == [(1, 3), (2, 3), (3, 3)]
-
-
-@pytest.mark.parametrize(
-    ("items", "refused"),
-    [(["tea"] * 100, False), (["tea"] * 101, True), ([], True), (["t" * 10_001], True)],
-    ids=["100 items", "101 items", "no items", "a long item"],
-)
-async def test_the_size_of_a_batch_is_bounded(items: list[str], refused: bool) -> None:
-    result = await call_batch(items)
-    assert result.is_error == refused

@@ -2,35 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import anyio
 import httpx2 as httpx
 import pytest
-from fastmcp import Client, FastMCP
 
 from {{ cookiecutter.package_name }}.patterns.retry import (
     Retrier,
     RetryBudget,
     RetryDeadlineExceeded,
     RetrySettings,
-)
-from {{ cookiecutter.package_name }}.runtime.errors import (
-    ToolFailure,
-)
-from {{ cookiecutter.package_name }}.tools.retry import (
-    resilient_api_call,
-)
-
-from ..upstream import (
-    DROPPED,
-    RESET,
-    TRUNCATED,
-    answer,
-    assert_a_long_answer_is_shortened,
-    local_upstream,
 )
 
 
@@ -77,97 +59,18 @@ def status_error(
     return httpx.HTTPStatusError(str(status), request=request, response=response)
 
 
-def transport_error(kind: type[httpx.TransportError], method: str = "GET") -> Exception:
-    return kind("", request=httpx.Request(method, "http://api.example.com"))
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        status_error(429),
-        status_error(502),
-        status_error(503),
-        status_error(504),
-        status_error(503, "PUT"),
-        transport_error(httpx.ConnectError),
-        transport_error(httpx.ConnectTimeout),
-        transport_error(httpx.ReadTimeout),
-        transport_error(httpx.ReadError),
-        transport_error(httpx.WriteError),
-        transport_error(httpx.RemoteProtocolError),
-        transport_error(httpx.ConnectError, "POST"),
-        transport_error(httpx.ConnectTimeout, "POST"),
-    ],
-    ids=repr,
-)
-async def test_a_fault_that_passes_is_tried_again(failure: Exception) -> None:
-    call = Flaky(failure)
-    assert await make_retrier().run(call) == "answer"
+async def test_a_passing_fault_is_tried_again_a_lasting_one_is_not() -> None:
+    call = Flaky(status_error(503), status_error(404))
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        await make_retrier().run(call)
     assert call.attempts == 2
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        status_error(400),
-        status_error(401),
-        status_error(404),
-        status_error(500),
-        status_error(503, "POST"),
-        status_error(429, "PATCH"),
-        transport_error(httpx.ReadTimeout, "POST"),
-        transport_error(httpx.ReadError, "POST"),
-        transport_error(httpx.RemoteProtocolError, "POST"),
-        transport_error(httpx.PoolTimeout),
-        transport_error(httpx.UnsupportedProtocol),
-        ValueError("no HTTP error at all"),
-        ToolFailure("The API redirects in circles.", retryable=True),
-    ],
-    ids=repr,
-)
-async def test_what_lasts_or_may_do_harm_twice_is_not_tried_again(failure: Exception) -> None:
-    call = Flaky(failure)
-    with pytest.raises(type(failure)) as raised:
+async def test_a_write_that_may_have_arrived_is_not_repeated() -> None:
+    call = Flaky(status_error(503, "POST"))
+    with pytest.raises(httpx.HTTPStatusError, match="503"):
         await make_retrier().run(call)
-    assert raised.value is failure
     assert call.attempts == 1
-
-
-async def test_a_readable_failure_counts_as_the_fault_it_was_raised_from() -> None:
-    passing, lasting = ToolFailure("The API answered 503."), ToolFailure("The API answered 400.")
-    passing.__cause__, lasting.__cause__ = status_error(503), status_error(400)
-    call = Flaky(passing, lasting)
-    with pytest.raises(ToolFailure, match="400"):
-        await make_retrier().run(call)
-    assert call.attempts == 2
-
-
-@pytest.mark.parametrize("attempts", [1, 2, 4])
-async def test_after_the_last_attempt_the_last_failure_is_raised(attempts: int) -> None:
-    failures = [status_error(503) for _ in range(10)]
-    call = Flaky(*failures)
-    with pytest.raises(httpx.HTTPStatusError) as raised:
-        await make_retrier(retry_attempts=attempts).run(call)
-    assert call.attempts == attempts
-    assert raised.value is failures[attempts - 1]
-
-
-async def test_pauses_are_random_up_to_a_bound_that_doubles() -> None:
-    sleep = Sleep()
-    retrier = make_retrier(
-        sleep,
-        retry_attempts=5,
-        retry_first_pause_seconds=1,
-        retry_longest_pause_seconds=3,
-        retry_deadline_seconds=59,
-    )
-    for _ in range(100):
-        await retrier.run(Flaky(*[status_error(503)] * 4))
-    for nth, bound in enumerate([1, 2, 3, 3]):
-        pauses = sleep.pauses[nth::4]
-        assert min(pauses) >= 0
-        assert min(pauses) < bound / 5
-        assert bound * 4 / 5 < max(pauses) <= bound
 
 
 async def test_retry_after_in_seconds_is_waited_for() -> None:
@@ -176,43 +79,6 @@ async def test_retry_after_in_seconds_is_waited_for() -> None:
         Flaky(status_error(429, retry_after="7"), status_error(503, retry_after="3"))
     )
     assert sleep.pauses == [7, 3]
-
-
-async def test_retry_after_as_a_date_is_waited_for() -> None:
-    sleep = Sleep()
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=7), usegmt=True)
-    await make_retrier(sleep).run(Flaky(status_error(503, retry_after=date)))
-    assert 5 < sleep.pauses[0] <= 7
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "soon",
-        "-7",
-        "7.5",
-        "Thu, 01 Jan 1970 00:00:00 GMT",
-        "Thu, 01 Jan 2099 00:00:00",
-        "Thu, 01 Jan 2099 99999999999999999999:00:00 GMT",
-        "Thu, 32 Jan 2099 00:00:00 GMT",
-    ],
-)
-async def test_a_retry_after_of_the_past_or_of_no_sense_changes_nothing(value: str) -> None:
-    sleep = Sleep()
-    retrier = make_retrier(sleep, retry_first_pause_seconds=0.001)
-    assert await retrier.run(Flaky(status_error(503, retry_after=value))) == "answer"
-    assert 0 <= sleep.pauses[0] <= 0.001
-
-
-@pytest.mark.parametrize("value", ["3600", "9" * 400, "Thu, 01 Jan 2099 00:00:00 GMT"])
-async def test_a_retry_after_beyond_the_deadline_gives_up_at_once(value: str) -> None:
-    sleep = Sleep()
-    call = Flaky(status_error(429, retry_after=value))
-    with pytest.raises(httpx.HTTPStatusError, match="429"):
-        await make_retrier(sleep).run(call)
-    assert call.attempts == 1
-    assert sleep.pauses == []
 
 
 async def test_the_deadline_cuts_an_attempt_that_hangs() -> None:
@@ -229,33 +95,9 @@ async def test_the_deadline_cuts_an_attempt_that_hangs() -> None:
         pytest.raises(RetryDeadlineExceeded, match=r"within 0\.02 seconds") as raised,
     ):
         await make_retrier(retry_deadline_seconds=0.02).run(hang)
-    assert raised.value.retryable
     assert ended.is_set()
-
-
-async def test_a_cancelled_call_is_not_tried_again() -> None:
-    attempts = 0
-    started = asyncio.Event()
-
-    async def hang() -> None:
-        nonlocal attempts
-        attempts += 1
-        started.set()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(make_retrier().run(hang))
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert attempts == 1
-
-
-async def test_fifty_concurrent_calls_do_not_count_each_others_attempts() -> None:
-    retrier = make_retrier(retry_attempts=3)
-    calls = [Flaky(status_error(503), status_error(503)) for _ in range(50)]
-    assert await asyncio.gather(*map(retrier.run, calls)) == ["answer"] * 50
-    assert {call.attempts for call in calls} == {3}
+    assert not raised.value.retryable
+    assert str(raised.value).endswith("The work may have been done: check before you repeat it.")
 
 
 async def test_an_outage_is_not_multiplied() -> None:
@@ -264,58 +106,3 @@ async def test_an_outage_is_not_multiplied() -> None:
     results = await asyncio.gather(*map(retrier.run, calls), return_exceptions=True)
     assert all(isinstance(result, httpx.HTTPStatusError) for result in results)
     assert 105 <= sum(call.attempts for call in calls) <= 115  # a burst of 10, not 300
-
-
-@pytest.fixture
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RETRY_FIRST_PAUSE_SECONDS", "0.001")
-
-
-@pytest.mark.usefixtures("_short_pauses")
-async def test_the_tool_answers_when_the_api_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
-    outages = [(answer(503), answer(503)), (DROPPED, RESET), (TRUNCATED, answer(429))]
-    async with local_upstream() as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(FastMCP("test", tools=[resilient_api_call])) as client:
-            for outage in outages:
-                upstream.requests.clear()
-                upstream.answers.extend(outage)
-                result = await client.call_tool("resilient_api_call", {"endpoint": "users/1"})
-                assert result.structured_content["data"] == {"ok": True}
-                assert upstream.paths == ["/users/1"] * 3
-
-
-@pytest.mark.usefixtures("_short_pauses")
-async def test_the_tool_tries_again_when_an_answer_takes_too_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("API_TIMEOUT_SECONDS", "0.1")
-    async with local_upstream(answer(pause_seconds=5)) as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        async with Client(FastMCP("test", tools=[resilient_api_call])) as client:
-            result = await client.call_tool("resilient_api_call", {"endpoint": "users/1"})
-    assert result.structured_content == {"status": 200, "data": {"ok": True}, "hint": ""}
-    assert len(upstream.requests) >= 2
-
-
-@pytest.mark.usefixtures("_short_pauses")
-async def test_the_tool_says_what_is_wrong_when_the_api_does_not_recover(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with local_upstream() as upstream:
-        monkeypatch.setenv("API_BASE_URL", upstream.url)
-        server = FastMCP("test", tools=[resilient_api_call], mask_error_details=True)
-        async with Client(server) as client:
-            for status, requests in ((503, 4), (404, 1)):
-                upstream.requests.clear()
-                upstream.default = answer(status)
-                result = await client.call_tool(
-                    "resilient_api_call", {"endpoint": "users/1"}, raise_on_error=False
-                )
-                assert result.is_error
-                assert "The API" in result.content[0].text
-                assert len(upstream.requests) == requests
-
-
-async def test_a_long_answer_is_shortened_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    await assert_a_long_answer_is_shortened(resilient_api_call, {"endpoint": "users"}, monkeypatch)

@@ -1,35 +1,21 @@
 """Every failed call is an `isError` with one form; what nobody meant to show stays in the log."""
 
-import asyncio
-import logging
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fastmcp import Client, FastMCP
-from fastmcp.exceptions import NotFoundError, ToolError
 from fastmcp.prompts import Prompt
 from fastmcp.resources import ResourceTemplate
 from mcp import MCPError
-from mcp_types import INVALID_PARAMS
-from pydantic import BaseModel
 
 from {{ cookiecutter.package_name }}.patterns.structured_errors import (
     CodedError,
     ErrorCode,
-    ErrorInfo,
     StructuredErrors,
-)
-from {{ cookiecutter.package_name }}.runtime.arguments import (
-    InvalidArguments,
-    ReadableArguments,
 )
 from {{ cookiecutter.package_name }}.runtime.errors import (
     Failures,
     ToolFailure,
-)
-from {{ cookiecutter.package_name }}.tools.structured_errors import (
-    validated_operation,
 )
 
 SECRET = "hunter2"
@@ -39,29 +25,6 @@ class Refused(ToolFailure):
     """Has a code in the mapping."""
 
 
-class RefusedForever(Refused):
-    """Has none of its own."""
-
-
-class RefusedToday(Refused):
-    """Has its own."""
-
-
-class Unmapped(ToolFailure):
-    """Has no code at all."""
-
-
-CODES: dict[type[Exception], ErrorCode] = {
-    InvalidArguments: ErrorCode.VALIDATION_ERROR,
-    Refused: ErrorCode.API_ERROR,
-    RefusedToday: ErrorCode.TIMEOUT,
-}
-
-
-class Inner(BaseModel):
-    number: int
-
-
 async def fail(kind: str) -> str:
     """Fail in one of the ways in which tools fail."""
     match kind:
@@ -69,61 +32,38 @@ async def fail(kind: str) -> str:
             raise Refused("The API said no.", retryable=True, status=503)
         case "coded":
             raise CodedError(ErrorCode.NOT_FOUND, "There is no such order.", order=7)
-        case "plain":
-            raise ToolError("The shop is closed.")
-        case "plain with a cause":
-            raise ToolError("The shop is closed.") from KeyError(SECRET)
         case "unknown":
             raise ValueError(SECRET)
-        case "unknown with a cause":
-            raise RuntimeError("outer") from OSError(SECRET)
-        case "group":
-            raise ExceptionGroup(SECRET, [ValueError(SECRET)])
-        case "pydantic":
-            Inner.model_validate({"number": SECRET})
     return "ok"
 
 
-def server(*, mask: bool = True) -> FastMCP[Any]:
-    return FastMCP(
-        "test",
-        tools=[fail, validated_operation],
-        middleware=[StructuredErrors(CODES), ReadableArguments(), Failures()],
-        mask_error_details=mask,
-    )
+def server() -> FastMCP[Any]:
+    errors = StructuredErrors({Refused: ErrorCode.API_ERROR})
+    return FastMCP("test", tools=[fail], middleware=[errors, Failures()], mask_error_details=True)
 
 
-async def failure(tool: str, arguments: dict[str, Any], **options: Any) -> dict[str, Any]:
+REFUSED = {
+    "code": "API_ERROR",
+    "message": "The API said no.",
+    "retryable": True,
+    "details": {"status": 503},
+}
+
+
+async def failure(tool: str, arguments: dict[str, Any], **options: Any) -> Any:
     """Call a tool that fails, and return the error's body."""
     async with Client(server(), **options) as client:
         result = await client.call_tool(tool, arguments, raise_on_error=False)
     assert result.is_error
-    assert set(result.structured_content) == {"error"}
-    error: dict[str, Any] = result.structured_content["error"]
-    assert set(error) == {"code", "message", "retryable", "details"}
-    assert [block.text for block in result.content] == [f"{error['code']}: {error['message']}"]
+    assert result.structured_content is not None
+    error = result.structured_content["error"]
+    assert result.content[0].text == f"{error['code']}: {error['message']}"
     return error
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_failure_has_the_same_form_in_both_protocol_eras(mode: str) -> None:
-    assert await failure("fail", {"kind": "refused"}, mode=mode) == {
-        "code": "API_ERROR",
-        "message": "The API said no.",
-        "retryable": True,
-        "details": {"status": 503},
-    }
-
-
-async def test_an_output_schema_requires_an_answer_or_an_error_of_this_form() -> None:
-    async with Client(server()) as client:
-        schemas = [tool.output_schema for tool in await client.list_tools()]
-    for schema, answer in zip(schemas, (["result"], ["kind", "entries"]), strict=True):
-        assert "required" not in schema
-        assert schema["anyOf"] == [{"required": answer}, {"required": ["error"]}]
-        assert schema["properties"].keys() >= {"error", *answer}
-        error = schema["properties"]["error"]
-        assert set(error["required"]) == set(error["properties"]) == set(ErrorInfo.model_fields)
+    assert await failure("fail", {"kind": "refused"}, mode=mode) == REFUSED
 
 
 async def test_a_success_is_left_as_it_is() -> None:
@@ -138,17 +78,6 @@ async def test_an_unknown_tool_is_not_found() -> None:
     assert "nobody" in error["message"]
 
 
-async def test_bad_arguments_name_their_fields() -> None:
-    error = await failure("validated_operation", {"dat": "[]"})
-    assert error["code"] == "VALIDATION_ERROR"
-    assert error["details"] == {
-        "fields": [
-            {"field": "data", "reason": "is required: a string"},
-            {"field": "dat", "reason": "is not a parameter of this tool"},
-        ]
-    }
-
-
 async def test_a_tool_may_choose_the_code_itself() -> None:
     error = await failure("fail", {"kind": "coded"})
     assert error == {
@@ -159,150 +88,26 @@ async def test_a_tool_may_choose_the_code_itself() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["plain", "plain with a cause"])
-async def test_a_plain_tool_error_keeps_its_message(kind: str) -> None:
-    error = await failure("fail", {"kind": kind})
-    assert error["code"] == "UNKNOWN"
-    assert error["message"] == "The shop is closed."
-
-
-@pytest.mark.parametrize("mask", [True, False])
-@pytest.mark.parametrize("kind", ["unknown", "unknown with a cause", "group", "pydantic"])
 async def test_an_unknown_exception_shows_an_id_and_only_the_log_knows_more(
-    kind: str, mask: bool, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with Client(server(mask=mask)) as client:
-        result = await client.call_tool("fail", {"kind": kind}, raise_on_error=False)
-    assert result.is_error
-    assert SECRET not in str(result)
-    error = result.structured_content["error"]
+    error = await failure("fail", {"kind": "unknown"})
     assert error["code"] == "UNKNOWN"
-    assert error["retryable"] is False
-    error_id = error["details"]["error_id"]
-    assert error_id in error["message"]
-    (record,) = [record for record in caplog.records if error_id in record.getMessage()]
-    assert record.levelno == logging.ERROR
-    text = caplog.handler.format(record)
-    assert "Traceback" in text
-    assert SECRET in text
+    assert SECRET not in str(error)
+    assert error["details"]["error_id"] in error["message"]
+    (record,) = [one for one in caplog.records if error["details"]["error_id"] in one.getMessage()]
+    assert SECRET in caplog.handler.format(record)
 
 
-async def test_every_unknown_exception_has_its_own_id() -> None:
-    async with Client(server()) as client:
-        results = await asyncio.gather(
-            *(client.call_tool("fail", {"kind": "unknown"}, raise_on_error=False) for _ in range(5))
-        )
-    ids = {result.structured_content["error"]["details"]["error_id"] for result in results}
-    assert len(ids) == 5
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (Refused("no"), ErrorCode.API_ERROR),
-        (RefusedForever("no"), ErrorCode.API_ERROR),
-        (RefusedToday("no"), ErrorCode.TIMEOUT),
-        (Unmapped("no"), ErrorCode.UNKNOWN),
-        (ToolError("no"), ErrorCode.UNKNOWN),
-        (NotFoundError("no"), ErrorCode.NOT_FOUND),
-        *((CodedError(code, "no"), code) for code in ErrorCode),
-    ],
-)
-def test_a_failure_has_the_code_of_its_nearest_kind(error: Exception, code: ErrorCode) -> None:
-    assert StructuredErrors(CODES).describe(error) == ErrorInfo(code=code, message="no")
-
-
-def test_details_that_are_not_json_are_shown_as_text() -> None:
-    when = datetime(2026, 1, 2, tzinfo=UTC)
-    info = StructuredErrors().describe(Unmapped("no", when=when, keys=("a", {1}), other=object))
-    assert info.details["when"] == "2026-01-02T00:00:00Z"
-    assert info.details["keys"] == ["a", [1]]
-    assert isinstance(info.details["other"], str)
-
-
-async def test_a_cancelled_call_is_not_answered_with_an_error() -> None:
-    waiting = asyncio.Event()
-    cancelled = asyncio.Event()
-
-    async def wait() -> None:
-        waiting.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    async with Client(FastMCP("test", tools=[wait], middleware=[StructuredErrors()])) as client:
-        call = asyncio.create_task(client.call_tool("wait"))
-        await waiting.wait()
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
-        async with asyncio.timeout(5):
-            await cancelled.wait()
-        assert call.cancelled()
-        assert await client.list_tools()
-
-
-@pytest.mark.parametrize(
-    ("data", "summary"),
-    [
-        ('{"a": 1, "b": {}}', {"kind": "object", "entries": 2}),
-        (" [] ", {"kind": "array", "entries": 0}),
-    ],
-)
-async def test_valid_json_is_summarised(data: str, summary: dict[str, Any]) -> None:
-    assert (await validated_operation(data)).model_dump() == summary
-
-
-@pytest.mark.parametrize(
-    ("data", "message", "place"),
-    [
-        ("", "data is not JSON: Expecting value in line 1, column 1.", {"line": 1, "column": 1}),
-        ('{"a":\n oops}', "Expecting value in line 2, column 2", {"line": 2, "column": 2}),
-        ("3", "must be a JSON object or array", {}),
-        ("null", "must be a JSON object or array", {}),
-        pytest.param("[" * 100_000, "nested too deeply", {}, id="deep"),
-        pytest.param(f"[{'9' * 5000}]", "a number in it is too long", {}, id="long number"),
-    ],
-)
-async def test_invalid_json_is_refused_with_its_place(
-    data: str, message: str, place: dict[str, int]
-) -> None:
-    with pytest.raises(CodedError) as refusal:
-        await validated_operation(data)
-    assert message in str(refusal.value)
-    assert refusal.value.code is ErrorCode.VALIDATION_ERROR
-    assert refusal.value.details == {"field": "data", **place}
-
-
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_resource_and_a_prompt_fail_with_a_code_in_the_data_of_the_error(mode: str) -> None:
+async def test_a_resource_and_a_prompt_fail_with_a_code_in_the_data_of_the_error() -> None:
     failing = server()
     failing.add_prompt(Prompt.from_function(fail))
     failing.add_template(ResourceTemplate.from_function(fail, uri_template="test://fail/{kind}"))
-    async with Client(failing, mode=mode) as client:
+    async with Client(failing) as client:
         for request in (
             client.read_resource("test://fail/refused"),
             client.get_prompt("fail", {"kind": "refused"}),
         ):
             with pytest.raises(MCPError, match="The API said no") as raised:
                 await request
-            assert {**raised.value.error.data, "uri": ""} == {
-                "uri": "",
-                "code": "API_ERROR",
-                "message": "The API said no.",
-                "retryable": True,
-                "details": {"status": 503},
-            }
-
-
-@pytest.mark.parametrize("uri", ["test://nowhere", "test://fail/coded"])
-async def test_a_resource_that_is_unknown_is_not_found_for_the_protocol_too(uri: str) -> None:
-    failing = server()
-    failing.add_template(ResourceTemplate.from_function(fail, uri_template="test://fail/{kind}"))
-    async with Client(failing) as client:
-        with pytest.raises(MCPError) as raised:
-            await client.read_resource(uri)
-    assert raised.value.error.code == INVALID_PARAMS
-    assert raised.value.error.data["code"] == "NOT_FOUND"
-    assert raised.value.error.data["uri"] == uri
+            assert raised.value.error.data.items() >= REFUSED.items()

@@ -48,15 +48,15 @@ ITEMS = (
     Item(
         "retry",
         "Retry of passing faults",
-        "Run the request through `retries.run`, as `tools/retry.py` does; `is_transient` says what"
-        " is tried again, `RETRY_*` how often and how long.",
+        "Inject `Retries`, and run the request through `retries.run`; `is_transient` says what is"
+        " tried again, `RETRY_*` how often and how long.",
         pattern="retry",
     ),
     Item(
         "caching",
         "Caching",
-        "Ask the injected `Cache` with a key from `cache_key`, as `tools/caching.py` does;"
-        " `CACHE_TTL_SECONDS` and `CACHE_MAX_ENTRIES` bound it.",
+        "Inject `Cache`, and ask it with a key from `cache_key`; `CACHE_TTL_SECONDS` and"
+        " `CACHE_MAX_ENTRIES` bound it.",
         pattern="caching",
     ),
     Item(
@@ -167,7 +167,7 @@ ITEMS = (
         "described-tools",
         "Tools described",
         "Give every tool a title, a description, the four hints as annotations, and each of its"
-        " parameters a description, as the tools in `tools/` have.",
+        " parameters a description.",
     ),
     Item(
         "host-and-origin",

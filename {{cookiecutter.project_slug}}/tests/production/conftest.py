@@ -1,17 +1,21 @@
-"""The option and the fixtures of the production checklist."""
+{% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
+"""The option of the production checklist, and the servers that its tests ask for."""
 
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 
-import {{ cookiecutter.package_name }} as package
-
 from . import wire
-from .process import ServerProcess, bare_environment, http_server
-from .report import Report
+from .process import ServerProcess
+from .report import Observe, Report
+from .servers import Servers, starts
+{% if uses_api %}
+from .upstream import Api, running_api
+{% endif %}
 
 # On Windows a process can be sent no signal but Ctrl-Break, which is not known elsewhere.
 collect_ignore = ["test_signals.py" if sys.platform == "win32" else "test_windows.py"]
@@ -30,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ends_server: the test ends the server that it has")
     url = config.getoption("--checklist-url", "")
     token = os.environ.get(TOKEN, "").strip() if url else ""
     if url and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname):
@@ -46,12 +51,44 @@ def report(request: pytest.FixtureRequest) -> Report:
     return found
 
 
+@pytest.fixture
+def observe(record_property: Callable[[str, object], None]) -> Observe:
+    """Tell the report what a test has seen."""
+    return lambda text: record_property("observed", text)
+
+
 @pytest.fixture(scope="session")
-def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Serve the project as it is, with nothing set, once for all tests that change nothing."""
-    environment = bare_environment(tmp_path_factory.mktemp("home"))
-    with http_server(environment, program=("-m", package.__name__)) as server:
-        yield server
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    with closing(Servers(request)) as all_servers:
+        yield all_servers
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, servers: Servers) -> ServerProcess:
+    """Serve HTTP with probes, as the mark `serving` says."""
+    return servers.share(starts(request.node)["server"])
+
+
+@pytest.fixture
+def stdio_server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[ServerProcess]:
+    """Serve stdio with probes, for one test; it has begun when it answers."""
+    with closing(servers.take(starts(request.node)["stdio_server"])) as own:
+        yield own
+
+
+@pytest.fixture
+def plain_server(request: pytest.FixtureRequest, servers: Servers) -> ServerProcess:
+    """Serve the project as it is, with nothing set."""
+    return servers.share(starts(request.node)["plain_server"])
+{% if uses_api %}
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[Api]:
+    """Run the API that servers call whose tests have the mark `calls_api`."""
+    with running_api() as running:
+        yield running
+{% endif %}
 
 
 @pytest.fixture

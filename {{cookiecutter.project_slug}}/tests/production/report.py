@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import anyio
@@ -13,6 +13,9 @@ import {{ cookiecutter.package_name }} as package
 
 from . import wire
 from .checklist import ITEMS, KEYS, Line, Outcome, counted, judge
+
+# The fixture `observe`.
+Observe = Callable[[object], None]
 
 FOLDER = Path(__file__).parent
 SOURCE = Path(package.__file__).parent
@@ -89,8 +92,13 @@ class Report:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what cannot be asked of a URL, and what shows only a pattern that is off."""
+        """Leave out what cannot be asked of a URL, and what shows only a pattern that is off.
+
+        Of the others, tests that end a server come last.
+        """
         own = [test for test in items if FOLDER in test.path.parents]
+        ordered = iter(sorted(own, key=lambda test: bool(test.get_closest_marker("ends_server"))))
+        items[:] = [next(ordered) if FOLDER in test.path.parents else test for test in items]
         silent = {test for test in own if not self._speaks(test, keys_of(test))}
         items[:] = [test for test in items if test not in silent]
         if silent:

@@ -5,7 +5,6 @@ that is called says of itself that it only reads, and the call lacks what its sc
 """
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -13,10 +12,8 @@ import pytest
 
 from .checklist import counted
 from .process import ServerProcess
-from .report import Report
+from .report import Observe, Report
 from .wire import ERAS, HANDSHAKE, STATELESS, Answer, Server, request
-
-Record = Callable[[str, object], None]
 
 UNKNOWN_TOOL = "checklist_unknown_tool"
 LARGE_BYTES = 8 * 2**20
@@ -67,49 +64,55 @@ def what_a_tool_lacks(tool: dict[str, Any]) -> list[str]:
     return lacking + [f"a description of {name}" for name in unexplained]
 
 
+def not_applicable(reason: str, report: Report, observe: Observe) -> None:
+    """Skip the test of a server at a URL; of this project it is known that nothing is missing."""
+    if report.url:
+        pytest.skip(reason)
+    observe(reason)
+
+
 @pytest.mark.checklist("logging")
 def test_what_the_server_does_is_logged_with_its_level(
-    plain_server: ServerProcess, record_property: Record
+    plain_server: ServerProcess, observe: Observe
 ) -> None:
     told = [line for line in plain_server.log if "uvicorn.error" in line]
     assert told, "the server logs nothing on stderr"
     assert all("INFO" in line for line in told), told[0]
-    record_property("observed", f"{counted(len(told), 'line')} on stderr, each with its level")
+    observe(f"{counted(len(told), 'line')} on stderr, each with its level")
 
 
 @pytest.mark.checklist("both-protocol-eras")
-async def test_both_protocol_eras_are_answered(deployed: Server, record_property: Record) -> None:
+async def test_both_protocol_eras_are_answered(deployed: Server, observe: Observe) -> None:
     greetings = await deployed.greetings()
     refused = [f"{era}: {answer}" for era, answer in greetings.items() if not answer.served]
     assert not refused, "; ".join(refused)
     modern, handshake = [await deployed.tools(era) for era in ERAS]
     assert {tool["name"] for tool in modern} == {tool["name"] for tool in handshake}
-    record_property(
-        "observed", f"{counted(len(modern), 'tool')} in each of {STATELESS} and {HANDSHAKE}"
-    )
+    observe(f"{counted(len(modern), 'tool')} in each of {STATELESS} and {HANDSHAKE}")
 
 
 @pytest.mark.checklist("several-workers")
-async def test_no_request_needs_a_session(deployed: Server, record_property: Record) -> None:
+async def test_no_request_needs_a_session(deployed: Server, observe: Observe) -> None:
     if HANDSHAKE not in await deployed.eras():
-        record_property("observed", f"it speaks {STATELESS} alone, which knows no sessions")
+        observe(f"it speaks {STATELESS} alone, which knows no sessions")
         return
     async with deployed.session() as headers:
         assert "Mcp-Session-Id" not in headers, "it gives a session, which only one process knows"
     for _ in range(2):
         answer = await deployed.post(request("ping"), {"MCP-Protocol-Version": HANDSHAKE})
         assert answer.served, f"a request without a session: {answer}"
-    record_property("observed", "no request needs a session")
+    observe("no request needs a session")
 
 
 @pytest.mark.checklist("described-tools")
-async def test_every_tool_is_described(deployed: Server, record_property: Record) -> None:
+async def test_every_tool_is_described(deployed: Server, report: Report, observe: Observe) -> None:
     tools = await deployed.tools(await deployed.era())
     if not tools:
-        pytest.skip("it has no tools")
+        not_applicable("it has no tools", report, observe)
+        return
     lacking = {tool["name"]: lacks for tool in tools if (lacks := what_a_tool_lacks(tool))}
     assert not lacking, "; ".join(f"{name} lacks {', '.join(lacking[name])}" for name in lacking)
-    record_property("observed", f"{counted(len(tools), 'tool')}, with all hints and explanations")
+    observe(f"{counted(len(tools), 'tool')}, with all hints and explanations")
 
 
 @pytest.mark.checklist("host-and-origin")
@@ -117,15 +120,15 @@ async def test_every_tool_is_described(deployed: Server, record_property: Record
     ("header", "value"), [("Host", "evil.example"), ("Origin", "https://evil.example")]
 )
 async def test_a_foreign_host_or_origin_is_refused(
-    header: str, value: str, deployed: Server, record_property: Record
+    header: str, value: str, deployed: Server, observe: Observe
 ) -> None:
     answer = await deployed.greet(await deployed.era(), {header: value})
     assert 300 <= answer.status < 500, f"{header}: {value} is answered HTTP {answer.status}"
-    record_property("observed", f"a foreign {header}: HTTP {answer.status}")
+    observe(f"a foreign {header}: HTTP {answer.status}")
 
 
 @pytest.mark.checklist("body-limit")
-async def test_a_body_over_the_limit_is_refused(deployed: Server, record_property: Record) -> None:
+async def test_a_body_over_the_limit_is_refused(deployed: Server, observe: Observe) -> None:
     era = await deployed.era()
     try:
         answer = str((await deployed.greet(era, padding="x" * LARGE_BYTES)).status)
@@ -133,12 +136,12 @@ async def test_a_body_over_the_limit_is_refused(deployed: Server, record_propert
         answer = "the end of the connection"
     assert answer in {"413", "the end of the connection"}, f"8 MiB are answered with {answer}"
     assert (await deployed.greet(era)).served
-    record_property("observed", f"8 MiB are answered with {answer}")
+    observe(f"8 MiB are answered with {answer}")
 
 
 @pytest.mark.checklist("malformed-messages")
 async def test_what_is_no_message_is_an_error_that_tells_nothing_of_the_inside(
-    deployed: Server, record_property: Record
+    deployed: Server, observe: Observe
 ) -> None:
     for era in await deployed.eras():
         for name, body in MALFORMED.items():
@@ -147,25 +150,23 @@ async def test_what_is_no_message_is_an_error_that_tells_nothing_of_the_inside(
             assert not answer.served, f"{name}, {era}: a result"
             assert not INTERNALS.search(answer.text), f"{name}, {era}: {answer}"
         assert (await deployed.greet(era)).served
-    record_property("observed", f"{len(MALFORMED)} kinds are answered below 500, the next call too")
+    observe(f"{len(MALFORMED)} kinds are answered below 500, the next call too")
 
 
 @pytest.mark.checklist("structured-errors")
-async def test_a_failed_call_is_marked_and_legible(
-    deployed: Server, record_property: Record
-) -> None:
+async def test_a_failed_call_is_marked_and_legible(deployed: Server, observe: Observe) -> None:
     for era in await deployed.eras():
         answer = await deployed.ask(era, "tools/call", name=UNKNOWN_TOOL, arguments={})
         text = error_text(answer)
         assert text is not None, f"a call of an unknown tool is no error: {answer}"
         assert text, "a call of an unknown tool fails without a word"
         assert not INTERNALS.search(answer.text), text
-        record_property("observed", text)
+        observe(text)
 
 
 @pytest.mark.checklist("readable-arguments")
 async def test_bad_arguments_are_answered_briefly_and_in_plain_words(
-    deployed: Server, record_property: Record
+    deployed: Server, report: Report, observe: Observe
 ) -> None:
     for era in await deployed.eras():
         readers = [
@@ -175,7 +176,9 @@ async def test_bad_arguments_are_answered_briefly_and_in_plain_words(
             and tool.get("inputSchema", {}).get("required")
         ]
         if not readers:
-            pytest.skip("no tool with required parameters says that it only reads")
+            reason = "no tool with required parameters says that it only reads"
+            not_applicable(reason, report, observe)
+            return
         name = readers[0]["name"]
         unknown = {f"unknown_{number}": "canary" * 200 for number in range(20)}
         answer = await deployed.ask(era, "tools/call", name=name, arguments=unknown)
@@ -186,12 +189,12 @@ async def test_bad_arguments_are_answered_briefly_and_in_plain_words(
         assert any(field in text for field in (*readers[0]["inputSchema"]["required"], "unknown_"))
         size = len(text.encode())
         assert size < MOST_BYTES_OF_AN_ERROR, f"{name} answers with {size} bytes"
-        record_property("observed", f"{name}: {size} bytes")
+        observe(f"{name}: {size} bytes")
 
 
 @pytest.mark.checklist("health-check")
 async def test_probes_say_whether_the_process_lives_and_is_ready(
-    deployed: Server, report: Report, record_property: Record
+    deployed: Server, report: Report, observe: Observe
 ) -> None:
     answers = {path: await deployed.get(path) for path in PROBES}
     found = {path: one.status for path, one in answers.items() if one.is_probe}
@@ -199,4 +202,4 @@ async def test_probes_say_whether_the_process_lives_and_is_ready(
         pytest.skip(f"none of {', '.join(PROBES)}")
     assert found, f"none of {', '.join(PROBES)}"
     assert found.get("/livez", 200) == 200
-    record_property("observed", ", ".join(f"{path} {status}" for path, status in found.items()))
+    observe(", ".join(f"{path} {status}" for path, status in found.items()))

@@ -5,7 +5,6 @@ import json
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,10 @@ from fastmcp import FastMCP
 
 import {{ cookiecutter.package_name }} as package
 
+from .report import Observe
+
 SOURCE = Path(package.__file__).parent
 ROOT_FILE = Path(__file__).parents[2] / "server.py"
-Record = Callable[[str, object], None]
 
 # Forgets the package before each import, and refuses what reaches out of the process. Tells what
 # has gone wrong, by module.
@@ -73,30 +73,30 @@ def module_name(path: Path) -> str:
 
 
 @pytest.mark.checklist("module-level-server")
-def test_a_host_that_loads_a_file_finds_the_server_at_its_top(record_property: Record) -> None:
+def test_a_host_that_loads_a_file_finds_the_server_at_its_top(observe: Observe) -> None:
     found = runpy.run_path(str(ROOT_FILE))["mcp"]
     assert isinstance(found, FastMCP)
     assert found is importlib.import_module(f"{package.__name__}.server").mcp
-    record_property("observed", f"`mcp` of {ROOT_FILE.name} is {found.name}")
+    observe(f"`mcp` of {ROOT_FILE.name} is {found.name}")
 
 
 @pytest.mark.checklist("no-circular-imports")
 def test_every_module_can_be_imported_first(
     names: list[str],
     problems: dict[str, dict[str, str]],
-    record_property: Record,
+    observe: Observe,
 ) -> None:
     cycles = problems["cycles"]
     assert not cycles, "; ".join(sorted(set(cycles.values())))
-    record_property("observed", f"each of {len(names)} modules can be imported first")
+    observe(f"each of {len(names)} modules can be imported first")
 
 
 @pytest.mark.checklist("no-work-at-import")
 def test_no_module_reaches_out_of_the_process_when_it_is_imported(
     names: list[str],
     problems: dict[str, dict[str, str]],
-    record_property: Record,
+    observe: Observe,
 ) -> None:
     work = problems["work"]
     assert not work, "; ".join(sorted(set(work.values())))
-    record_property("observed", f"{len(names)} modules open nothing and start nothing")
+    observe(f"{len(names)} modules open nothing and start nothing")

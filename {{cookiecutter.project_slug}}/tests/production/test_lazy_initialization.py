@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
-from .process import HANDSHAKE, bare_environment, call, message, stdio_server
+from .process import ServerProcess, call, message
 
 
-def test_no_database_is_there_before_the_first_call_that_needs_it(tmp_path: Path) -> None:
-    with stdio_server(bare_environment(tmp_path)) as server:
-        server.send(message("initialize", 1, **HANDSHAKE))
-        server.send(message("tools/list", 2))
-        server.send(call("process_data", 3, text="tea"))
-        assert sorted(server.receive()["id"] for _ in range(3)) == [1, 2, 3]
-        assert list(tmp_path.rglob("*.db")) == []
-        server.send(call("database_operation", 4, query="rad"))
-        users = server.receive()["result"]["structuredContent"]["users"]
-        assert [user["name"] for user in users] == ["Radia"]
-        assert len(list(tmp_path.rglob("*.db"))) == 1
+def test_no_database_is_there_before_the_first_call_that_needs_it(
+    stdio_server: ServerProcess,
+) -> None:
+    def databases() -> list[Path]:
+        return list(stdio_server.home.rglob("*.db"))
+
+    stdio_server.greet()
+    stdio_server.send(message("tools/list", 1))
+    stdio_server.send(call("probe_echo", 2, text="tea"))
+    assert sorted(stdio_server.receive()["id"] for _ in range(2)) == [1, 2]
+    assert databases() == []
+    stdio_server.send(call("probe_database", 3, name="rad"))
+    assert stdio_server.receive()["result"]["structuredContent"] == {"result": ["Radia"]}
+    assert len(databases()) == 1

@@ -1,35 +1,29 @@
 """A batch over the wire: in order, with the failures at their items, and progress meanwhile."""
 
-from collections.abc import Callable
-
 import pytest
 from fastmcp import Client
 
-from .process import ERAS, ServerProcess, shared_server
+from .process import ServerProcess
+from .report import Observe
+from .wire import MODES
 
-ITEMS = ["tea " * words for words in range(30)]  # the first is blank, and fails
-
-
-@pytest.fixture
-def server(request: pytest.FixtureRequest) -> ServerProcess:
-    return shared_server(request)
+NUMBERS = range(-1, 29)  # the first one fails
 
 
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("mode", MODES)
 async def test_a_batch_keeps_its_order_tells_partial_failures_and_reports_progress(
-    era: str, server: ServerProcess, record_property: Callable[[str, object], None]
+    mode: str, server: ServerProcess, observe: Observe
 ) -> None:
     seen: list[tuple[float, float | None]] = []
 
     async def report(progress: float, total: float | None, _message: str | None) -> None:
         seen.append((progress, total))
 
-    async with Client(f"{server.url}/mcp", mode=era) as client:
-        result = await client.call_tool("batch_process", {"items": ITEMS}, progress_handler=report)
-    assert result.structured_content is not None
-    items = result.structured_content["items"]
-    assert [item["words"] for item in items] == list(range(len(ITEMS)))
-    assert [item["index"] for item in items if not item["ok"]] == [0]
-    assert "blank" in items[0]["error"]
-    assert (len(ITEMS), len(ITEMS)) in seen
-    record_property("observed", f"{len(seen)} of {len(ITEMS)} reports of progress")
+    async with Client(f"{server.url}/mcp", mode=mode) as client:
+        batch = {"numbers": [*NUMBERS]}
+        result = await client.call_tool("probe_batch", batch, progress_handler=report)
+    failed, *others = result.structured_content["result"]
+    assert failed == {"result": None, "error": "-1 is negative."}
+    assert others == [{"result": 2 * number, "error": ""} for number in NUMBERS[1:]]
+    assert (len(NUMBERS), len(NUMBERS)) in seen
+    observe(f"{len(seen)} of {len(NUMBERS)} reports of progress")

@@ -1,48 +1,39 @@
 """What fails for a moment succeeds in the same call; what fails for good ends soon."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from fastmcp import Client
 
 from ..upstream import DROPPED, answer
-from .process import ERAS, ServerProcess
-from .upstream import Api, server_of, shared_api
+from .process import ServerProcess
+from .report import Observe
+from .upstream import Api, calls_api
+from .wire import MODES
 
-
-@pytest.fixture
-def api(request: pytest.FixtureRequest) -> Api:
-    return shared_api(request)
-
-
-@pytest.fixture
-def server(api: Api, request: pytest.FixtureRequest) -> ServerProcess:
-    return server_of(api, request)
+pytestmark = calls_api
 
 
 @pytest.mark.checklist("retry")
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("mode", MODES)
 async def test_a_call_outlives_faults_that_pass(
-    era: str,
-    api: Api,
-    server: ServerProcess,
-    record_property: Callable[[str, object], None],
+    mode: str, api: Api, server: ServerProcess, observe: Observe
 ) -> None:
     before = len(api.upstream.paths)
     api.upstream.answers.extend([answer(503), DROPPED])
-    async with Client(f"{server.url}/mcp", mode=era) as client:
-        result = await client.call_tool("resilient_api_call", {"endpoint": era})
-    assert result.data.data == {"ok": True}
-    assert api.upstream.paths[before:] == [f"/{era}"] * 3
-    record_property("observed", "answered at the third attempt")
+    async with Client(f"{server.url}/mcp", mode=mode) as client:
+        result = await client.call_tool("probe_api_with_retries", {"path": mode})
+    assert result.structured_content["data"] == {"ok": True}
+    assert api.upstream.paths[before:] == [f"/{mode}"] * 3
+    observe("answered at the third attempt")
 
 
-async def test_an_outage_is_not_multiplied_for_ever(api: Api, server: ServerProcess) -> None:
+async def test_an_outage_is_not_multiplied_without_end(api: Api, server: ServerProcess) -> None:
     api.upstream.faults = {"outage": answer(503)}
     before = len(api.upstream.paths)
     async with Client(f"{server.url}/mcp") as client:
-        arguments = {"endpoint": "outage"}
-        calls = [client.call_tool_mcp("resilient_api_call", arguments) for _ in range(2)]
+        calls = [
+            client.call_tool_mcp("probe_api_with_retries", {"path": "outage"}) for _ in range(2)
+        ]
         assert all(result.is_error for result in await asyncio.gather(*calls))
     assert len(api.upstream.paths) - before <= 2 * 4

@@ -12,6 +12,9 @@ import pytest
 from {{ cookiecutter.package_name }} import (
     utils,
 )
+from {{ cookiecutter.package_name }}.server import (
+    mcp,
+)
 
 PROJECT = Path(__file__).parents[2]
 FOUNDATIONS = {"database", "runtime", "settings"}
@@ -51,8 +54,10 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return seen
 
 
-def test_the_server_loads_by_its_path_from_another_directory(elsewhere: dict[str, Any]) -> None:
-    assert "process_data" in elsewhere["tools"]
+async def test_the_server_loads_by_its_path_from_another_directory(
+    elsewhere: dict[str, Any],
+) -> None:
+    assert elsewhere["tools"] == [tool.name for tool in await mcp.list_tools()]
 
 
 def test_the_file_can_be_imported_first_and_brings_no_tool(elsewhere: dict[str, Any]) -> None:

@@ -9,9 +9,11 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ..upstream import Upstream, local_upstream
-from .process import ServerProcess, shared_server
 
-TIMEOUT_SECONDS = 1
+# For tests whose server calls the API.
+calls_api = pytest.mark.serving(
+    API_BASE_URL="{api.url}", API_TIMEOUT_SECONDS="0.4", TOOL_DEADLINE_SECONDS="1.5"
+)
 
 
 class Api:
@@ -21,6 +23,10 @@ class Api:
         self._portal = portal
         self._running = ExitStack()
         self.upstream = self._start(port=0)
+
+    @property
+    def url(self) -> str:
+        return self.upstream.url
 
     def _start(self, port: int) -> Upstream:
         serving = self._portal.wrap_async_context_manager(local_upstream(port=port))
@@ -32,7 +38,7 @@ class Api:
     @contextmanager
     def down(self) -> Iterator[None]:
         """Refuse connections meanwhile."""
-        address = urlsplit(self.upstream.url)
+        address = urlsplit(self.url)
         port = address.port or 0
         self.close()
         with socket.socket() as nobody:  # keeps the port, and does not listen
@@ -42,23 +48,9 @@ class Api:
         self.upstream = self._start(port)
 
 
-API = pytest.StashKey[Api]()
-
-
-def shared_api(request: pytest.FixtureRequest) -> Api:
-    """Return the API that all tests use."""
-    session = request.session
-    if API not in session.stash:
-        stack = ExitStack()
-        session.addfinalizer(stack.close)
-        api = Api(stack.enter_context(start_blocking_portal()))
-        stack.callback(api.close)
-        session.stash[API] = api
-    return session.stash[API]
-
-
-def server_of(api: Api, request: pytest.FixtureRequest) -> ServerProcess:
-    """Return the server that calls `api`."""
-    return shared_server(
-        request, API_BASE_URL=api.upstream.url, API_TIMEOUT_SECONDS=str(TIMEOUT_SECONDS)
-    )
+@contextmanager
+def running_api() -> Iterator[Api]:
+    with start_blocking_portal() as portal:
+        api = Api(portal)
+        yield api
+        api.close()

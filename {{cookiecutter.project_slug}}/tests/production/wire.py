@@ -14,12 +14,16 @@ Era = Literal["2026-07-28", "2025-11-25"]
 STATELESS: Era = "2026-07-28"
 HANDSHAKE: Era = "2025-11-25"
 ERAS: tuple[Era, Era] = (STATELESS, HANDSHAKE)
+# What FastMCP's client is told to speak them.
+MODES = ("auto", "legacy")
 CLIENT = {"name": "checklist", "version": "1"}
 ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": STATELESS,
     "io.modelcontextprotocol/clientInfo": CLIENT,
     "io.modelcontextprotocol/clientCapabilities": {},
 }
+GREETING = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": CLIENT}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
 PATIENCE_SECONDS = 30
 MOST_BYTES = 16 * 2**20
 MOST_SHOWN = 160
@@ -60,7 +64,7 @@ class Answer:
 
 def client(token: str) -> httpx2.AsyncClient:
     """Create a client that shows `token` to the server, and follows no redirect with it."""
-    headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    headers = {**ACCEPT, "Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     return httpx2.AsyncClient(headers=headers, timeout=PATIENCE_SECONDS)
@@ -147,8 +151,7 @@ class Server:
             page = {"cursor": result["nextCursor"]}
 
     async def _initialize(self, headers: Mapping[str, str] | None = None, **params: Any) -> Answer:
-        about = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": CLIENT}
-        return await self.post(request("initialize", **about, **params), headers)
+        return await self.post(request("initialize", **GREETING, **params), headers)
 
     async def _end(self, greeting: Answer) -> None:
         if greeting.session:

@@ -1,9 +1,9 @@
 """Try again what failed for a moment: a restarting upstream, a dropped connection, a full queue.
 
-Retrying everything at once makes an outage worse, so only transient faults of idempotent requests
-are retried, after a random pause that grows, no earlier than `Retry-After` asks, within a
-deadline, and out of a budget for the whole process: when everything fails, each call is soon
-tried only once.
+Retries can do work twice, and make an outage worse. So only transient faults are retried, and only
+of requests that are idempotent or carry an idempotency key; after a random pause that grows, no
+earlier than `Retry-After` asks, within a deadline, and out of a budget for the whole process: in an
+outage, each call is soon tried only once.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from typing import Annotated, Protocol, TypeVar
 
 import anyio
 import httpx2 as httpx
-import throttled.asyncio as throttled
+import throttled
 from fastmcp.dependencies import Shared
 from pydantic import Field
 from tenacity import (
@@ -27,6 +27,7 @@ from tenacity import (
 from tenacity.asyncio import retry_if_exception
 
 from ..runtime.errors import ToolFailure
+from ..runtime.requests import current_may_run_twice
 from ..settings import Settings
 
 # RFC 9110, section 9.2.2.
@@ -63,7 +64,7 @@ class RetryBudget:
         )
 
     async def take(self) -> bool:
-        return not (await self._bucket.limit("retries")).limited
+        return not self._bucket.limit("retries").limited
 
 
 class Retrier:
@@ -86,8 +87,12 @@ class Retrier:
     async def run(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what `call` returns.
 
+        A `call` that writes takes its idempotency key from outside, so that all attempts send the
+        same: `run(partial(api.post, "issues", json=issue, idempotency_key=key))`.
+
         Raises:
-            RetryDeadlineExceeded: the time is over while an attempt still runs.
+            RetryDeadlineExceeded: the time is over while an attempt still runs. Retryable only in
+                a tool that is annotated as reading or idempotent, a resource or a prompt.
             Exception: the last failure, if it is not transient, or attempts or budget are used up.
         """
         deadline = self._settings.retry_deadline_seconds
@@ -98,9 +103,24 @@ class Retrier:
             sleep=self._sleep,
             reraise=True,
         )
+        in_doubt = False
+
+        async def attempt() -> Answer:
+            nonlocal in_doubt
+            try:
+                return await call()
+            except ToolFailure as failure:
+                if in_doubt:  # after an earlier attempt, which this failure knows nothing of
+                    failure.put_in_doubt()
+                in_doubt = failure.in_doubt
+                raise
+
         with anyio.move_on_after(deadline):
-            return await attempts(call)
-        raise RetryDeadlineExceeded(f"No answer within {deadline:g} seconds.", retryable=True)
+            return await attempts(attempt)
+        exceeded = RetryDeadlineExceeded(f"No answer within {deadline:g} seconds.", retryable=True)
+        if in_doubt or not await current_may_run_twice():
+            exceeded.put_in_doubt()
+        raise exceeded
 
     async def _should_retry(self, error: BaseException) -> bool:
         return is_transient(error) and await self._budget.take()
@@ -113,7 +133,8 @@ class Retrier:
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same request may succeed in a moment and does no harm when sent twice.
 
-    Looks at the HTTP error itself or at the one that `error` was raised from.
+    Looks at the HTTP error itself or at the one that `error` was raised from. A request with an
+    idempotency key has it among its `extensions`.
     """
     match _http_error(error):
         case httpx.PoolTimeout():
@@ -130,7 +151,8 @@ def is_transient(error: BaseException) -> bool:
             passing = True
         case _:
             return False
-    return passing and request.method in IDEMPOTENT_METHODS
+    repeatable = request.method in IDEMPOTENT_METHODS or "idempotency_key" in request.extensions
+    return passing and repeatable
 
 
 def retry_after_seconds(error: BaseException | None) -> float:

@@ -10,15 +10,14 @@ import json
 import logging
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
 from typing import Any
 
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from mcp import MCPError
-from pythonjsonlogger.defaults import unknown_default
-from pythonjsonlogger.json import JsonFormatter
+from pydantic_core import PydanticSerializationError, to_json
 
 from ..runtime.caller import caller_name
 from ..runtime.requests import METHODS, name_of
@@ -40,7 +39,8 @@ URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(@)")
 BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 REDACTED = "[redacted]"
 KINDS = {"tools/call": "tool", "resources/read": "resource", "prompts/get": "prompt"}
-LOG_ENCODER = json.JSONEncoder(default=datetime.isoformat)
+# What Python's records hold besides the fields of `extra`, and uvicorn's copy for terminals.
+OMITTED = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 # Deeper values are written as one text, which also ends a structure that contains itself.
 MAX_LOGGED_DEPTH = 8
 
@@ -63,7 +63,14 @@ def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
     finite = isinstance(value, float) and isfinite(value)
     if finite or value is None or isinstance(value, int | datetime):
         return value
-    return redact_text(unknown_default(value))
+    return redact_text(_text_of(value))
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a log must not fail a call
+        return f"<{type(value).__name__}>"
 
 
 def redact_text(text: str) -> str:
@@ -76,28 +83,29 @@ def redact_text(text: str) -> str:
     return BEARER.sub(rf"\1{REDACTED}", text)
 
 
-class JsonLines(JsonFormatter):
-    """One JSON object a line.
+class JsonLines(logging.Formatter):
+    """One JSON object a line: what a record says, and its `extra` fields.
 
     Redacts before serialising: done on the finished line, it would break the JSON.
     """
 
-    def __init__(self) -> None:
-        super().__init__(
-            "{levelname}{name}{message}",
-            style="{",
-            timestamp=True,
-            rename_fields={"levelname": "level", "name": "logger"},
-        )
-
-    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        record: dict[str, Any] = redact(super().process_log_record(log_data))
-        record.pop("color_message", None)  # uvicorn's second copy, for terminals
-        return record
-
-    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
-        """Serialise with one encoder for all records; the base class makes one for each."""
-        return LOG_ENCODER.encode(log_data)
+    def format(self, record: logging.LogRecord) -> str:
+        told = {"message": record.getMessage()}
+        told |= {name: value for name, value in vars(record).items() if name not in OMITTED}
+        if record.exc_info:
+            told["exc_info"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            told["stack_info"] = self.formatStack(record.stack_info)
+        line = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname,
+            "logger": record.name,
+            **redact(told),
+        }
+        try:
+            return to_json(line, ensure_ascii=True).decode()
+        except PydanticSerializationError:  # half of a surrogate pair
+            return json.dumps(line, default=str)
 
 
 class CallLog(Middleware):
@@ -122,19 +130,23 @@ class CallLog(Middleware):
             outcome = type(error).__name__
             raise
         finally:
-            request = context.fastmcp_context
-            on_the_wire = request and request.request_context  # not of a call inside the process
-            arguments = getattr(context.message, "arguments", None) or {}
-            call_log.info(
-                "%s call",
-                kind,
-                extra={
-                    kind: name,
-                    "caller": caller_name(),
-                    "outcome": outcome,
-                    "duration_ms": round((time.perf_counter() - start) * 1000, 1),
-                    "request_id": request.request_id if request and on_the_wire else None,
-                    "arguments": [argument[:60] for argument in list(arguments)[:20]],
-                },
-            )
+            if call_log.isEnabledFor(logging.INFO):
+                told = {kind: name, "outcome": outcome, **_circumstances(context)}
+                told["duration_ms"] = round((time.perf_counter() - start) * 1000, 1)
+                # Not `info`, which would look for its caller among the frames.
+                record = call_log.makeRecord(
+                    call_log.name, logging.INFO, __file__, 0, "%s call", (kind,), None, extra=told
+                )
+                call_log.handle(record)
         return result
+
+
+def _circumstances(context: MiddlewareContext[Any]) -> dict[str, Any]:
+    request = context.fastmcp_context
+    on_the_wire = request and request.request_context  # not of a call inside the process
+    arguments = getattr(context.message, "arguments", None) or {}
+    return {
+        "caller": caller_name(),
+        "request_id": request.request_id if request and on_the_wire else None,
+        "arguments": [argument[:60] for argument in list(arguments)[:20]],
+    }

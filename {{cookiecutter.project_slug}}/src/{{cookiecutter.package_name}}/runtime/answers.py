@@ -91,7 +91,8 @@ def sendable(result: Any) -> Any:
     try:
         if meta := getattr(result, "meta", None):  # FastMCP has not looked at it
             from_json(to_json(meta))
-        if not any(word in to_json(result, bytes_mode="base64") for word in (b"NaN", b"Infinity")):
+        sent = to_json(result, bytes_mode="base64")
+        if b"NaN" not in sent and b"Infinity" not in sent:
             return result
     except ValueError:
         pass

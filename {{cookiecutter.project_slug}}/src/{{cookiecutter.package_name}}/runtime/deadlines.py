@@ -21,7 +21,7 @@ from pydantic import Field
 from ..settings import Settings
 from .containment import Contained, ExitRefused, StrayCancellation
 from .errors import ToolFailure
-from .requests import METHODS, name_of
+from .requests import METHODS, current_request, may_run_twice, name_of
 
 deadline_log = logging.getLogger(__name__)
 
@@ -36,7 +36,10 @@ class DeadlineSettings(Settings):
 
 
 class DeadlineExceeded(ToolFailure):
-    """The call did not finish in time."""
+    """The call did not finish in time.
+
+    Retryable only if the call can be repeated without doing its work twice.
+    """
 
 
 class TooManyAbandoned(DeadlineExceeded):
@@ -71,16 +74,30 @@ class Deadlines(Middleware):
         if self._abandoned:
             await self._refuse_what_hangs(context)
         scope = anyio.CancelScope()
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+
+        def end(_call: object = None) -> None:
+            if not ended.done():
+                ended.set_result(None)
 
         async def run() -> Any:
-            with scope:
-                return await call_next(context)
+            current_request.set(context)  # of this task, so there is nothing to reset
+            try:
+                with scope:
+                    return await call_next(context)
+            finally:
+                end()  # the last step of the task: a callback would come a turn of the loop later
 
-        # A task of its own, so that the answer need not wait for a thread that hangs.
-        call = asyncio.create_task(Contained(run()))
+        # A task of its own, so that the answer need not wait for a thread that hangs. Not one of
+        # the loop's task factory, which would contain it again.
+        call = asyncio.Task(Contained(run()), loop=loop)
+        call.add_done_callback(end)  # of one that is cancelled before its first step
+        timer = loop.call_later(self._seconds, end)
         try:
-            await asyncio.wait([call], timeout=self._seconds)
+            await ended
         finally:
+            timer.cancel()
             if not call.done():
                 await self._stop(call, scope, context)
         if not scope.cancel_called:
@@ -150,17 +167,10 @@ class Deadlines(Middleware):
             return DeadlineExceeded(
                 f"{name} did not finish{limit}. It is still running and may complete."
             )
-        retryable = await _may_run_twice(context)
-        return DeadlineExceeded(f"{name} did not finish{limit}.", retryable=retryable)
-
-
-async def _may_run_twice(context: MiddlewareContext[Any]) -> bool:
-    """Tell whether a call that was cut short can be repeated without doing its work twice."""
-    if context.method != "tools/call" or context.fastmcp_context is None:
-        return True
-    tool = await context.fastmcp_context.fastmcp.get_tool(context.message.name)
-    hints = tool.annotations if tool else None
-    return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+        exceeded = DeadlineExceeded(f"{name} did not finish{limit}.", retryable=True)
+        if not await may_run_twice(context):
+            exceeded.put_in_doubt()
+        return exceeded
 
 
 def _has_answer(call: "asyncio.Task[Any]") -> bool:

@@ -26,6 +26,7 @@ from .requests import METHODS, name_of
 failure_log = logging.getLogger(__name__)
 
 MAX_REASON_LENGTH = 200
+IN_DOUBT = "The work may have been done: check before you repeat it."
 # How the errors begin in which FastMCP hides an exception that was not meant for the client.
 MASKED = ("Error calling tool ", "Error reading resource ", "Error rendering prompt ")
 
@@ -34,13 +35,22 @@ class ToolFailure(ToolError):
     """A failure whose message reaches the client.
 
     `retryable` says whether the same call may succeed later. `details` are further facts, as JSON
-    values.
+    values. `in_doubt` says that the call may have done its work all the same.
     """
+
+    in_doubt = False
 
     def __init__(self, message: str, *, retryable: bool = False, **details: Any) -> None:
         super().__init__(message, log_level=logging.DEBUG)  # `Failures` says more
         self.retryable = retryable
         self.details = details
+
+    def put_in_doubt(self) -> None:
+        """Say in the message that the work may have been done; it is no longer retryable."""
+        if not self.in_doubt:
+            self.args = (f"{self} {IN_DOUBT}",)
+        self.in_doubt = True
+        self.retryable = False
 
 
 class Unexpected(ToolFailure):

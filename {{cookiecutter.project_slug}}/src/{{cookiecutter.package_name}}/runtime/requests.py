@@ -1,5 +1,6 @@
 """What a request asks for: a component of the server, or a list of them."""
 
+from contextvars import ContextVar
 from typing import Any
 
 from fastmcp.server.middleware import MiddlewareContext
@@ -10,6 +11,10 @@ COMPONENTS = frozenset({"tools/call", "resources/read", "prompts/get", "completi
 METHODS = LISTS | COMPONENTS
 
 MAX_NAME_LENGTH = 100
+
+current_request: ContextVar[MiddlewareContext[Any] | None] = ContextVar(
+    "current_request", default=None
+)
 
 
 async def name_of(context: MiddlewareContext[Any]) -> str:
@@ -28,3 +33,23 @@ async def name_of(context: MiddlewareContext[Any]) -> str:
         return str(uri)[:MAX_NAME_LENGTH]
     template = await server.get_resource_template(str(uri))
     return template.uri_template[:MAX_NAME_LENGTH] if template else "unknown resource"
+
+
+async def may_run_twice(context: MiddlewareContext[Any]) -> bool:
+    """Tell whether a request that was cut short can be repeated without doing its work twice.
+
+    A tool can if it is annotated as reading or idempotent. Everything else only reads.
+    """
+    if context.method != "tools/call":
+        return True
+    if context.fastmcp_context is None:
+        return False
+    tool = await context.fastmcp_context.fastmcp.get_tool(context.message.name)
+    hints = tool.annotations if tool else None
+    return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)
+
+
+async def current_may_run_twice() -> bool:
+    """Tell the same of the request that is being served; outside of one, no."""
+    context = current_request.get()
+    return context is not None and await may_run_twice(context)

@@ -5,8 +5,6 @@ The command, `fastmcp run` and apps that mount `http_app()` all use this class i
 """
 
 import logging
-import sys
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +21,7 @@ from .messages import WellFormedMessages
 from .paths import EndpointPaths
 from .proxies import TrustedProxies
 from .serving import ServingSettings
-from .stdio import StandardStream, reserve_stdio, serve_wire
+from .stdio import reserve_stdio, serve_wire
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +95,6 @@ class Server(FastMCP[Any]):
 
     async def run_stdio_async(self, *_args: Any, **_options: Any) -> None:
         """Serve stdio until stdin ends or a signal arrives: also what `fastmcp run` calls."""
-        serve = partial(super().run_stdio_async, show_banner=False)
-        if isinstance(sys.stdout, StandardStream):  # the command has reserved the pipes
-            await serve()
-            return
         check_settings()
         configure_logging(self.log_format)
-        await serve_wire(serve, reserve_stdio())
+        await serve_wire(self, reserve_stdio())

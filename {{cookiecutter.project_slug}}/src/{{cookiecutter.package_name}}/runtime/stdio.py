@@ -3,7 +3,8 @@
 A stray `print` corrupts the stream that the client reads, and a child process that reads stdin
 takes messages away. So both pipes are put aside before the server is even imported. A process
 that waits for stdin does not hear a signal, and the SDK drops a line that is no message without
-an answer. So a thread reads stdin, refuses such lines, and hands on the others.
+an answer. So a thread reads stdin, refuses such lines, and hands on the others. The SDK's own files
+take three turns of a worker thread for each message; these take one, of the thread that reads.
 """
 
 import asyncio
@@ -19,12 +20,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import anyio
+from anyio.to_thread import run_sync
 from fastmcp import FastMCP
+from fastmcp.server.context import reset_transport, set_transport
+from mcp.server.stdio import stdio_server
 from pydantic_core import from_json
 
 from .ending import leave_within
@@ -37,6 +42,8 @@ CHUNK_BYTES = 65536
 # How many lines may wait to be taken before no further one is read.
 LINES_AHEAD = 16
 PAUSE_SECONDS = 0.001
+# What a pipe with any room takes without blocking.
+PIECE_BYTES: int = getattr(select, "PIPE_BUF", 0)
 # How long calls may take after the end of stdin, if SHUTDOWN_GRACE_SECONDS is not less.
 LAST_CALLS_SECONDS = 5
 # What closing may take after the grace period.
@@ -50,8 +57,8 @@ ANSWER = re.compile(
 )
 
 
-class Wire(io.BufferedIOBase):
-    """The client, as the binary file that the SDK reads from and writes to.
+class Wire:
+    """The client: lines to read, and messages to write.
 
     `source` and `sink` are the file descriptors of its two pipes.
     """
@@ -66,6 +73,7 @@ class Wire(io.BufferedIOBase):
         self._changed = threading.Condition()
         self._asked = threading.Event()
         self._ended = threading.Event()
+        self._wake: Callable[[], object] = bool
         self._gone = False
 
     def start(self, at_end: Callable[[], None], wait_seconds: float) -> None:
@@ -91,37 +99,58 @@ class Wire(io.BufferedIOBase):
         threading.Thread(target=self._write_refusals, daemon=True).start()
 
     def end(self) -> None:
-        """Let the SDK see the end of stdin."""
+        """Let the reader see the end of stdin."""
         self._ended.set()
         self._asked.set()
-        self._lines.put(b"")
+        self._hand_on(b"")
         with self._changed:
             self._changed.notify_all()
 
-    def readable(self) -> bool:
-        return True
-
-    def read1(self, _size: int = -1, /) -> bytes:
-        """Wait for the next line."""
+    async def read(self) -> bytes:
+        """Wait for the next line; nothing at the end."""
         self._asked.set()
-        return b"" if self._ended.is_set() else self._lines.get()
+        loop = asyncio.get_running_loop()
+        while not self._ended.is_set():
+            arrived = asyncio.Event()
+            self._wake = partial(loop.call_soon_threadsafe, arrived.set)
+            try:
+                return self._lines.get_nowait()
+            except queue.Empty:
+                await arrived.wait()
+        return b""
 
-    def writable(self) -> bool:
+    def write(self, data: bytes) -> None:
+        """Write a whole message; nothing, once the client has gone."""
+        with self._writing:
+            self._write(data)
+
+    def write_at_once(self, data: bytes) -> bool:
+        """Write a message, unless that would have to wait; tell whether it is written."""
+        if len(data) > PIECE_BYTES or not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if not _has_room(self._sink):
+                return False
+            self._write(data)
+        finally:
+            self._writing.release()
         return True
 
-    def write(self, data: Any, /) -> int:
-        """Write a whole message; nothing, once the client has gone."""
+    def _write(self, data: bytes) -> None:
         rest = memoryview(data)
-        with self._writing:
-            try:
-                while rest and not self._gone:
-                    rest = rest[os.write(self._sink, rest) :]
-            except OSError:
-                self._gone = True
-                self.end()
+        try:
+            while rest and not self._gone:
+                rest = rest[os.write(self._sink, rest) :]
+        except OSError:
+            self._gone = True
+            self.end()
         if found := ANSWER.match(data):
             self._settle(from_json(found[1]))
-        return len(data)
+
+    def _hand_on(self, line: bytes) -> None:
+        self._lines.put(line)
+        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            self._wake()
 
     def _read_lines(self) -> Iterator[bytes]:
         """Yield each line; of one that is too long, only enough to refuse it."""
@@ -153,7 +182,7 @@ class Wire(io.BufferedIOBase):
         while self._lines.qsize() > LINES_AHEAD and not self._ended.is_set():
             time.sleep(PAUSE_SECONDS)
         # The SDK would take a carriage return for the end of a line.
-        self._lines.put(line.replace(b"\r", b" ") + b"\n")
+        self._hand_on(line.replace(b"\r", b" ") + b"\n")
 
     def _write_refusals(self) -> None:
         while True:
@@ -181,16 +210,23 @@ class Wire(io.BufferedIOBase):
                 self._changed.wait(min(remaining, LOOK_SECONDS))
 
 
-class StandardStream(io.TextIOWrapper):
-    """`sys.stdin` or `sys.stdout` for everybody but the SDK, which asks for its `buffer`."""
+class WireFile:
+    """The wire as the two text files that the SDK's transport takes."""
 
-    def __init__(self, stream: BinaryIO, wire: Wire) -> None:
-        super().__init__(stream, encoding="utf-8", errors="replace", line_buffering=True)
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    @property
-    def buffer(self) -> BinaryIO:
-        return self._wire  # type: ignore[return-value]
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while line := await self._wire.read():
+            yield line.decode()
+
+    async def write(self, text: str) -> None:
+        data = text.encode()
+        if not self._wire.write_at_once(data):
+            await run_sync(self._wire.write, data)
+
+    async def flush(self) -> None:
+        """Do nothing: each message has been written."""
 
 
 def reserve_stdio() -> Wire:
@@ -210,10 +246,13 @@ def reserve_stdio() -> Wire:
     os.dup2(2, 1)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: _give_up(source, sink))
-    wire = Wire(source, sink)
-    sys.stdin = StandardStream(os.fdopen(0, "rb", closefd=False), wire)
-    sys.stdout = StandardStream(os.fdopen(os.dup(2), "wb"), wire)
-    return wire
+    sys.stdin = _text(os.fdopen(0, "rb", closefd=False))
+    sys.stdout = _text(os.fdopen(os.dup(2), "wb"))
+    return Wire(source, sink)
+
+
+def _text(stream: BinaryIO) -> TextIO:
+    return io.TextIOWrapper(stream, encoding="utf-8", errors="replace", line_buffering=True)
 
 
 def _give_up(*descriptors: int) -> None:
@@ -222,6 +261,15 @@ def _give_up(*descriptors: int) -> None:
     for descriptor in descriptors:
         os.dup2(null, descriptor, inheritable=False)
     os.close(null)
+
+
+def _has_room(sink: int) -> bool:
+    """Tell whether a pipe takes a piece without blocking."""
+    if sys.platform == "win32":
+        return False  # a pipe cannot be asked there
+    poll = select.poll()
+    poll.register(sink, select.POLLOUT)
+    return any(event == select.POLLOUT for _, event in poll.poll(0))
 
 
 def _has_hung_up(sink: int) -> bool:
@@ -255,11 +303,11 @@ def call_on_signal(callback: Callable[[], None], at_once: Callable[[], None]) ->
 
 def serve_stdio(mcp: FastMCP[Any], wire: Wire) -> None:
     """Serve as `serve_wire` does, in an event loop of its own."""
-    anyio.run(serve_wire, partial(mcp.run_stdio_async, show_banner=False), wire)
+    anyio.run(serve_wire, mcp, wire)
 
 
-async def serve_wire(serve: Callable[[], Awaitable[None]], wire: Wire) -> None:
-    """Run `serve` until stdin ends or a signal arrives.
+async def serve_wire(mcp: FastMCP[Any], wire: Wire) -> None:
+    """Serve until stdin ends or a signal arrives.
 
     At the end of stdin calls in flight have some seconds to be answered; at a signal they are
     cancelled. What still runs after `SHUTDOWN_GRACE_SECONDS` is left behind.
@@ -271,4 +319,12 @@ async def serve_wire(serve: Callable[[], Awaitable[None]], wire: Wire) -> None:
 
     call_on_signal(wire.end, leave)
     wire.start(leave, min(grace, LAST_CALLS_SECONDS))
-    await serve()
+    # As FastMCP's `run_stdio_async`, which cannot be given files.
+    server = mcp._mcp_server  # noqa: SLF001
+    file: Any = WireFile(wire)
+    transport = set_transport("stdio")
+    try:
+        async with mcp._lifespan_manager(), stdio_server(file, file) as (reader, writer):  # noqa: SLF001
+            await server.run(reader, writer, server.create_initialization_options())
+    finally:
+        reset_transport(transport)

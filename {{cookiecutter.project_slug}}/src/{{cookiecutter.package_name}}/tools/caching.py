@@ -1,4 +1,4 @@
-"""Fetch a resource of the API, from the cache while it is fresh."""
+"""Example of caching: fetch a resource of the API, or return the copy that is still fresh."""
 
 from typing import Annotated, Any
 
@@ -44,5 +44,5 @@ async def cached_fetch(
     data, from_cache = await cache.get_or_load(cache_key("resources", resource_id), load)
     shortened, hint = cut(data, max_bytes - json_size(resource_id))
     resource = Resource(id=resource_id, data=shortened, hint=hint)
-    # In the metadata: a program may want to know, a model should not reason about it.
+    # In the metadata, since programs may need it but models should not reason about it.
     return ToolResult(structured_content=resource, meta={"from_cache": from_cache})

@@ -1,4 +1,4 @@
-"""Call the API through pooled connections."""
+"""Example of connection pooling: get a path of the API."""
 
 from typing import Annotated
 
@@ -6,7 +6,8 @@ from fastmcp.tools import tool
 from pydantic import Field
 
 from ..results import ResultMaxBytes
-from ..upstream import Api, ApiAnswer
+from ..runtime.api_client import ApiAnswer
+from ..upstream import Api
 
 
 @tool(

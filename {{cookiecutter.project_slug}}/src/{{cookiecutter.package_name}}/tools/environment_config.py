@@ -1,4 +1,4 @@
-"""The effective settings, for whoever wonders which of them are in force."""
+"""Example of environment configuration: a resource that shows the settings in force."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The state of the process, for a client."""
+"""Example of a health check: a resource that shows the state of the process."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Search an example table; the database opens with the first call."""
+"""Example of lazy initialization: search a table; the first call opens the database."""
 
 from typing import Annotated
 

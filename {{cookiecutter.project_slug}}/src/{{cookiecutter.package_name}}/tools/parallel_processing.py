@@ -1,4 +1,4 @@
-"""Process a list of texts side by side."""
+"""Example of parallel processing: count the words of many texts at once."""
 
 from typing import Annotated
 
@@ -31,7 +31,7 @@ class BatchResult(BaseModel):
 
 
 async def count_words(text: str) -> int:
-    """Stand for work that waits: a call to a service, say."""
+    """Count words; a placeholder for slow work, such as a request to a service."""
     if not text.strip():
         raise ToolFailure("The item is blank.")
     return len(text.split())

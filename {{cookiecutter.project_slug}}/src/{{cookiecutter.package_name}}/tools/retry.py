@@ -1,4 +1,4 @@
-"""Call the API, and again when it fails for a moment."""
+"""Example of retries: get a path of the API, and try again while it fails temporarily."""
 
 from functools import partial
 from typing import Annotated
@@ -10,7 +10,8 @@ from ..patterns.retry import (
     Retries,
 )
 from ..results import ResultMaxBytes
-from ..upstream import Api, ApiAnswer
+from ..runtime.api_client import ApiAnswer
+from ..upstream import Api
 
 
 @tool(

@@ -1,4 +1,4 @@
-"""Count together: no increment is lost, whoever else is counting."""
+"""Example of shared state: a counter that loses no update of concurrent callers."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""A tool that finds fault with its input, and says so in a form that a program can act on."""
+"""Example of structured errors: refuse bad input in a form that a program can act on."""
 
 import json
 from typing import Annotated

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from {{ cookiecutter.package_name }}.runtime import (
+from my_mcp_server.runtime import (
     ending,
 )
 

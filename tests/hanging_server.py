@@ -1,0 +1,65 @@
+"""A generated server with tools that take their time, where they can be cancelled and where not, and with child processes.
+
+Run as a program, it is the server's command; the variable `RUN` names the package.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from functools import cache
+from typing import Any
+
+import anyio
+from fastmcp import FastMCP
+from fastmcp.tools import Tool
+
+command = importlib.import_module(f"{os.environ['RUN']}.__main__")
+
+
+def tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+async def wait(seconds: float, label: str) -> str:
+    """Sleep, and tell the log when that begins."""
+    tell(f"waiting: {label}")
+    await anyio.sleep(seconds)
+    return "done"
+
+
+def sleep_in_thread(seconds: float) -> str:
+    """Sleep where nothing can be cancelled."""
+    tell("sleeping in a thread")
+    time.sleep(seconds)
+    return "awake"
+
+
+async def block(seconds: float) -> str:
+    """Do the same in the thread of the event loop."""
+    return sleep_in_thread(seconds)
+
+
+def run_child() -> str:
+    """Return what a child process reads from stdin, after it has written to its stdout."""
+    code = "print('a child', flush=True); import sys; sys.stderr.write(sys.stdin.read())"
+    child = subprocess.run(
+        [sys.executable, "-c", code], check=True, stderr=subprocess.PIPE, text=True, timeout=2
+    )
+    return child.stderr
+
+
+@cache
+def load() -> FastMCP[Any]:
+    server: FastMCP[Any] = load_server()
+    for function in (wait, sleep_in_thread, block, run_child):
+        server.add_tool(Tool.from_function(function))
+    return server
+
+
+load_server = command.load
+command.load = load  # type: ignore[attr-defined]
+
+if __name__ == "__main__":
+    command.main()

@@ -1,0 +1,196 @@
+"""How a request to the API can fail, in sentences that a model can act on.
+
+An API says in its error body what it objects to. A model that reads this can correct itself, so
+the reason is quoted, but as untrusted text: in one short line, and without secrets.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from pydantic import JsonValue
+
+from .errors import ToolFailure
+
+BAD_REQUEST = 400
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+NOT_FOUND = 404
+GONE = 410
+UNPROCESSABLE = 422
+TOO_MANY_REQUESTS = 429
+SERVER_ERROR = 500
+
+# The rest of the 4xx has no more than its number, and the reason that the API gives.
+SENTENCES = {
+    405: "The API does not allow this method here (405)",
+    409: "The request conflicts with the current state of the API's data (409)",
+    412: "The data has changed since it was read (412)",
+    413: "The request is too large for the API (413)",
+    423: "What the request would change is locked (423)",
+    428: "The API wants a condition, such as the header If-Match (428)",
+}
+
+MAX_REASON_LENGTH = 300
+MAX_REASONS = 5
+MAX_REASON_DEPTH = 5
+# Where APIs put their reasons: {"error": ...} and {"message": ...}, RFC 9457, FastAPI, OAuth.
+REASONS = ("title", "error", "message", "msg", "detail", "error_description", "errors")
+PLACES = ("loc", "field", "param", "pointer", "property")
+
+REDACTED = "[redacted]"
+SECRET_NAME = r"(?:authorization|api[-_]?key|token|passw(?:or)?d|secret)"  # noqa: S105
+SECRETS = (
+    # name=value, name: value, "name": "value"
+    re.compile(
+        rf"({SECRET_NAME}"
+        r"[\w.-]{0,40}['\"]?\s*[:=]\s*)"
+        r"(?:(?:bearer|basic|token)\s+)?(?:'[^']*'|\"[^\"]*\"|[^\s'\",;&]+)",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]+", re.IGNORECASE),
+    re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),  # scheme://user:password@host
+    re.compile(r"(\b)eyJ[\w-]+\.[\w-]+\.[\w-]*"),  # a JSON Web Token
+)
+
+
+class RequestRefused(ToolFailure):
+    """The request is not one that can be sent; nothing was."""
+
+
+class EndpointRefused(RequestRefused):
+    """The path, or a redirect, leads out of the API; nothing was sent there."""
+
+
+class UpstreamNotConfigured(ToolFailure):
+    """There is no API to call yet."""
+
+
+class UpstreamFailure(ToolFailure):
+    """The API did not give a usable answer."""
+
+
+class UpstreamRejected(UpstreamFailure):
+    """The API finds fault with what it was sent."""
+
+
+class UpstreamNotFound(UpstreamFailure):
+    """The API does not know the path, or not any more."""
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """The API took too long."""
+
+
+class UpstreamBusy(UpstreamFailure):
+    """The API asks for fewer requests."""
+
+
+def status_failure(status: int, headers: Mapping[str, str], reason: str = "") -> UpstreamFailure:
+    """Return the failure that an error status means; `reason` is what `reason_in` found.
+
+    429 is worth a retry whatever the method: the API has refused the request.
+    """
+    match status:
+        case 400 | 422:
+            sentence = f"The API rejects the request ({status})"
+            return UpstreamRejected(_quoting(sentence, reason), status=status)
+        case 401 | 403:  # without the reason, which may quote the credential
+            return UpstreamFailure(
+                f"The API refused this server's credential ({status}): its operator should check"
+                " API_KEY.",
+                status=status,
+            )
+        case 404:
+            return UpstreamNotFound("The API knows nothing under this path.", status=status)
+        case 410:
+            return UpstreamNotFound("What was under this path is gone (410).", status=status)
+        case 429:
+            after = headers.get("retry-after", "")
+            hint = f" It asks to wait: {after[:40]}." if after else ""
+            return UpstreamBusy(
+                f"The API refuses more requests.{hint}", retryable=True, status=status
+            )
+    return UpstreamFailure(
+        _quoting(SENTENCES.get(status, f"The API answered {status}"), reason),
+        retryable=status >= SERVER_ERROR,
+        status=status,
+    )
+
+
+def has_reason(status: int) -> bool:
+    """Tell whether the body of an answer with `status` is read for a reason."""
+    silent = (UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, TOO_MANY_REQUESTS)
+    return BAD_REQUEST <= status < SERVER_ERROR and status not in silent
+
+
+def reason_in(body: JsonValue, secrets: Iterable[str] = ()) -> str:
+    """Return what an error body says, in one line of at most 300 characters, or nothing.
+
+    Understands `{"error": "..."}`, `{"message": "..."}`, problem details (RFC 9457), FastAPI's
+    list of `detail`, and what is built like these. Each of `secrets`, and what looks like a secret
+    by its form or its name, is redacted.
+    """
+    reasons = []
+    for reason in _reasons(body):
+        line = redacted(_one_line(reason), secrets)
+        if line and line not in reasons:
+            reasons.append(line)
+        if len(reasons) == MAX_REASONS:
+            break
+    text = "; ".join(reason.rstrip(".") for reason in reasons)
+    return text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 1] + "…"
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return `text` without `secrets`, and without what looks like one."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, REDACTED)
+    for form in SECRETS:
+        text = form.sub(rf"\1{REDACTED}", text)
+    return text
+
+
+def _quoting(sentence: str, reason: str) -> str:
+    text = f"{sentence}: {reason}" if reason else sentence
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _one_line(text: str) -> str:
+    """Replace control characters, line breaks and text without a visible form by spaces."""
+    return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+
+
+def _reasons(value: JsonValue, place: str = "", depth: int = MAX_REASON_DEPTH) -> Iterator[str]:
+    """Yield the texts that state a reason, each with the place that it speaks of."""
+    match value:
+        case str():
+            yield f"{value} ({place})" if place else value
+        case list() if depth:
+            for item in value[:MAX_REASONS]:
+                yield from _reasons(item, place, depth - 1)
+        case dict() if depth:
+            place = _place(value) or place
+            for name in REASONS:
+                part = value.get(name)
+                if name == "errors" and isinstance(part, dict):  # reasons by field
+                    yield from _reasons_by_field(part, depth - 1)
+                else:
+                    yield from _reasons(part, place, depth - 1)
+
+
+def _reasons_by_field(fields: dict[str, JsonValue], depth: int) -> Iterator[str]:
+    for field, reason in fields.items():
+        if re.search(SECRET_NAME, field, re.IGNORECASE):
+            yield f"not valid ({field})"
+        else:
+            yield from _reasons(reason, field, depth)
+
+
+def _place(error: dict[str, JsonValue]) -> str:
+    for name in PLACES:
+        match error.get(name):
+            case str() as place:
+                return place
+            case list() as steps:
+                return ".".join(str(step) for step in steps if isinstance(step, str | int))
+    return ""
