@@ -29,7 +29,7 @@ from .folding import Folding
 from .forkserver import Job, Outcome
 from .progress import Progress
 from .rendering import render
-from .template import EACH, Combination, Declaration
+from .template import ANY_FOUR, EACH, Combination, Declaration
 from .trees import Store, Tree, folders, memory
 from .workers import Task, run_all, workers
 
@@ -428,7 +428,7 @@ class Run:
         for twin, project in self.projects.items():
             core = self.declaration.core(twin)
             for file in self.test_files(twin):
-                if self.declaration.closures.get(file) != EACH:
+                if not self.sees_all(file):
                     key = project.key(project.of_test(file))
                     if twin == core:
                         keys[core, file] = key
@@ -470,9 +470,25 @@ class Run:
     def is_process(self, path: str) -> bool:
         return path.startswith(f"{self.declaration.processes}/")
 
+    def sees_all(self, file: str) -> bool:
+        """Does a test file see the whole project?"""
+        return self.declaration.closures.get(file) in (EACH, ANY_FOUR)
+
     def each(self, combination: Combination) -> list[str]:
-        """Return the test files that see the whole project."""
-        return [file for file in self.test_files(combination) if self.declaration.closures.get(file) == EACH]
+        """Return the test files that see the whole project, and run in this one."""
+        everywhere = self.declaration.core(combination) in self.covering
+        return [
+            file
+            for file in self.test_files(combination)
+            if self.sees_all(file) and (everywhere or self.declaration.closures[file] == EACH)
+        ]
+
+    @cached_property
+    def covering(self) -> set[Combination]:
+        """The projects that run every test file that sees them whole: all, if only a few are asked for."""
+        design = self.declaration.covering_design()
+        twins = set(self.twins())
+        return twins if len(twins) <= len(design) else design | set(self.declaration.linear_design().values())
 
     def check_statically(self) -> None:
         linted = linting.lint(

@@ -14,6 +14,8 @@ Combination = frozenset[str]
 
 # As many closures of a test file as there are combinations.
 EACH = 0
+# The same, and it runs in some only: every setting of any four prompts occurs in one.
+ANY_FOUR = -4
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Declaration:
 
     `files` gives the exact files of a combination; `probe` is a function, as `file:name`, that is called in
     the project with the package's name and must return what `listing` gives; `closures` states in how many distinct surroundings each
-    test file is to be found, `EACH` for those that see the whole project. Where a prompt is a fold, the counts
+    test file is to be found, `EACH` for those that see the whole project, `ANY_FOUR` for those of them that need not run
+    in each. Where a prompt is a fold, the counts
     are of the projects without it. `unit_tests` gives further tests, by their paths: they are the template's own, and run in
     a project beside its tests. Tests under `processes` start processes: those of `processes_everywhere` run on the
     linear design, all of them at its corners.
@@ -176,6 +179,22 @@ class Declaration:
         design |= {f"only-{name}": frozenset({name}) for name in self.patterns}
         return design | {f"all-but-{name}": every - {name} for name in self.patterns}
 
+    def covering_design(self) -> set[Combination]:
+        """Return combinations in which every setting of any four prompts occurs, equally often; none is folded or varied.
+
+        It is the space of a linear code: each prompt has a vector of bits, no four of which are dependent, and is on where
+        the product with the number of the combination is odd.
+        """
+        fold = {self.fold.prompt} if self.fold else set[str]()
+        names = [name for name in self.patterns if name not in fold and name not in self.additive]
+        bits, vectors = independent_vectors(len(names), ANY_FOUR * -1)
+        return {
+            frozenset(
+                name for name, vector in zip(names, vectors, strict=True) if (number & vector).bit_count() % 2
+            )
+            for number in range(2**bits)
+        }
+
     def name(self, combination: Combination) -> str:
         """Return a short name: what is chosen, or what is not if that is less; then the choices."""
         patterns = [name for name in self.patterns if name not in self.additive]
@@ -205,6 +224,22 @@ class Declaration:
         others = (f"{name}={value}" for name, value in self.answers.items())
         given = " ".join([*others, *answers, *sorted(item for item in combination if "=" in item)])
         return f"cookiecutter . --no-input --output-dir .. {given} && cd ../{self.folder} && {then}"
+
+
+def independent_vectors(count: int, strength: int) -> tuple[int, list[int]]:
+    """Return so many vectors, of as few bits as the first that fit allow, of which no `strength` are dependent."""
+    for bits in range(min(strength, count), count + 1):
+        vectors: list[int] = []
+        # The sums of up to so many vectors.
+        sums: list[set[int]] = [{0}, *(set[int]() for _ in range(strength - 1))]
+        for candidate in range(1, 2**bits):
+            if not any(candidate in level for level in sums):
+                vectors.append(candidate)
+                for size in range(strength - 1, 0, -1):
+                    sums[size] |= {item ^ candidate for item in sums[size - 1]}
+        if len(vectors) >= count:
+            return bits, vectors[:count]
+    return count, [1 << bit for bit in range(count)]
 
 
 def nothing(_: Combination) -> Any:

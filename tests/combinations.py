@@ -4,7 +4,7 @@ import json
 from functools import cache, partial
 from pathlib import Path
 
-from matrix.template import EACH, Combination, Declaration, Fold
+from matrix.template import ANY_FOUR, EACH, Combination, Declaration, Fold
 
 TEMPLATE = Path(__file__).parents[1]
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
@@ -171,25 +171,33 @@ def expected_listing(chosen: Combination) -> list[list[str]]:
 
 
 # In how many surroundings each test file is to be found. Settings are read in three ways: without environment_config, and
-# with it, whose profiles name the time to live if there is a cache. The API client has two forms, pooled or not.
+# with it, whose profiles name the time to live if there is a cache. All tests together lift the rate limit, if there is
+# one. The API client has two forms, pooled or not, and each is of one of two libraries.
 SETTINGS = 3
+LIMIT = 2
+CLIENTS = 2
 CLOSURES = {
     "tests/test_architecture.py": EACH,
     "tests/test_server.py": EACH,
     "tests/test_surface.py": EACH,
-    **{f"tests/tools/test_{name}.py": EACH for name in ("process_data", *TOOLS, *RESOURCES)},
-    "tests/test_upstream.py": SETTINGS * 2,
-    **{f"tests/patterns/test_{name}.py": SETTINGS for name in PATTERNS},
-    "tests/patterns/test_caching.py": 2,
-    "tests/patterns/test_environment_config.py": 2,
+    # Of each tool alone, in the server: its code and that of its pattern have the few closures of the other tests.
+    **{f"tests/tools/test_{name}.py": ANY_FOUR for name in ("process_data", *TOOLS, *RESOURCES)},
+    "tests/test_upstream.py": SETTINGS * LIMIT * 2 * CLIENTS,
+    **{f"tests/patterns/test_{name}.py": SETTINGS * LIMIT for name in PATTERNS},
+    "tests/patterns/test_caching.py": 2 * LIMIT,
+    "tests/patterns/test_connection_pooling.py": SETTINGS * LIMIT * CLIENTS,
+    "tests/patterns/test_environment_config.py": 2 * LIMIT,
+    "tests/patterns/test_retry.py": SETTINGS * LIMIT * CLIENTS,
     **{
-        path.relative_to(TEMPLATE).as_posix(): SETTINGS
+        path.relative_to(TEMPLATE).as_posix(): SETTINGS * LIMIT
         for path in sorted(UNIT_TESTS.rglob("*.py"))
         if path.name.startswith("test_")
     },
-    "tests/unit/patterns/test_caching.py": 2 * 2,
-    "tests/unit/patterns/test_environment_config.py": 2,
-    "tests/unit/patterns/test_retry.py": SETTINGS * 2,
+    "tests/unit/patterns/test_caching.py": 2 * LIMIT * 2 * CLIENTS,
+    "tests/unit/patterns/test_connection_pooling.py": SETTINGS * LIMIT * CLIENTS,
+    "tests/unit/patterns/test_environment_config.py": 2 * LIMIT,
+    "tests/unit/patterns/test_retry.py": SETTINGS * LIMIT * 2 * CLIENTS,
+    "tests/unit/runtime/test_api_client.py": SETTINGS * LIMIT * CLIENTS,
     "tests/unit/test_composition.py": EACH,
     "tests/unit/test_discovery.py": EACH,
 }
