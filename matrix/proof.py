@@ -285,7 +285,7 @@ class Run:
         """Render every combination and its twin, and go on with those whose modules can be loaded."""
         # The first is what the claims of a template are held against, whichever combinations are asked for.
         claimed = [next(self.declaration.combinations())] if len(self.variations) > 1 else []
-        needed = dict.fromkeys([*self.combinations, *(self.twin(one) for one in self.combinations), *claimed])
+        needed = dict.fromkeys([*claimed, *self.combinations, *(self.twin(one) for one in self.combinations)])
         self.progress.begin("Render", len(needed))
         problems: dict[Combination, list[str]] = {}
         rendered = render_varied(self.declaration, needed, self.variations, self.store, self.progress.step)
