@@ -1,11 +1,13 @@
 """Checks, in every combination, what a template claims of its additive prompts and uniform choices.
 
-An additive prompt adds the same files, and inserts the same lines into the same files, whatever else is chosen. A value
-of a uniform choice adds and removes the same files, and replaces the same lines wherever they stand: a line under the
-same heading, which is the last line above it that is not indented. So what either of them changes can be shown in a few projects, and not in each.
+An additive prompt adds the same files, unless they are there already, and inserts the same lines into the same files,
+whatever else is chosen. A value of a uniform choice adds and removes the same files, and replaces the same lines wherever
+they stand under the same heading: the last line above them that is not indented. So what either of them changes can be
+shown in a few projects, and not in each.
 """
 
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import NamedTuple
@@ -38,10 +40,13 @@ class Additions:
     inserted: dict[str, list[Lines]] = field(default_factory=dict)
     known: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
-    def problems(self, changes: Changes) -> Iterator[str]:
-        """Return in what a combination contradicts the first."""
+    def problems(self, changes: Changes, held: Mapping[str, str]) -> Iterator[str]:
+        """Return in what a combination contradicts the first; `held` are its files without the prompt."""
         for path in sorted(changes.keys() | self.changes.keys()):
             if path not in changes:
+                old, new = self.changes[path]
+                if not old and held.get(path) == new:
+                    continue  # it is there already, for another prompt
                 yield f"{path} does not change, as elsewhere"
             elif path not in self.changes:
                 yield f"{path} changes, and not elsewhere"
@@ -234,7 +239,8 @@ class Claims:
                 continue
             if additions is None:
                 additions = Additions(self.store, name, combination, changes)
-            for problem in additions.problems(changes):
+            held = ChainMap(self.projects[combination][variation], self.projects[combination][frozenset()])
+            for problem in additions.problems(changes, held):
                 yield Finding(combination, f"{name} is no additive prompt: {problem}{self.under(variation)}")
                 break
 

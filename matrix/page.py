@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .proof import Proof
-from .template import EACH
+from .template import ANY_FOUR, EACH
 
 PACKAGES = ("cookiecutter", "fastmcp", "mcp", "pytest", "ruff", "mypy")
 
@@ -17,12 +17,21 @@ PACKAGES = ("cookiecutter", "fastmcp", "mcp", "pytest", "ruff", "mypy")
 def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
     """Return the figures of a run."""
     least, middle, most = proof.tests_per_combination()
-    every = 2 ** len(proof.declaration.patterns)
+    declaration = proof.declaration
+    every = sum(1 for _ in declaration.combinations())
     return {
         "commit": git("rev-parse", "HEAD", folder=proof.declaration.template),
         "changed_since": bool(git("status", "--porcelain", folder=proof.declaration.template)),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "combinations": {"all": every, "proven": len(proof.combinations), "green": len(proof.green())},
+        "option_combinations": {
+            "all": declaration.option_combinations,
+            "proven": len(proof.combinations) * len(declaration.variations),
+            "green": len(proof.green()) * len(declaration.variations),
+        },
+        "variations": len(declaration.variations),
+        "additive": list(declaration.additive),
+        "uniform": {name: len(declaration.choices[name]) for name in declaration.uniform},
         "distinct_files": proof.files,
         "distinct_modules_typed": proof.modules,
         "distinct_closures": sum(proof.closures.values()),
@@ -34,6 +43,8 @@ def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
         "shown_by_running": len(proof.combinations) - proof.folded,
         "shown_by_section": proof.folded,
         "linear_design_in_full": sorted(proof.in_full),
+        "sampled_variations": sorted(proof.sampled),
+        "covering_design": len(declaration.covering_design()),
         "seconds": round(seconds),
         "test_cpu_seconds": round(proof.cpu),
         "processors": os.cpu_count(),
@@ -42,9 +53,9 @@ def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
 
 def one_line(figures: dict[str, Any]) -> str:
     """Return what is printed at the end of a run."""
-    counts, tests = figures["combinations"], figures["tests_per_combination"]
+    counts, tests = figures["option_combinations"], figures["tests_per_combination"]
     return (
-        f"{counts['green']:,} of {counts['proven']:,} combinations are green: {figures['distinct_files']:,} distinct files,"
+        f"{counts['green']:,} of {counts['proven']:,} option combinations are green: {figures['distinct_files']:,} distinct files,"
         f" {figures['distinct_closures']:,} closures, {figures['tests_run']:,} tests run, {tests['least']:,} to"
         f" {tests['most']:,} cover a combination; {figures['seconds']:,} s."
     )
@@ -63,8 +74,10 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
         "",
         "| What | How many |",
         "|---|---|",
-        f"| Combinations of the {len(proof.declaration.patterns)} yes/no prompts | {counts['all']:,} |",
-        f"| of these rendered, and green | {counts['proven']:,}, {counts['green']:,} |",
+        f"| Combinations of all options: {options(proof.declaration)} | {figures['option_combinations']['all']:,} |",
+        f"| of these rendered, and green | {figures['option_combinations']['proven']:,},"
+        f" {figures['option_combinations']['green']:,} |",
+        f"| Combinations of the yes/no prompts, each in {figures['variations']} variations | {counts['all']:,} |",
         f"| Distinct files in all of them, each linted | {figures['distinct_files']:,} |",
         f"| Distinct modules with what they import, each type-checked | {figures['distinct_modules_typed']:,} |",
         f"| Distinct closures of test files, each run | {figures['distinct_closures']:,} |",
