@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from .proof import Proof
-from .template import ANY_FOUR, EACH
+from .template import ANY_FOUR, EACH, Declaration
 
+STATED = {EACH: "one each", ANY_FOUR: "any four prompts"}
 PACKAGES = ("cookiecutter", "fastmcp", "mcp", "pytest", "ruff", "mypy")
 
 
-def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
+def summary(proof: Proof, *, seconds: float, dedup: bool, peak: int = 0) -> dict[str, Any]:
     """Return the figures of a run."""
     least, middle, most = proof.tests_per_combination()
     declaration = proof.declaration
@@ -46,7 +47,8 @@ def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
         "sampled_variations": sorted(proof.sampled),
         "covering_design": len(declaration.covering_design()),
         "seconds": round(seconds),
-        "test_cpu_seconds": round(proof.cpu),
+        "cpu_seconds": {name: round(seconds) for name, seconds in proof.parts.items()},
+        "peak_mebibytes": peak,
         "processors": os.cpu_count(),
     }
 
@@ -93,11 +95,26 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
     lines += [
         f"| Combinations whose server processes were tested (the linear design) |"
         f" {len(figures['linear_design_in_full'])} |",
+        f"| Projects in which tests see an additive prompt or another value of a choice (the linear design, varied) |"
+        f" {len(figures['sampled_variations'])} |",
         f"| Time, on {figures['processors']} processors | {figures['seconds']:,} s |",
+        f"| Memory at its peak, of all processes of the proof | {figures['peak_mebibytes']:,} MiB |",
         "",
         f"Commit `{figures['commit'][:12]}`{changed}. "
         + ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
         + ". The same figures as data: [proof.json](proof.json).",
+        "",
+        "## What shows what",
+        "",
+        "[matrix.md](matrix.md) has the argument for each row.",
+        "",
+        "| What is shown | In how many option combinations | How |",
+        "|---|---|---|",
+        *arguments(figures, proof.declaration),
+        "",
+        "| Processor time of | Seconds |",
+        "|---|---|",
+        *(f"| {name} | {number:,} |" for name, number in figures["cpu_seconds"].items()),
         "",
         "## Closures",
         "",
@@ -110,8 +127,36 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
     ]
     for file, found in figures["closures"].items():
         stated = proof.declaration.closures[file]
-        lines.append(f"| `{file}` | {'one each' if stated == EACH else stated} | {found:,} |")
+        lines.append(f"| `{file}` | {STATED.get(stated, stated)} | {found:,} |")
     return "\n".join([*lines, ""])
+
+
+def options(declaration: Declaration) -> str:
+    """Return what is combined, in words."""
+    choices = [f"{len(values)} of `{name}`" for name, values in declaration.choices.items()]
+    return ", ".join([f"{len(declaration.patterns)} yes/no prompts", *choices])
+
+
+def arguments(figures: dict[str, Any], declaration: Declaration) -> list[str]:
+    """Return the rows that say which argument covers what."""
+    every = figures["option_combinations"]["proven"]
+    cores = figures["combinations"]["proven"]
+    sampled = len(figures["sampled_variations"])
+    rows = [
+        ("it renders; its files", every, "each file once for each assignment of the prompts that it reads"),
+        ("ruff's check and format", every, "each distinct file, under each distinct set of rules"),
+        ("tests with a closure", every, "each distinct closure"),
+        ("strict types", cores, f"each distinct module with what it imports; varied, in {sampled} projects"),
+        (
+            "tests that see the whole project",
+            cores,
+            f"in each; varied, in {sampled} projects; of single tools where any four prompts meet",
+        ),
+    ]
+    if declaration.additive or declaration.uniform:
+        names = ", ".join(f"`{name}`" for name in [*declaration.additive, *declaration.uniform])
+        rows.append((f"the claims of {names}", every, "what each changes is the same in every combination"))
+    return [f"| {what} | {number:,} | {how} |" for what, number, how in rows]
 
 
 def write(folder: Path, proof: Proof, figures: dict[str, Any]) -> None:

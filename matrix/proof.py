@@ -59,7 +59,8 @@ class Proof:
     tests_run: int = 0
     folded: int = 0
     in_full: list[str] = field(default_factory=list)
-    cpu: float = 0
+    # Processor time in seconds, by what it was spent on.
+    parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     # Whole suites of combinations with an additive prompt, or another value of a uniform choice.
     sampled: list[str] = field(default_factory=list)
     # The projects, in what each differs when it is varied, and the folder of their contents.
@@ -75,10 +76,10 @@ class Proof:
         problems = self.problems.get(combination, [])
         if not problems:
             return ""
-        texts = [problem.text for problem in dict.fromkeys(problems)]
+        texts = dict.fromkeys(problem.text for problem in problems)
         first = next(other for other in self.combinations if self.problems.get(other) == problems)
         if first != combination:
-            return f"The same as [{self.declaration.name(first)}]: {texts[0].splitlines()[0]}"
+            return f"The same as [{self.declaration.name(first)}]: {problems[0].text.splitlines()[0]}"
         command = self.declaration.reproduce(combination | problems[0].variation, problems[0].command)
         return "\n".join([*texts, self.difference(combination), f"To see it: {command}"])
 
@@ -229,11 +230,15 @@ def prove(
     Without `dedup` every suite runs in every project. Without `processes` no test that starts processes runs.
     """
     run = Run(declaration, list(combinations), folder, progress or Progress(), dedup, processes)
+    before = cpu_seconds()
     run.render()
+    run.proof.parts["rendering"] = cpu_seconds() - before
+    before = cpu_seconds()
     run.compare_files()
     run.compare_folds()
     run.check_claims()
     run.find_closures()
+    run.proof.parts["files, folds, claims and closures"] = cpu_seconds() - before
     with ThreadPoolExecutor(1) as beside:
         static = beside.submit(run.check_statically)
         run.run_tests(count or (os.cpu_count() or 1) + 1)
@@ -491,6 +496,7 @@ class Run:
         return twins if len(twins) <= len(design) else design | set(self.declaration.linear_design().values())
 
     def check_statically(self) -> None:
+        before_children = cpu_seconds(own=False)
         linted = linting.lint(
             self.folder / "lint", self.store, (self.tree(one) for one in self.distinct_sources())
         )
@@ -502,6 +508,8 @@ class Run:
         typed, self.proof.modules = typechecking.check_types(
             self.folder / "types", self.closures, (self.tree(one) for one in self.typed())
         )
+        # Of ruff and mypy: what runs beside them is counted when it ends.
+        self.proof.parts["lint and types"] = cpu_seconds(own=False) - before_children
         if typed:
             self.blame_types(typed)
 
@@ -563,7 +571,7 @@ class Run:
             for combination in sharing:
                 passed[combination] += sum(outcome.passed.values())
             self.proof.runs += 1
-            self.proof.cpu += outcome.cpu
+            self.proof.parts[self.part(job)] += outcome.cpu
             self.proof.tests_run += sum(outcome.passed.values())
         for combination in self.proof.combinations:
             self.proof.tests[combination] = passed[combination]
@@ -617,6 +625,14 @@ class Run:
             shared=shared,
             seconds=seconds,
         )
+
+    def part(self, job: Job) -> str:
+        """Return what a job shows, for the account of the time."""
+        if job.watched:
+            return "tests of each closure"
+        if any(map(self.is_process, job.tests)) or not job.shared:
+            return "whole suites and processes"
+        return "tests that see a whole project"
 
     def judge(self, tree: Combination, job: Job, sharing: list[Combination], outcome: Outcome) -> None:
         """Blame the combinations of a job that has not shown what it should."""
@@ -673,6 +689,13 @@ class Run:
                 if not variation or any(not identity or path not in tree for path, identity in delta.items()):
                     found.add(frozenset(self.tree(one | variation)))
         return found
+
+
+def cpu_seconds(*, own: bool = True) -> float:
+    """Return the processor time of this process, and of its children that have ended."""
+    times = os.times()
+    children = times.children_user + times.children_system
+    return children + (times.user + times.system if own else 0)
 
 
 def weight(job: Job) -> int:

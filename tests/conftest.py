@@ -109,10 +109,12 @@ def proof(request: pytest.FixtureRequest) -> Proof:
     """Wait for the proof, print what it has shown, and write the page if it is of everything."""
     config = request.config
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        found, seconds = config.stash[PROVING].wait(sys.stderr)
-        figures = page.summary(found, seconds=seconds, dedup=not config.getoption("--no-dedup"))
+        proven = config.stash[PROVING].wait(sys.stderr)
+        found = proven.proof
+        dedup = not config.getoption("--no-dedup")
+        figures = page.summary(found, seconds=proven.seconds, dedup=dedup, peak=proven.peak)
         print(page.one_line(figures))
-    if len(found.green()) == 2 ** len(DECLARATION.patterns):
+    if len(found.green()) == sum(1 for _ in DECLARATION.combinations()):
         page.write(TEMPLATE / "docs", found, figures)
     return found
 
