@@ -20,7 +20,8 @@ from .measure import TEMPLATE
 
 OURS = "generated"
 PLAIN = "FastMCP"
-NAMES = (OURS, PLAIN, "MCPServer", "low-level")
+SDK = "MCPServer"
+NAMES = (OURS, PLAIN, SDK, "low-level")
 SCRIPTS = Path(__file__).with_name("contestants")
 PATIENCE_SECONDS = 60
 # What a process needs to start at all.

@@ -52,6 +52,7 @@ RUNTIME = [
     "drain",
     "ending",
     "errors",
+    "exchange",
     "guards",
     "http",
     "lifespan",

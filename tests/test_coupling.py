@@ -18,7 +18,7 @@ SEES = {
     "README.md": {"project_name", "project_slug", "package_name", "description", *ALL},
     "pyproject.toml": {
         *("project_slug", "package_name", "description", "author_name", "author_email", "license"),
-        *("http_client", "environment_config", "health_check", "rate_limiting", "structured_logging"),
+        *("http_client", "environment_config", "health_check", "rate_limiting"),
         *API_PATTERNS,
         *DATABASE_PATTERNS,
     },
@@ -27,12 +27,12 @@ SEES = {
     f"{PACKAGE}/server.py": {"project_slug", *ALL} - {"self_contained"},
     f"{PACKAGE}/settings.py": {"environment_config"},
     f"{PACKAGE}/upstream.py": {"connection_pooling"},
-    "tests/conftest.py": {"environment_config", "rate_limiting"},
+    "tests/conftest.py": {"environment_config"},
     "tests/production/conftest.py": {*API_PATTERNS},
     "tests/production/process.py": {"environment_config"},
     "tests/production/test_workers.py": {"rate_limiting", "state_management"},
     "tests/test_server.py": {"package_name", "environment_config"},
-    "tests/tools/conftest.py": {"package_name", *API_PATTERNS},
+    "tests/tools/conftest.py": {"package_name", "rate_limiting", *API_PATTERNS},
 }
 FILES = sorted(path for path in SKELETON.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 ENVIRONMENT = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)

@@ -129,5 +129,5 @@ def test_an_import_that_is_not_declared_is_found(place: str, bake: Bake) -> None
 
 def test_a_dependency_that_is_not_imported_is_found(bake: Bake) -> None:
     project = bake()
-    (project.package / "patterns" / "rate_limiting.py").write_text("", encoding="utf-8")
-    assert unused(project) == {"throttled-py"}
+    (project.package / "patterns" / "health_check.py").write_text("", encoding="utf-8")
+    assert unused(project) == {"psutil"}

@@ -1,6 +1,8 @@
 """What the documentation says is so: commands, names of prompts, names of tests, variables."""
 
 import re
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -52,11 +54,35 @@ def test_a_pattern_has_a_page_with_every_section(pattern: str) -> None:
     assert re.search(r"\btest_\w+", PAGES[pattern].split("## The test that proves it")[1])
 
 
+def question(prompt: str) -> str:
+    asked = PROMPTS["__prompts__"][prompt]
+    return str(asked["__prompt__"] if isinstance(asked, dict) else asked)
+
+
 @pytest.mark.parametrize("prompt", shown_prompts())
-def test_a_prompt_is_asked_in_plain_words_and_documented(prompt: str) -> None:
-    assert prompt in PROMPTS["__prompts__"]
+def test_a_prompt_is_documented_with_its_question(prompt: str) -> None:
     assert f"`{prompt}`" in README
     assert f"`{prompt}`" in PAGES["prompts"]
+    assert question(prompt) in PAGES["prompts"]
+
+
+@pytest.mark.parametrize("prompt", shown_prompts())
+def test_a_prompt_is_one_short_question(prompt: str) -> None:
+    assert question(prompt).count("?") == 1
+    assert question(prompt).endswith("?")
+    assert len(question(prompt)) <= 100
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_prompt_names_the_example_that_comes_with_the_pattern(pattern: str) -> None:
+    examples = re.findall(r"^- Tool: `(\w+)|Resource: `(\S+)`", described(pattern), flags=re.MULTILINE)
+    named = re.findall(r"\(example (?:tool|resource): (\S+)\)", question(pattern))
+    assert named == ["".join(example) for example in examples]
+
+
+def described(pattern: str) -> str:
+    """Return what the page of the prompts says about a pattern."""
+    return PAGES["prompts"].split(f"### `{pattern}`\n")[1].split("\n### ")[0]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -65,14 +91,43 @@ def test_the_readmes_table_has_the_default_of_a_pattern(pattern: str) -> None:
     assert f"| [`{pattern}`](docs/{pattern}.md) | {default} |" in README
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for folder, text in [(TEMPLATE, README), *((TEMPLATE / "docs", page) for page in PAGES.values())]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
-            assert (folder / target).exists(), target
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_benchmark_of_the_readme_exists_and_every_benchmark_is_named() -> None:
-    named = set(re.findall(r"benchmarks/(\w+)\.py", README))
+@pytest.mark.parametrize(
+    "path", [TEMPLATE / "README.md", *DOCS], ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_links_lead_to_a_file_and_a_heading(path: Path) -> None:
+    for target, anchor in re.findall(
+        r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")
+    ):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+def test_the_readme_has_at_most_150_lines() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_readme_shows_what_you_get_in_a_picture_with_a_description() -> None:
+    alternative, path = re.findall(r"^!\[(.*)\]\((.+)\)$", README, flags=re.MULTILINE)[0]
+    picture = (TEMPLATE / path).read_text(encoding="utf-8")
+    assert alternative
+    assert "@media (prefers-color-scheme: dark)" in picture
+    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_the_guide_to_the_documentation_names_every_page() -> None:
+    linked = set(re.findall(r"\]\(([\w-]+)\.md(?:#[^)]*)?\)", PAGES["README"]))
+    assert linked == PAGES.keys() - {"README"}
+
+
+def test_the_performance_page_names_every_benchmark_and_no_other() -> None:
+    named = set(re.findall(r"benchmarks/(\w+)\.py", PAGES["performance"]))
     scripts = {
         path.stem
         for path in (TEMPLATE / "benchmarks").glob("*.py")

@@ -156,6 +156,11 @@ def test_a_project_of_all_hostile_texts_at_once_passes_its_own_tests(worst: Proj
     assert_passed(worst.run_tests("-k", "not production or nothing_but_protocol"))
 
 
+@pytest.mark.parametrize("name", ["a" * 64, "Customer Support Ticket Search Tool"])
+def test_a_project_with_a_long_name_is_clean(name: str, named: Callable[[str], Project]) -> None:
+    assert named(name).lint() == ""
+
+
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:20] or "empty")
 def test_every_project_name_gives_usable_names(name: str, named: Callable[[str], Project]) -> None:
     project = named(name)

@@ -223,7 +223,7 @@ def test_a_module_of_the_users_own_named_utils_is_not_taken_for_the_templates(
     edited = tree(project.path)
     with pytest.raises(FailedHookException):
         generate(project, {"self_contained": True})
-    assert "rename yours first" in capfd.readouterr().err
+    assert "Rename your module first" in capfd.readouterr().err
     assert tree(project.path) == edited
     generate(project, {})
     assert tree(project.path) == edited

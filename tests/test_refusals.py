@@ -1,4 +1,4 @@
-"""Answers from which no working project can be made are refused: one sentence, and nothing is left behind."""
+"""Answers that cannot give a working project are refused with a message, and no file is written."""
 
 import ast
 import re
@@ -24,23 +24,23 @@ HOOKS = ("pre_gen_project", "post_gen_project")
 Refused = Callable[..., str]
 
 NAMES = {
-    "class": "is a keyword of Python",
-    "match": "is a keyword of Python",
-    "True": "is a keyword of Python",
-    "json": "is a module of Python's standard library",
-    "mcp": "is a package that the project itself uses",
-    "fastmcp": "is a package that the project itself uses",
-    "pydantic": "is a package that the project itself uses",
-    "httpx2": "is a package that the project itself uses",
-    "server": "is a package that the project itself uses",
-    "tests": "is a package that the project itself uses",
-    "con": "is reserved by Windows",
-    "lpt1": "is reserved by Windows",
+    "class": "is a Python keyword",
+    "match": "is a Python keyword",
+    "True": "is a Python keyword",
+    "json": "conflicts with a module of the Python standard library",
+    "mcp": "conflicts with a package that the project uses",
+    "fastmcp": "conflicts with a package that the project uses",
+    "pydantic": "conflicts with a package that the project uses",
+    "httpx2": "conflicts with a package that the project uses",
+    "server": "conflicts with a package that the project uses",
+    "tests": "conflicts with a package that the project uses",
+    "con": "is a reserved name on Windows",
+    "lpt1": "is a reserved name on Windows",
     "a" * 65: "is longer than 64 characters",
-    "../evil": "is a path",
-    "nested/name": "is a path",
-    "back\\slash": "is a path",
-    ".hidden": "is a path",
+    "../evil": "is a path, not a name",
+    "nested/name": "is a path, not a name",
+    "back\\slash": "is a path, not a name",
+    ".hidden": "is a path, not a name",
 }
 BAD_SLUGS = [
     *("Weather", "weather_server", "weather--server", "-weather", "weather-", "wetter-s\u00fcd", "two words"),
@@ -56,10 +56,13 @@ BAD_PACKAGES = [
     "a.b",
     "a\nb",
 ]
-SLUGS = NAMES | dict.fromkeys(BAD_SLUGS, "may hold only lower-case letters, digits and single hyphens")
+SLUGS = NAMES | dict.fromkeys(BAD_SLUGS, "may contain only lowercase letters, digits and single hyphens")
 PACKAGES = {
     **NAMES,
-    **dict.fromkeys(BAD_PACKAGES, "is no identifier of lower-case letters, digits and underscores"),
+    **dict.fromkeys(
+        BAD_PACKAGES,
+        "may contain only lowercase letters, digits and underscores, and must start with a letter",
+    ),
     "": "is empty",
 }
 EMAILS = [
@@ -94,13 +97,13 @@ def hook_constant(hook: str, name: str) -> ast.expr:
 
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """Return what is said on stderr when the answers are refused."""
+    """Return the message on stderr when the answers are refused."""
     configuration = tmp_path / "configuration"
     configuration.write_text(f"replay_dir: '{tmp_path / 'replay'}'\n", encoding="utf-8")
     output = tmp_path / "outside" / "output"
     output.mkdir(parents=True)
 
-    def sentence(**given: str) -> str:
+    def message(**given: str) -> str:
         with pytest.raises(FailedHookException):
             cookiecutter(
                 str(TEMPLATE),
@@ -112,45 +115,48 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
         assert [path for path in output.parent.rglob("*") if path.is_file()] == []
         return capfd.readouterr().err
 
-    return sentence
+    return message
 
 
 @pytest.mark.parametrize(("slug", "problem"), SLUGS.items())
 def test_a_slug_that_cannot_work_is_refused(slug: str, problem: str, refused: Refused) -> None:
-    advice = "choose another name, such as weather-server."
+    advice = "Choose another name, such as weather-server."
     assert (
-        refused(project_slug=slug, package_name="weather") == f"project_slug {slug!r} {problem}: {advice}\n"
+        refused(project_slug=slug, package_name="weather") == f"project_slug {slug!r} {problem}. {advice}\n"
     )
 
 
 @pytest.mark.parametrize(("name", "problem"), PACKAGES.items())
 def test_a_package_name_that_cannot_work_is_refused(name: str, problem: str, refused: Refused) -> None:
-    advice = "choose another name, such as weather_server."
-    assert refused(package_name=name) == f"package_name {name!r} {problem}: {advice}\n"
+    advice = "Choose another name, such as weather_server."
+    assert refused(package_name=name) == f"package_name {name!r} {problem}. {advice}\n"
 
 
 @pytest.mark.parametrize("name", ["JSON", "Class", "FastMCP"])
 def test_a_derived_name_that_cannot_work_is_refused_too(name: str, refused: Refused) -> None:
-    assert refused(project_name=name).startswith(f"project_slug {name.lower()!r} is a ")
+    slug = name.lower()
+    assert refused(project_name=name).startswith(f"project_slug {slug!r} {NAMES[slug]}. ")
 
 
-def test_a_long_answer_is_cut_in_the_sentence(refused: Refused) -> None:
+def test_a_long_answer_is_shortened_in_the_message(refused: Refused) -> None:
     cut = "a" * 80 + "..."
-    assert refused(project_slug="a" * 200).startswith(f"project_slug {cut!r} is longer than 64 characters: ")
+    assert refused(project_slug="a" * 200).startswith(f"project_slug {cut!r} is longer than 64 characters. ")
 
 
 @pytest.mark.parametrize("email", EMAILS)
-def test_an_email_address_that_is_none_is_refused(email: str, refused: Refused) -> None:
-    advice = "is no e-mail address: write one such as you@example.com."
-    assert refused(author_email=email) == f"author_email {email!r} {advice}\n"
+def test_an_invalid_email_address_is_refused(email: str, refused: Refused) -> None:
+    problem = "is not a valid e-mail address. Use one such as you@example.com."
+    assert refused(author_email=email) == f"author_email {email!r} {problem}\n"
 
 
 @pytest.mark.parametrize("character", CONTROL_CHARACTERS, ids=ascii)
 @pytest.mark.parametrize("variable", ["project_name", "description", "author_name"])
 def test_a_control_character_is_refused(variable: str, character: str, refused: Refused) -> None:
     bad = character[0]
-    sentence = f"{variable} holds the control character {bad!r}: leave it out.\n"
-    assert refused(**{variable: f"before{character}after"}) == sentence
+    message = (
+        f"{variable} contains {bad!r}, a control character that pyproject.toml cannot contain. Remove it.\n"
+    )
+    assert refused(**{variable: f"before{character}after"}) == message
 
 
 @pytest.mark.parametrize("good", GOOD, ids=",".join)
@@ -172,7 +178,7 @@ def test_everything_else_is_accepted(good: dict[str, Any], bake: Bake) -> None:
     ],
     ids=str,
 )
-def test_the_command_says_one_sentence_and_leaves_nothing(
+def test_the_command_prints_one_line_and_writes_no_file(
     bad: dict[str, str], user: User, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -189,7 +195,7 @@ def test_the_command_says_one_sentence_and_leaves_nothing(
 def test_a_slug_that_names_no_new_folder_stops_cookiecutter_itself(
     slug: str, user: User, tmp_path: Path
 ) -> None:
-    """Cookiecutter makes the folder before it asks the hook."""
+    """Cookiecutter creates the folder before it runs the hook."""
     output = tmp_path / "output"
     output.mkdir()
     run = user.run(["cookiecutter", str(TEMPLATE), "--no-input", f"project_slug={slug}"], cwd=output)
@@ -201,12 +207,12 @@ def test_a_slug_that_names_no_new_folder_stops_cookiecutter_itself(
 def test_an_empty_slug_is_refused_where_the_folder_may_exist(user: User, tmp_path: Path) -> None:
     words = ["--no-input", "--overwrite-if-exists", "project_slug="]
     run = user.run(["cookiecutter", str(TEMPLATE), *words], cwd=tmp_path)
-    assert run.stderr == "project_slug '' is empty: choose another name, such as weather-server.\n"
+    assert run.stderr == "project_slug '' is empty. Choose another name, such as weather-server.\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def sentence_for(answer: dict[str, str], folder: Path) -> str:
-    """Run the hook with an answer that the Cookiecutter of today would not let through; return what it says."""
+def message_for(answer: dict[str, str], folder: Path) -> str:
+    """Run the hook with an answer that current versions of Cookiecutter do not pass on; return its message."""
     context = generate_context(str(TEMPLATE / "cookiecutter.json"))
     context["cookiecutter"] = {**prompt_for_config(context, no_input=True), **answer}
     source = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
@@ -218,20 +224,20 @@ def sentence_for(answer: dict[str, str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_an_answer_that_is_no_boolean_asks_for_a_newer_cookiecutter(pattern: str, tmp_path: Path) -> None:
-    """Cookiecutter before 2.7 passes `retry=no` as a text, which is true."""
-    assert sentence_for({pattern: "no"}, tmp_path) == (
-        f"{pattern} came as the text 'no', not as yes or no:"
-        " this template needs Cookiecutter 2.7 or newer, and in a replay file true or false.\n"
+def test_an_answer_that_is_not_a_boolean_asks_for_a_newer_cookiecutter(pattern: str, tmp_path: Path) -> None:
+    """Cookiecutter before 2.7 passes `retry=no` as a string, which is truthy."""
+    assert message_for({pattern: "no"}, tmp_path) == (
+        f"{pattern} must be true or false, but it is the string 'no'."
+        " Use Cookiecutter 2.7 or newer, which converts yes and no, and in a replay file write true or false.\n"
     )
 
 
-def test_an_answer_that_is_no_choice_is_refused(tmp_path: Path) -> None:
-    """Cookiecutter does not hold a replay file to the list."""
-    assert sentence_for({"http_client": "aiohttp"}, tmp_path) == (
-        "http_client 'aiohttp' is no choice: choose one of httpx2, httpx.\n"
+def test_an_unsupported_choice_is_refused(tmp_path: Path) -> None:
+    """Cookiecutter does not check the choices in a replay file."""
+    assert message_for({"http_client": "aiohttp"}, tmp_path) == (
+        "http_client 'aiohttp' is not supported. Choose one of: httpx2, httpx.\n"
     )
-    assert "choose one of MIT, Apache-2.0" in sentence_for({"license": "GPL"}, tmp_path)
+    assert "Choose one of: MIT, Apache-2.0" in message_for({"license": "GPL"}, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["license", "http_client"])
@@ -241,7 +247,7 @@ def test_the_hook_knows_the_choices_of_the_prompts(name: str) -> None:
 
 @pytest.mark.parametrize(("hook", "patterns"), [(HOOKS[0], PATTERNS), (HOOKS[1], PATTERNS[1:])])
 def test_the_hooks_know_the_patterns_of_the_prompts_in_their_order(hook: str, patterns: list[str]) -> None:
-    """The layout `self_contained` has no section in the file that it makes."""
+    """`self_contained` is a layout: it has no section of its own in utils.py."""
     assert ast.literal_eval(hook_constant(hook, "PATTERNS")) == tuple(patterns)
     assert PATTERNS[0] == "self_contained"
 

@@ -287,3 +287,40 @@ def test_a_piped_script_gets_an_answer_to_every_line(projects: Projects, tmp_pat
     assert {number for number in answers if "error" in answers[number]} == {1, 2, 3, None}
     assert {number for number in answers if "result" in answers[number]} == {"begin", 4}
     assert process.returncode == 0
+
+
+HANGING = """
+import threading, time
+from {package}.runtime.ending import leave, leave_within
+threading.Thread(target=time.sleep, args=(300,)).start()
+{end}
+"""
+TIDY = """
+import atexit
+from {package}.runtime.ending import leave
+atexit.register(print, "closed")
+leave(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("leave(3)", 3),
+        ("leave_within(0.1, 4)\nleave_within(90, 5)", 4),
+        ("leave_within(90, 5)\nleave_within(0.1, 4)", 4),
+    ],
+)
+def test_a_process_with_a_thread_that_hangs_is_gone_and_says_so(
+    end: str, code: int, projects: Projects
+) -> None:
+    project = projects("none")
+    ended = project.run("-c", HANGING.format(package=project.package_name, end=end))
+    assert ended.returncode == code
+    assert "Exiting before the shutdown is complete: 1 threads still running" in ended.stderr
+
+
+def test_a_process_without_one_ends_as_every_program_of_python(projects: Projects) -> None:
+    project = projects("none")
+    ended = project.run("-c", TIDY.format(package=project.package_name))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "closed\n", "")

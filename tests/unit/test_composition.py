@@ -17,11 +17,12 @@ OPTIONAL = {"CallLog", "StructuredErrors", "RateLimiting"}
 CODES = {
     "InvalidArguments": "VALIDATION_ERROR",
     "DeadlineExceeded": "TIMEOUT",
-    "EndpointRefused": "VALIDATION_ERROR",
+    "RequestRefused": "VALIDATION_ERROR",
     "UpstreamBusy": "RATE_LIMITED",
     "UpstreamFailure": "API_ERROR",
     "UpstreamNotConfigured": "API_ERROR",
     "UpstreamNotFound": "NOT_FOUND",
+    "UpstreamRejected": "VALIDATION_ERROR",
     "UpstreamTimeout": "TIMEOUT",
     "RetryDeadlineExceeded": "TIMEOUT",
     "DatabaseUnavailable": "API_ERROR",

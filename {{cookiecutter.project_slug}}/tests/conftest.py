@@ -53,14 +53,6 @@ def _no_files_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> None
 {% if cookiecutter.environment_config %}
     os.environ |= {"ENV_FILE": os.devnull, "SECRETS_DIR": str(tmp_path_factory.mktemp("secrets"))}
 {% endif %}
-{% if cookiecutter.rate_limiting %}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _no_rate_limit() -> None:
-    """Let all tests together call as often as they like."""
-    os.environ |= {"RATE_LIMIT_PER_MINUTE": "60000", "RATE_LIMIT_BURST": "60000"}
-{% endif %}
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,16 @@ from my_mcp_server.settings import (
     check_settings,
 )
 
-from ...upstream import DROPPED, RESET, TRUNCATED, Answer, Upstream, answer, local_upstream, unending
+from ...upstream import (
+    DROPPED,
+    RESET,
+    TRUNCATED,
+    Answer,
+    Upstream,
+    answer,
+    local_upstream,
+    unending,
+)
 
 SMALLEST_LIMIT = 1024
 ONE_CONNECTION = httpx.Limits(max_connections=1)
@@ -526,6 +535,7 @@ def test_data_is_parsed_as_any_type() -> None:
     found = ApiAnswer(status=200, data=[{"id": 1, "title": "a"}, {"id": "2"}])
     assert found.parse(list[Issue]) == [Issue(id=1, title="a"), Issue(id=2)]
     assert ApiAnswer(status=200, data={"id": 1}).parse(Issue) == Issue(id=1)
+    assert ApiAnswer(status=204, data=None).parse(Issue | None) is None
 
 
 def test_data_that_does_not_fit_is_told_by_its_place_and_not_by_its_value() -> None:

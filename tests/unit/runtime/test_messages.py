@@ -9,8 +9,9 @@ from starlette.types import Message, Receive, Scope, Send
 from my_mcp_server.runtime.messages import (
     MAX_BODY_BYTES,
     VERSION_KEY,
+    Refused,
     WellFormedMessages,
-    refuse,
+    checked,
 )
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -32,7 +33,7 @@ def encoded(**changes: Any) -> bytes:
     ],
 )
 def test_a_message_passes(body: bytes) -> None:
-    assert refuse(body) is None
+    assert checked(body) == json.loads(body)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,9 @@ def test_a_message_passes(body: bytes) -> None:
     ids=lambda value: ascii(value)[:40],
 )
 def test_anything_else_is_refused(body: bytes, code: int, request_id: int | str | None) -> None:
-    refusal = refuse(body)
-    assert refusal is not None
+    with pytest.raises(Refused) as refused:
+        checked(body)
+    refusal = refused.value.answer
     assert (refusal["error"]["code"], refusal["id"]) == (code, request_id)
     assert len(json.dumps(refusal)) < 200
 

@@ -14,8 +14,6 @@ from my_mcp_server.runtime.middleware import (
     chain,
 )
 
-
-
 EVERY_MESSAGE = ["on_message", "on_request", "on_notification"]
 
 
@@ -81,8 +79,8 @@ async def test_a_request_that_cannot_be_read_meets_no_hook_of_its_method() -> No
     trace: list[str] = []
     (chained,) = chain(*layers(trace))
 
-    async def end(_context: MiddlewareContext[Any]) -> None:
-        trace.append("refused")
+    async def end(context: MiddlewareContext[dict[str, int]]) -> None:
+        trace.append(f"refused {context.method}")
 
     await chained(MiddlewareContext(message={"name": 1}, method="tools/call"), end)
     assert trace == [
@@ -90,5 +88,5 @@ async def test_a_request_that_cannot_be_read_meets_no_hook_of_its_method() -> No
         "everything.on_request tools/call",
         "requests.on_request tools/call",
         "calls.on_message tools/call",
-        "refused",
+        "refused tools/call",
     ]

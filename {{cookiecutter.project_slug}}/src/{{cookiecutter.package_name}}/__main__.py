@@ -5,9 +5,16 @@ FastMCP, which it reads when it is imported, is one line like any other.
 """
 
 import gc
+{% if cookiecutter.environment_config %}
+import importlib
+import pkgutil
+{% endif %}
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+{% if cookiecutter.environment_config %}
+from pathlib import Path
+{% endif %}
 from typing import TYPE_CHECKING
 
 from .runtime.descriptors import open_standard_streams
@@ -44,6 +51,7 @@ def load() -> "Server":
 
     check_settings()
 {% if cookiecutter.environment_config %}
+    import_patterns()
     check_profiles()
 {% endif %}
     configure_logging(mcp.log_format)
@@ -53,6 +61,15 @@ def load() -> "Server":
     return mcp
 
 
+{% if cookiecutter.environment_config %}
+def import_patterns() -> None:
+    """Import patterns that no tool uses, since a profile may set their variables all the same."""
+    for module in pkgutil.walk_packages([str(Path(__file__).parent)], f"{__package__}."):
+        if module.name.split(".")[1] in {"patterns", "utils"}:
+            importlib.import_module(module.name)
+
+
+{% endif %}
 def app() -> "Drain":
     """Create the ASGI app that each HTTP worker serves."""
     with bad_settings_in_one_line():

@@ -16,7 +16,6 @@ Settings are read when they are first needed, so importing the server reads noth
 import importlib
 import os
 {% if cookiecutter.environment_config %}
-import pkgutil
 import tomllib
 {% endif %}
 from collections.abc import {{ "Container, " if cookiecutter.environment_config }}Iterator, Mapping
@@ -219,6 +218,7 @@ def check_profiles() -> None:
     Raises:
         InvalidSettings: one line that names every such key.
     """
+    known = {name for settings in Settings.__subclasses__() for name in settings.model_fields}
     problems = []
     for table, values in _profiles().items():
         if not isinstance(values, dict):
@@ -226,24 +226,11 @@ def check_profiles() -> None:
         elif table not in get_args(Environment):
             problems.append(f"{PROFILES}: there is no environment {table}")
         else:
-            unknown = [name for name in values if not _is_variable(name.lower())]
+            unknown = [name for name in values if name.lower() not in known - {"environment"}]
             problems += [f"{PROFILES}: [{table}] {name} sets nothing" for name in unknown]
     if problems:
         raise InvalidSettings("; ".join(problems))
 {% endif %}
-
-
-def _is_variable(name: str) -> bool:
-    """Tell whether a settings class has a variable, if only that of a pattern that no tool uses."""
-    if name not in _variables():
-        for module in pkgutil.walk_packages([str(Path(__file__).parent)], f"{__package__}."):
-            if module.name.split(".")[1] in {"patterns", "utils"}:
-                importlib.import_module(module.name)
-    return name in _variables() - {"environment"}
-
-
-def _variables() -> set[str]:
-    return {name for settings in Settings.__subclasses__() for name in settings.model_fields}
 
 
 def import_fastmcp() -> None:

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+from fastmcp import Client
 
 from .wire import GREETING
 
@@ -105,6 +107,16 @@ class ServerProcess:
             self._changed.wait_for(lambda: found() or self._log_has_ended, PATIENCE_SECONDS)
             assert found(), "".join(self.log)
             return found()[0]
+
+    def client(self, mode: str = "auto") -> Client[Any]:
+        """Return a client of the newest protocol, or as `legacy` of the handshake before it."""
+        return Client(f"{self.url}/mcp", mode=mode)
+
+    @asynccontextmanager
+    async def clients(self) -> AsyncIterator[tuple[Client[Any], Client[Any]]]:
+        """Connect a client of each protocol era."""
+        async with self.client() as modern, self.client("legacy") as legacy:
+            yield modern, legacy
 
     async def logged(self, text: str, times: int = 1) -> str:
         """Wait for a line without holding up the test's own tasks."""

@@ -2,8 +2,8 @@
 
 The fixtures of `conftest.py` get them here. A test that wants a server with certain flags and
 variables has the mark `serving`; tests that want the same share a server. In a variable, `{home}`
-is the home folder of the server, and `{api.url}` what the fixture `api` has as `url`. Tests with the
-mark `ends_server` leave no server to the next one, so they come last.
+is the home folder of the server, and `{api.url}` what the fixture `api` has as `url`. Tests with
+the mark `ends_server` leave no server to the next one, so they come last.
 """
 
 from collections.abc import Iterable, Iterator

@@ -5,7 +5,6 @@ import time
 
 import httpx2
 import pytest
-from fastmcp import Client
 
 from .arguments import largest_arguments
 from .process import ServerProcess, call
@@ -23,7 +22,7 @@ LARGEST_ERROR = 2048
 @pytest.mark.checklist("both-protocol-eras")
 @pytest.mark.parametrize("mode", MODES)
 async def test_http_answers_in_both_eras(mode: str, server: ServerProcess) -> None:
-    async with Client(f"{server.url}/mcp", mode=mode) as client:
+    async with server.client(mode) as client:
         assert (await client.call_tool("probe_echo", {"text": "tea"})).data == "tea"
 
 
@@ -40,17 +39,16 @@ async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answer
     server: ServerProcess, observe: Observe
 ) -> None:
     """Of both eras: without a session, no later message can name a call of an earlier one."""
-    url = f"{server.url}/mcp"
-    async with (
-        httpx2.AsyncClient(headers=ACCEPT) as legacy,
-        Client(url, mode="auto") as modern,
-    ):
+    async with httpx2.AsyncClient(headers=ACCEPT) as legacy, server.client() as modern:
         await modern.list_tools()
         stuck = {"seconds": 30, "label": "modern vanishes"}
         gone = [
             asyncio.create_task(modern.call_tool("probe_wait", stuck)),
             asyncio.create_task(
-                legacy.post(url, json=call("probe_wait", seconds=30, label="legacy vanishes"))
+                legacy.post(
+                    f"{server.url}/mcp",
+                    json=call("probe_wait", seconds=30, label="legacy vanishes"),
+                )
             ),
         ]
         for era in ("modern", "legacy"):
@@ -72,7 +70,7 @@ async def test_a_call_past_its_deadline_is_cancelled_and_told_so(
     server: ServerProcess, observe: Observe
 ) -> None:
     async def answer(mode: str) -> str:
-        async with Client(f"{server.url}/mcp", mode=mode) as client:
+        async with server.client(mode) as client:
             stuck = {"seconds": 30, "label": f"{mode} hangs"}
             result = await client.call_tool("probe_wait", stuck, raise_on_error=False)
         assert result.is_error
@@ -91,7 +89,7 @@ async def test_bad_arguments_are_named_briefly_however_many_there_are(
     mode: str, server: ServerProcess, observe: Observe
 ) -> None:
     unknown = {f"unknown_{number}": "canary" for number in range(5_000)}
-    async with Client(f"{server.url}/mcp", mode=mode) as client:
+    async with server.client(mode) as client:
         result = await client.call_tool_mcp("probe_echo", unknown)
     assert result.is_error
     whole = result.model_dump_json()
@@ -106,7 +104,7 @@ async def test_bad_arguments_are_named_briefly_however_many_there_are(
 async def test_what_an_unknown_exception_says_is_for_the_log_alone(
     mode: str, server: ServerProcess, observe: Observe
 ) -> None:
-    async with Client(f"{server.url}/mcp", mode=mode) as client:
+    async with server.client(mode) as client:
         result = await client.call_tool_mcp("probe_fail", {})
     assert result.is_error
     assert "canary" not in result.model_dump_json()
@@ -122,8 +120,7 @@ async def test_the_server_listens_while_each_tool_works(
 
     Tools that may change something are not called.
     """
-    url = f"{server.url}/mcp"
-    async with Client(url) as client, httpx2.AsyncClient(base_url=server.url) as other:
+    async with server.client() as client, httpx2.AsyncClient(base_url=server.url) as other:
 
         async def longest_delay(tool: str, arguments: dict[str, object]) -> float:
             working = asyncio.create_task(client.call_tool_mcp(tool, arguments))

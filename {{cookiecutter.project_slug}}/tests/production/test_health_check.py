@@ -4,7 +4,6 @@ import asyncio
 
 import httpx2
 import pytest
-from fastmcp import Client
 
 from .process import STOP, ServerProcess
 from .report import Observe
@@ -13,7 +12,7 @@ from .report import Observe
 @pytest.mark.checklist("responsive-under-load")
 async def test_a_process_is_alive_to_its_probes_while_tools_work(server: ServerProcess) -> None:
     async with (
-        Client(f"{server.url}/mcp") as client,
+        server.client() as client,
         httpx2.AsyncClient(base_url=server.url) as balancer,
     ):
         await client.list_tools()
@@ -31,7 +30,7 @@ async def test_a_draining_server_is_alive_takes_no_traffic_and_answers_what_is_i
     server: ServerProcess, observe: Observe
 ) -> None:
     async with (
-        Client(f"{server.url}/mcp", mode="legacy") as client,
+        server.client("legacy") as client,
         httpx2.AsyncClient(base_url=server.url) as balancer,
     ):
         await client.list_tools()

@@ -1,7 +1,6 @@
 """A batch over the wire: in order, with the failures at their items, and progress meanwhile."""
 
 import pytest
-from fastmcp import Client
 
 from .process import ServerProcess
 from .report import Observe
@@ -19,7 +18,7 @@ async def test_a_batch_keeps_its_order_tells_partial_failures_and_reports_progre
     async def report(progress: float, total: float | None, _message: str | None) -> None:
         seen.append((progress, total))
 
-    async with Client(f"{server.url}/mcp", mode=mode) as client:
+    async with server.client(mode) as client:
         batch = {"numbers": [*NUMBERS]}
         result = await client.call_tool("probe_batch", batch, progress_handler=report)
     failed, *others = result.structured_content["result"]

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from fastmcp import Client
 
 from .process import ServerProcess
 from .report import Observe
@@ -17,11 +16,11 @@ async def test_calls_over_the_limit_are_refused_in_both_eras_with_the_time_to_wa
 ) -> None:
     # Two calls in each era, and no more: nothing but a call is counted.
     for mode in MODES * 2:
-        async with Client(f"{server.url}/mcp", mode=mode) as client:
+        async with server.client(mode) as client:
             await client.list_tools()
             await client.call_tool("probe_echo", {"text": "tea"})
     for mode in MODES:
-        async with Client(f"{server.url}/mcp", mode=mode) as client:
+        async with server.client(mode) as client:
             result = await client.call_tool_mcp("probe_echo", {"text": "tea"})
         assert result.is_error
         text = result.content[0].text

@@ -1,7 +1,6 @@
 """A server that was killed, not ended, and comes back: clients need not know."""
 
 import pytest
-from fastmcp import Client
 
 from .process import ServerProcess
 from .report import Observe
@@ -12,10 +11,7 @@ from .servers import Servers
 async def test_a_client_of_a_server_that_was_killed_goes_on_with_the_next(
     server: ServerProcess, servers: Servers, observe: Observe
 ) -> None:
-    async with (
-        Client(f"{server.url}/mcp", mode="auto") as modern,
-        Client(f"{server.url}/mcp", mode="legacy") as legacy,
-    ):
+    async with server.clients() as (modern, legacy):
         for client in (modern, legacy):
             assert (await client.call_tool("probe_echo", {"text": "tea"})).data == "tea"
         server.process.kill()

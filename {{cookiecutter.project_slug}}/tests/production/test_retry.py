@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from fastmcp import Client
 
 from ..upstream import DROPPED, answer
 from .process import ServerProcess
@@ -21,7 +20,7 @@ async def test_a_call_outlives_faults_that_pass(
 ) -> None:
     before = len(api.upstream.paths)
     api.upstream.answers.extend([answer(503), DROPPED])
-    async with Client(f"{server.url}/mcp", mode=mode) as client:
+    async with server.client(mode) as client:
         result = await client.call_tool("probe_api_with_retries", {"path": mode})
     assert result.structured_content["data"] == {"ok": True}
     assert api.upstream.paths[before:] == [f"/{mode}"] * 3
@@ -31,7 +30,7 @@ async def test_a_call_outlives_faults_that_pass(
 async def test_an_outage_is_not_multiplied_without_end(api: Api, server: ServerProcess) -> None:
     api.upstream.faults = {"outage": answer(503)}
     before = len(api.upstream.paths)
-    async with Client(f"{server.url}/mcp") as client:
+    async with server.client() as client:
         calls = [
             client.call_tool_mcp("probe_api_with_retries", {"path": "outage"}) for _ in range(2)
         ]

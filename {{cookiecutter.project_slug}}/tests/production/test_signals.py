@@ -5,7 +5,6 @@ import signal
 import time
 
 import pytest
-from fastmcp import Client
 
 from .process import ServerProcess, call
 from .report import Observe
@@ -21,10 +20,7 @@ CLEAN = {0, 143, -signal.SIGTERM}
 async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_after_it(
     server: ServerProcess, observe: Observe
 ) -> None:
-    async with (
-        Client(f"{server.url}/mcp", mode="auto") as modern,
-        Client(f"{server.url}/mcp", mode="legacy") as legacy,
-    ):
+    async with server.clients() as (modern, legacy):
         for client in (modern, legacy):  # they ask for schemas after a first answer otherwise
             await client.list_tools()
         calls = {

@@ -5,7 +5,6 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from fastmcp import Client
 
 from {{ cookiecutter.package_name }}.patterns.state_management import (
     state_store,
@@ -27,7 +26,7 @@ async def test_what_was_counted_survives_a_kill_amid_calls(
 
     async def count(mode: str) -> None:
         nonlocal told
-        async with Client(f"{server.url}/mcp", mode=mode) as client:
+        async with server.client(mode) as client:
             while True:
                 told = max(told, (await client.call_tool("probe_count", {"name": "cups"})).data)
 

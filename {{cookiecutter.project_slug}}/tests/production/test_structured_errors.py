@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from fastmcp import Client
 
 from .process import ServerProcess
 from .report import Observe
@@ -24,7 +23,7 @@ async def test_a_failure_has_its_code_in_both_eras_and_an_unknown_one_an_id_that
     server: ServerProcess, observe: Observe
 ) -> None:
     async def errors(mode: str) -> list[dict[str, Any]]:
-        async with Client(f"{server.url}/mcp", mode=mode) as client:
+        async with server.client(mode) as client:
             calls = [client.call_tool_mcp(tool, arguments) for tool, arguments, _ in FAILURES]
             results = await asyncio.gather(*calls)
         assert all(result.is_error for result in results)

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from fastmcp import Client
 
 from .process import STOP, ServerProcess
 from .report import Observe
@@ -21,7 +20,7 @@ async def test_every_call_is_one_record_without_its_values(
     server: ServerProcess, observe: Observe
 ) -> None:
     for mode in MODES:
-        async with Client(f"{server.url}/mcp", mode=mode) as client:
+        async with server.client(mode) as client:
             await client.call_tool("probe_echo", {"text": "a secret"})
             await client.call_tool_mcp("probe_echo", {"text": 7, "token": "a secret"})
     await server.logged('"token"', times=len(MODES))

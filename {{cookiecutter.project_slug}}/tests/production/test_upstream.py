@@ -55,7 +55,7 @@ def assert_readable_error(result: Any, about: object) -> None:
 async def test_every_fault_of_the_api_is_a_readable_error_in_time_and_passes(
     api: Api, server: ServerProcess, observe: Observe
 ) -> None:
-    async with local_upstream() as other, Client(f"{server.url}/mcp", mode="legacy") as client:
+    async with local_upstream() as other, server.client("legacy") as client:
         elsewhere = answer(302, headers={"Location": f"{other.url}/users"})
         api.upstream.faults = {**FAULTS, "elsewhere": elsewhere}
         results = await ask(client, *api.upstream.faults)
@@ -70,7 +70,7 @@ async def test_every_fault_of_the_api_is_a_readable_error_in_time_and_passes(
 async def test_an_api_that_is_down_is_a_readable_error_until_it_is_back(
     api: Api, server: ServerProcess
 ) -> None:
-    async with Client(f"{server.url}/mcp", mode="auto") as client:
+    async with server.client("auto") as client:
         with api.down():
             for about, result in (await ask(client, "absent")).items():
                 assert_readable_error(result, about)
@@ -84,7 +84,7 @@ async def test_an_api_that_is_down_is_a_readable_error_until_it_is_back(
 async def test_without_configuration_a_call_names_the_variable(
     mode: str, server: ServerProcess
 ) -> None:
-    async with Client(f"{server.url}/mcp", mode=mode) as client:
+    async with server.client(mode) as client:
         for result in (await ask(client, "users")).values():
             assert result.is_error
             assert "API_BASE_URL is not set" in result.content[0].text

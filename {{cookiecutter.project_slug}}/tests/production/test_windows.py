@@ -1,7 +1,6 @@
 """Ctrl-Break, the one signal that a process on Windows can be sent: it closes what is open."""
 
 import pytest
-from fastmcp import Client
 
 from .process import STOP, ServerProcess, call
 
@@ -11,7 +10,7 @@ from .process import STOP, ServerProcess, call
 async def test_ctrl_break_ends_a_process_on_http_after_it_has_closed_everything(
     server: ServerProcess,
 ) -> None:
-    async with Client(f"{server.url}/mcp") as client:
+    async with server.client() as client:
         await client.call_tool("probe_wait", {"seconds": 0, "label": "before"})
     server.process.send_signal(STOP)
     await server.ended()

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from fastmcp import Client
 
 from .process import ServerProcess
 from .report import Observe
@@ -34,7 +33,7 @@ async def test_several_workers_serve_every_client_and_end_with_their_supervisor(
     await server.logged("Application startup complete", times=WORKERS)
 
     async def serve(mode: str) -> list[Any]:
-        async with Client(f"{server.url}/mcp", mode=mode) as client:
+        async with server.client(mode) as client:
 {% if cookiecutter.state_management %}
             calls = [await client.call_tool("probe_count", {"name": "n"}) for _ in range(CALLS)]
 {% else %}

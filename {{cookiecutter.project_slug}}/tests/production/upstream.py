@@ -12,7 +12,7 @@ from ..upstream import Upstream, local_upstream
 
 # For tests whose server calls the API.
 calls_api = pytest.mark.serving(
-    API_BASE_URL="{api.url}", API_TIMEOUT_SECONDS="0.4", TOOL_DEADLINE_SECONDS="1.5"
+    API_BASE_URL="{api.url}", API_TIMEOUT_SECONDS="1", TOOL_DEADLINE_SECONDS="2"
 )
 
 

@@ -1,6 +1,9 @@
 {% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
 """What a test of a tool may ask for."""
 
+{% if cookiecutter.rate_limiting %}
+import os
+{% endif %}
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +16,14 @@ from {{ cookiecutter.package_name }}.server import (
 from ..client import McpClient
 {% if uses_api %}
 from ..upstream import Upstream, local_upstream
+{% endif %}
+{% if cookiecutter.rate_limiting %}
+
+# Let all tests together call as often as they like. At import, because the server reads its limit
+# only once, at the first call of any test.
+os.environ |= {"RATE_LIMIT_PER_MINUTE": "60000", "RATE_LIMIT_BURST": "60000"}
+{% endif %}
+{% if uses_api %}
 
 
 @pytest.fixture(autouse=True)

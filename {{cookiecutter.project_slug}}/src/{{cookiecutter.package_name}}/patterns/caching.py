@@ -1,9 +1,9 @@
-"""Keep what is expensive to fetch, for a while.
+"""Cache what is expensive to fetch, for a while.
 
-A dictionary with timestamps grows without end, takes an empty answer for a miss, lets a hundred
-callers fetch the same thing at once, and hands one caller's data to another. This cache is bounded,
-keeps falsy values, fetches a missing key once however many wait for it, keeps callers apart, and
-after a write forgets what the write has changed, fetches under way included.
+A dictionary with timestamps grows forever, treats an empty answer as a miss, lets a hundred
+callers fetch the same thing at once, and gives one caller's data to another. This cache is
+bounded, keeps falsy values, fetches a missing key once for all concurrent callers, keeps callers
+apart, and forgets what a write has made outdated.
 """
 
 import time

@@ -9,7 +9,7 @@ import math
 from functools import cached_property
 from typing import Any
 
-import throttled
+import throttled.asyncio as throttled
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from pydantic import Field
 
@@ -53,7 +53,7 @@ class RateLimiting(Middleware):
             return await call_next(context)
         # Clients list what there is by themselves, after a first call: that must not cost a call.
         kind = "list" if context.method in LISTS else "call"
-        verdict = self._limiter.limit(f"{kind} {caller_name()}")
+        verdict = await self._limiter.limit(f"{kind} {caller_name()}")
         if verdict.limited:
             seconds = math.ceil(verdict.state.retry_after * 10) / 10
             raise RateLimitExceeded(

@@ -1,9 +1,8 @@
-"""Try again what failed for a moment: a restarting upstream, a dropped connection, a full queue.
+"""Retry transient faults: a restarting upstream, a dropped connection, a full queue.
 
-Retries can do work twice, and make an outage worse. So only transient faults are retried, and only
-of requests that are idempotent or carry an idempotency key; after a random pause that grows, no
-earlier than `Retry-After` asks, within a deadline, and out of a budget for the whole process: in an
-outage, each call is soon tried only once.
+Retries can do work twice, and make an outage worse. So only transient faults are retried, and
+only of requests that are idempotent or carry an idempotency key. Each pause is random, grows, and
+respects `Retry-After`. A deadline bounds each call, and a budget bounds the whole process.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ from typing import Annotated, Protocol, TypeVar
 
 import anyio
 import httpx2 as httpx
-import throttled
+import throttled.asyncio as throttled
 from fastmcp.dependencies import Shared
 from pydantic import Field
 from tenacity import (
@@ -64,7 +63,7 @@ class RetryBudget:
         )
 
     async def take(self) -> bool:
-        return not self._bucket.limit("retries").limited
+        return not (await self._bucket.limit("retries")).limited
 
 
 class Retrier:

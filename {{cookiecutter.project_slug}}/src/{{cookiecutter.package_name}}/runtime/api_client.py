@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Annotated, Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 import anyio
 import httpx2 as httpx
@@ -120,8 +120,14 @@ class ApiAnswer(BaseModel):
         data, hint = cut(self.data, max_bytes)
         return self.model_copy(update={"data": data, "hint": hint})
 
-    def parse(self, model: type[Model]) -> Model:
-        """Return the data as a `model`: a pydantic model, `list[Model]`, or any other type.
+    @overload
+    def parse(self, model: type[Model]) -> Model: ...
+
+    @overload
+    def parse(self, model: Any) -> Any: ...
+
+    def parse(self, model: Any) -> Any:
+        """Return the data as a pydantic model, a `list[Model]`, or any type that pydantic takes.
 
         Raises:
             UpstreamFailure: the data does not fit; the message names the fields, not their values.
@@ -292,8 +298,7 @@ class ApiClient:
                 attempt.may_be_applied = False  # nothing was sent
             raise _transport_failure(error, seconds) from error
         except zlib.error as error:
-            broken = httpx.RemoteProtocolError(str(error), request=asked)
-            raise _transport_failure(broken, seconds) from broken
+            raise _transport_failure(error, seconds) from error
 
     @asynccontextmanager
     async def _open(
@@ -439,7 +444,7 @@ def client_options(
     }
 
 
-def _transport_failure(error: httpx.HTTPError, seconds: float) -> UpstreamFailure:
+def _transport_failure(error: httpx.HTTPError | zlib.error, seconds: float) -> UpstreamFailure:
     match error:
         case httpx.PoolTimeout():
             return UpstreamTimeout("All connections to the API are in use.", retryable=True)

@@ -1,7 +1,7 @@
 """Shut down without losing a call: on SIGTERM, every request that was read is answered.
 
 uvicorn alone closes kept-alive connections although a proxy may be sending on them, cuts event
-streams, which handshake-era answers are, and waits for threads that hang. This wrapper takes the
+streams, which answers with progress are, and waits for threads that hang. This wrapper takes the
 signal first. Readiness goes off. After a delay the port is closed, and from then on each answer
 says `Connection: close`, so that connections end after an answer and not before one. uvicorn
 hears of the signal when all is quiet or the grace period is over. A second signal ends the process

@@ -18,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .paths import route_path
 
+# Where the scope of an HTTP request holds the message, for what stands behind.
+MESSAGE = "mcp.message"
+
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 INVALID_PARAMS = -32602
@@ -84,11 +87,12 @@ class WellFormedMessages:
             return
         if body is None:
             return
-        refusal = refuse(body)
-        if refusal is not None:
-            await JSONResponse(refusal, 400)(scope, receive, send)
+        try:
+            message = checked(body)
+        except Refused as refused:
+            await JSONResponse(refused.answer, 400)(scope, receive, send)
             return
-        await self._app(scope, _after(body, receive), send)
+        await self._app({**scope, MESSAGE: message}, _after(body, receive), send)
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes | None:
@@ -145,15 +149,6 @@ def _after(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-def refuse(body: bytes) -> dict[str, Any] | None:
-    """Return the error to answer with, or None for a body that is a message."""
-    try:
-        checked(body)
-    except Refused as refused:
-        return refused.answer
-    return None
 
 
 def checked(body: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fastmcp.server.http import StarletteWithLifespan
 from starlette.middleware import Middleware
 
 from ..settings import check_settings
+from .exchange import exchange_singly
 from .guards import AllowedOrigins, HostAndOrigin, PublicAddress
 from .http import PATH, check_address, drained, uvicorn_config
 from .logs import configure_logging
@@ -61,6 +62,8 @@ class Server(FastMCP[Any]):
                 *(options.get("middleware") or []),
             ],
         )
+        if not settings.http_sessions:
+            exchange_singly(app)
         public = urlsplit(settings.public_url)
         app.add_middleware(
             HostAndOrigin,
