@@ -172,10 +172,9 @@ def expected_listing(chosen: Combination) -> list[list[str]]:
 
 
 # In how many surroundings each test file is to be found. Settings are read in three ways: without environment_config, and
-# with it, whose profiles name the time to live if there is a cache. All tests together lift the rate limit, if there is
-# one. The API client has two forms, pooled or not, and each is of one of two libraries.
+# with it, whose profiles name the time to live if there is a cache. The API client has two forms, pooled or not, and each
+# is of one of two libraries.
 SETTINGS = 3
-LIMIT = 2
 CLIENTS = 2
 CLOSURES = {
     "tests/test_architecture.py": EACH,
@@ -183,22 +182,22 @@ CLOSURES = {
     "tests/test_surface.py": EACH,
     # Of each tool alone, in the server: its code and that of its pattern have the few closures of the other tests.
     **{f"tests/tools/test_{name}.py": ANY_FOUR for name in ("process_data", *TOOLS, *RESOURCES)},
-    "tests/test_upstream.py": SETTINGS * LIMIT * 2 * CLIENTS,
-    **{f"tests/patterns/test_{name}.py": SETTINGS * LIMIT for name in PATTERNS},
-    "tests/patterns/test_caching.py": 2 * LIMIT,
-    "tests/patterns/test_connection_pooling.py": SETTINGS * LIMIT * CLIENTS,
-    "tests/patterns/test_environment_config.py": 2 * LIMIT,
-    "tests/patterns/test_retry.py": SETTINGS * LIMIT * CLIENTS,
+    "tests/test_upstream.py": SETTINGS * 2 * CLIENTS,
+    **{f"tests/patterns/test_{name}.py": SETTINGS for name in PATTERNS},
+    "tests/patterns/test_caching.py": 2,
+    "tests/patterns/test_connection_pooling.py": SETTINGS * CLIENTS,
+    "tests/patterns/test_environment_config.py": 2,
+    "tests/patterns/test_retry.py": SETTINGS * CLIENTS,
     **{
-        path.relative_to(TEMPLATE).as_posix(): SETTINGS * LIMIT
+        path.relative_to(TEMPLATE).as_posix(): SETTINGS
         for path in sorted(UNIT_TESTS.rglob("*.py"))
         if path.name.startswith("test_")
     },
-    "tests/unit/patterns/test_caching.py": 2 * LIMIT * 2 * CLIENTS,
-    "tests/unit/patterns/test_connection_pooling.py": SETTINGS * LIMIT * CLIENTS,
-    "tests/unit/patterns/test_environment_config.py": 2 * LIMIT,
-    "tests/unit/patterns/test_retry.py": SETTINGS * LIMIT * 2 * CLIENTS,
-    "tests/unit/runtime/test_api_client.py": SETTINGS * LIMIT * CLIENTS,
+    "tests/unit/patterns/test_caching.py": 2 * 2 * CLIENTS,
+    "tests/unit/patterns/test_connection_pooling.py": SETTINGS * CLIENTS,
+    "tests/unit/patterns/test_environment_config.py": 2,
+    "tests/unit/patterns/test_retry.py": SETTINGS * 2 * CLIENTS,
+    "tests/unit/runtime/test_api_client.py": SETTINGS * CLIENTS,
     "tests/unit/test_composition.py": EACH,
     "tests/unit/test_discovery.py": EACH,
 }
