@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 
 from .trees import Store, Tree
 
+# What parses on both sides of these parses as a whole too, to the same statements.
+BETWEEN_PARTS = "\n\n\n"
+
 
 class MissingModuleError(Exception):
     """A file imports a module of its own project that the project does not have."""
@@ -37,6 +40,22 @@ class Facts(NamedTuple):
 
 
 def read_facts(source: str) -> Facts:
+    """Read a file part by part: most parts of most files stand in many others.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    try:
+        parts = [read_part(part) for part in source.split(BETWEEN_PARTS)]
+    except SyntaxError:
+        # A part may begin within a string or a block.
+        return read_part.__wrapped__(source)
+    imports = tuple(item for part in parts for item in part.imports)
+    return Facts(imports, frozenset[str]().union(*(part.texts for part in parts)))
+
+
+@cache
+def read_part(source: str) -> Facts:
     imports = []
     texts = set()
     for node in ast.walk(ast.parse(source)):
@@ -57,6 +76,9 @@ class Closures:
     store: Store
     sources: str = "src"
     _facts: dict[str, Facts] = field(default_factory=dict)
+    # By module, and what else decides what it imports: the paths that its imports may lead to, and those that they do.
+    _candidates: dict[object, tuple[str, ...]] = field(default_factory=dict)
+    _imported: dict[object, frozenset[str]] = field(default_factory=dict)
 
     def facts(self, identity: str) -> Facts:
         if identity not in self._facts:
@@ -136,11 +158,36 @@ class ProjectClosures:
     def imported(self, path: str) -> frozenset[str]:
         """Return the files that a module's own imports run."""
         if path not in self._imported:
-            found: set[str] = set()
-            for item in self.shared.facts(self.tree[path]).imports:
-                found |= self.resolve(path, item)
-            self._imported[path] = frozenset(found)
+            shared = self.shared._imported
+            identity = self.tree[path]
+            candidates = self.shared._candidates.get((path, identity, self.roots))
+            if candidates is None:
+                candidates = tuple(sorted(self.candidates(path)))
+                self.shared._candidates[path, identity, self.roots] = candidates
+            key = (path, identity, self.roots, tuple(item for item in candidates if item in self.tree))
+            if key not in shared:
+                found: set[str] = set()
+                for item in self.shared.facts(identity).imports:
+                    found |= self.resolve(path, item)
+                shared[key] = frozenset(found)
+            self._imported[path] = shared[key]
         return self._imported[path]
+
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """The first names under which modules of the project are found."""
+        return frozenset({path.split("/")[0].removesuffix(".py") for path in self.tree} | self.packages)
+
+    def candidates(self, path: str) -> Iterator[str]:
+        """Return which files could be meant by a module's imports."""
+        for item in self.shared.facts(self.tree[path]).imports:
+            base, _ = self.base(path, item)
+            if base.split("/")[0] in self.roots:
+                for place in (base, *(f"{base}/{name}" for name in item.names)):
+                    yield from (f"{place}.py", f"{place}/__init__.py")
+                while base:
+                    yield f"{base}/__init__.py"
+                    base = base.rpartition("/")[0]
 
     def data_of(self, path: str) -> set[str]:
         """Return the data files that a module names."""

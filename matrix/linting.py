@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from .closures import configuration
@@ -52,7 +53,7 @@ def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple
     for tree in trees:
         project = tree.get("pyproject.toml", "")
         if project not in folders:
-            folders[project] = hashlib.sha1(repr(configuration(store, tree, "ruff")).encode()).hexdigest()
+            folders[project] = rules(store, project)
             if project:
                 write_file(place / folders[project] / "pyproject.toml", store.read(project))
         folder = folders[project]
@@ -64,3 +65,10 @@ def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple
                 placed[folder, name] = (path, identity)
                 write_file(place / folder / name, store.read(identity))
     return placed
+
+
+@cache
+def rules(store: Store, project: str) -> str:
+    """Return the identity of the rules that stand in a pyproject.toml, which has an identity itself."""
+    tree = {"pyproject.toml": project} if project else {}
+    return hashlib.sha1(repr(configuration(store, tree, "ruff")).encode()).hexdigest()

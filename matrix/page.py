@@ -9,20 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from .proof import Proof
-from .template import EACH
+from .template import ANY_FOUR, EACH, Declaration
 
+STATED = {EACH: "one each", ANY_FOUR: "any four prompts"}
 PACKAGES = ("cookiecutter", "fastmcp", "mcp", "pytest", "ruff", "mypy")
 
 
-def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
+def summary(proof: Proof, *, seconds: float, dedup: bool, peak: int = 0) -> dict[str, Any]:
     """Return the figures of a run."""
     least, middle, most = proof.tests_per_combination()
-    every = 2 ** len(proof.declaration.patterns)
+    declaration = proof.declaration
+    every = sum(1 for _ in declaration.combinations())
     return {
         "commit": git("rev-parse", "HEAD", folder=proof.declaration.template),
         "changed_since": bool(git("status", "--porcelain", folder=proof.declaration.template)),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "combinations": {"all": every, "proven": len(proof.combinations), "green": len(proof.green())},
+        "option_combinations": {
+            "all": declaration.option_combinations,
+            "proven": len(proof.combinations) * len(declaration.variations),
+            "green": len(proof.green()) * len(declaration.variations),
+        },
+        "variations": len(declaration.variations),
+        "additive": list(declaration.additive),
+        "uniform": {name: len(declaration.choices[name]) for name in declaration.uniform},
         "distinct_files": proof.files,
         "distinct_modules_typed": proof.modules,
         "distinct_closures": sum(proof.closures.values()),
@@ -34,17 +44,20 @@ def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
         "shown_by_running": len(proof.combinations) - proof.folded,
         "shown_by_section": proof.folded,
         "linear_design_in_full": sorted(proof.in_full),
+        "sampled_variations": sorted(proof.sampled),
+        "covering_design": len(declaration.covering_design()),
         "seconds": round(seconds),
-        "test_cpu_seconds": round(proof.cpu),
+        "cpu_seconds": {name: round(seconds) for name, seconds in proof.parts.items()},
+        "peak_mebibytes": peak,
         "processors": os.cpu_count(),
     }
 
 
 def one_line(figures: dict[str, Any]) -> str:
     """Return what is printed at the end of a run."""
-    counts, tests = figures["combinations"], figures["tests_per_combination"]
+    counts, tests = figures["option_combinations"], figures["tests_per_combination"]
     return (
-        f"{counts['green']:,} of {counts['proven']:,} combinations are green: {figures['distinct_files']:,} distinct files,"
+        f"{counts['green']:,} of {counts['proven']:,} option combinations are green: {figures['distinct_files']:,} distinct files,"
         f" {figures['distinct_closures']:,} closures, {figures['tests_run']:,} tests run, {tests['least']:,} to"
         f" {tests['most']:,} cover a combination; {figures['seconds']:,} s."
     )
@@ -63,8 +76,10 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
         "",
         "| What | How many |",
         "|---|---|",
-        f"| Combinations of the {len(proof.declaration.patterns)} yes/no prompts | {counts['all']:,} |",
-        f"| of these rendered, and green | {counts['proven']:,}, {counts['green']:,} |",
+        f"| Combinations of all options: {options(proof.declaration)} | {figures['option_combinations']['all']:,} |",
+        f"| of these rendered, and green | {figures['option_combinations']['proven']:,},"
+        f" {figures['option_combinations']['green']:,} |",
+        f"| Combinations of the yes/no prompts, each in {figures['variations']} variations | {counts['all']:,} |",
         f"| Distinct files in all of them, each linted | {figures['distinct_files']:,} |",
         f"| Distinct modules with what they import, each type-checked | {figures['distinct_modules_typed']:,} |",
         f"| Distinct closures of test files, each run | {figures['distinct_closures']:,} |",
@@ -80,11 +95,26 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
     lines += [
         f"| Combinations whose server processes were tested (the linear design) |"
         f" {len(figures['linear_design_in_full'])} |",
+        f"| Projects in which tests see an additive prompt or another value of a choice (the linear design, varied) |"
+        f" {len(figures['sampled_variations'])} |",
         f"| Time, on {figures['processors']} processors | {figures['seconds']:,} s |",
+        f"| Memory at its peak, of all processes of the proof | {figures['peak_mebibytes']:,} MiB |",
         "",
         f"Commit `{figures['commit'][:12]}`{changed}. "
         + ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
         + ". The same figures as data: [proof.json](proof.json).",
+        "",
+        "## What shows what",
+        "",
+        "[matrix.md](matrix.md) has the argument for each row.",
+        "",
+        "| What is shown | In how many option combinations | How |",
+        "|---|---|---|",
+        *arguments(figures, proof.declaration),
+        "",
+        "| Processor time of | Seconds |",
+        "|---|---|",
+        *(f"| {name} | {number:,} |" for name, number in figures["cpu_seconds"].items()),
         "",
         "## Closures",
         "",
@@ -97,8 +127,36 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
     ]
     for file, found in figures["closures"].items():
         stated = proof.declaration.closures[file]
-        lines.append(f"| `{file}` | {'one each' if stated == EACH else stated} | {found:,} |")
+        lines.append(f"| `{file}` | {STATED.get(stated, stated)} | {found:,} |")
     return "\n".join([*lines, ""])
+
+
+def options(declaration: Declaration) -> str:
+    """Return what is combined, in words."""
+    choices = [f"{len(values)} of `{name}`" for name, values in declaration.choices.items()]
+    return ", ".join([f"{len(declaration.patterns)} yes/no prompts", *choices])
+
+
+def arguments(figures: dict[str, Any], declaration: Declaration) -> list[str]:
+    """Return the rows that say which argument covers what."""
+    every = figures["option_combinations"]["proven"]
+    cores = figures["combinations"]["proven"]
+    sampled = len(figures["sampled_variations"])
+    rows = [
+        ("it renders; its files", every, "each file once for each assignment of the prompts that it reads"),
+        ("ruff's check and format", every, "each distinct file, under each distinct set of rules"),
+        ("tests with a closure", every, "each distinct closure"),
+        ("strict types", cores, f"each distinct module with what it imports; varied, in {sampled} projects"),
+        (
+            "tests that see the whole project",
+            cores,
+            f"in each; varied, in {sampled} projects; of single tools where any four prompts meet",
+        ),
+    ]
+    if declaration.additive or declaration.uniform:
+        names = ", ".join(f"`{name}`" for name in [*declaration.additive, *declaration.uniform])
+        rows.append((f"the claims of {names}", every, "what each changes is the same in every combination"))
+    return [f"| {what} | {number:,} | {how} |" for what, number, how in rows]
 
 
 def write(folder: Path, proof: Proof, figures: dict[str, Any]) -> None:

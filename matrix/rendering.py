@@ -106,18 +106,37 @@ def speed_up() -> None:
     generate.FileSystemLoader = shared_loader
     generate.is_binary = functools.cache(generate.is_binary)
     hooks.run_script = run_script
-    # A hook that reads code reads the same code in most projects.
+    read_and_replace_once()
+
+
+@functools.cache
+def read_and_replace_once() -> None:
+    """Parse each source, and replace in each text, once in this process: a hook does so for most files of every project."""
     setattr(ast, "parse", functools.cache(ast.parse))  # noqa: B010 - mypy knows its overloads
+    setattr(re, "sub", substitute_once)  # noqa: B010
 
 
 def run_script(path: str, cwd: Path | str = ".") -> None:
     """Run a rendered hook as `python hook.py` does, in this process."""
-    code = compile_script(Path(path))
-    Path(path).unlink()
+    script = Path(path)
+    if script.suffix != ".py":
+        raise FailedHookException(f"{script.name} is no Python script: only those can be run in one process")
+    code = compile_source(script.read_text(encoding="utf-8"), path)
+    script.unlink()
+    with contextlib.chdir(cwd):
+        execute(code, path)
+
+
+def execute(code: CodeType, path: str) -> None:
+    """Run a script in the current folder.
+
+    Raises:
+        FailedHookException: it has failed.
+    """
     said = io.StringIO()
     try:
         printed = contextlib.redirect_stdout(io.StringIO())
-        with contextlib.chdir(cwd), contextlib.redirect_stderr(said), printed:
+        with contextlib.redirect_stderr(said), printed:
             exec(code, {"__name__": "__main__", "__file__": path})
     except SystemExit as end:
         if end.code not in (0, None):
@@ -126,14 +145,11 @@ def run_script(path: str, cwd: Path | str = ".") -> None:
         raise FailedHookException(f"the hook raised {type(error).__name__}: {error}") from error
 
 
-def compile_script(path: Path) -> CodeType:
+def compile_source(source: str, path: str) -> CodeType:
     """Compile a hook, of which nothing differs from project to project but the answers in a raw string."""
-    if path.suffix != ".py":
-        raise FailedHookException(f"{path.name} is no Python script: only those can be run in one process")
-    source = path.read_text(encoding="utf-8")
     answers = ANSWERS.search(source)
     if not answers:
-        return compile(source, str(path), "exec")
+        return compile(source, path, "exec")
     code = compile_once(source[: answers.start(1)] + PLACE + source[answers.end(1) :])
     return code.replace(co_consts=tuple(answers[1] if item == PLACE else item for item in code.co_consts))
 
@@ -141,3 +157,20 @@ def compile_script(path: Path) -> CodeType:
 @functools.cache
 def compile_once(source: str) -> CodeType:
     return compile(source, "<hook>", "exec")
+
+
+def substitute_once(
+    pattern: Any, repl: Any, string: Any, count: int = 0, flags: int | re.RegexFlag = 0
+) -> Any:
+    """Do what `re.sub` does, once for each text: a hook does the same to most files of every project."""
+    if isinstance(pattern, str) and isinstance(repl, str) and isinstance(string, str):
+        return substitute_text(pattern, repl, string, count, flags)
+    return substitute(pattern, repl, string, count=count, flags=flags)
+
+
+substitute = re.sub
+
+
+@functools.cache
+def substitute_text(pattern: str, repl: str, string: str, count: int, flags: int) -> str:
+    return substitute(pattern, repl, string, count=count, flags=flags)

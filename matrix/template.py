@@ -2,16 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+# The yes/no prompts that are on, and `choice=value` for each choice that is not at its default.
 Combination = frozenset[str]
 
 # As many closures of a test file as there are combinations.
 EACH = 0
+# The same, and it runs in some only: every setting of any four prompts occurs in one.
+ANY_FOUR = -4
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,15 @@ class Declaration:
 
     `files` gives the exact files of a combination; `probe` is a function, as `file:name`, that is called in
     the project with the package's name and must return what `listing` gives; `closures` states in how many distinct surroundings each
-    test file is to be found, `EACH` for those that see the whole project. Where a prompt is a fold, the counts
+    test file is to be found, `EACH` for those that see the whole project, `ANY_FOUR` for those of them that need not run
+    in each. Where a prompt is a fold, the counts
     are of the projects without it. `unit_tests` gives further tests, by their paths: they are the template's own, and run in
     a project beside its tests. Tests under `processes` start processes: those of `processes_everywhere` run on the
     linear design, all of them at its corners.
+
+    Two claims make prompts cheap to prove, and the engine checks both in every combination. An `additive` yes/no prompt
+    adds the same files, and inserts the same lines into the same files, whatever else is chosen. A `uniform` choice
+    replaces the same lines wherever they stand, and adds or removes no file.
     """
 
     template: Path
@@ -49,6 +58,8 @@ class Declaration:
     processes: str = "tests/production"
     processes_everywhere: Collection[str] = ()
     fold: Fold | None = None
+    additive: Collection[str] = ()
+    uniform: Collection[str] = ()
     answers: Mapping[str, object] = field(default_factory=dict)
     # Test plugins that the projects need: others are not loaded.
     plugins: Sequence[str] = ()
@@ -60,8 +71,17 @@ class Declaration:
 
     @cached_property
     def patterns(self) -> tuple[str, ...]:
-        """The yes/no prompts, which are what is combined."""
+        """The yes/no prompts."""
         return tuple(name for name, default in self.prompts.items() if isinstance(default, bool))
+
+    @cached_property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """The prompts with several values, the default first, without those that `answers` decides."""
+        return {
+            name: tuple(values)
+            for name, values in self.prompts.items()
+            if isinstance(values, list) and name not in self.answers
+        }
 
     @property
     def folder(self) -> str:
@@ -70,11 +90,58 @@ class Declaration:
         return re.sub(r"{{\s*cookiecutter\.(\w+)\s*}}", lambda found: str(self.answers[found[1]]), name)
 
     def combinations(self) -> Iterator[Combination]:
-        """Return every combination; one differs from the next in one prompt (Gray code)."""
-        for number in range(2 ** len(self.patterns)):
+        """Return every combination of what is neither additive nor uniform.
+
+        Without choices among it, one combination differs from the next in one prompt (Gray code).
+        """
+        names = [name for name in reversed(self.patterns) if name not in self.additive]
+        values = self.assignments(name for name in self.choices if name not in self.uniform)
+        for number in range(2 ** len(names)):
             code = number ^ number >> 1
             # The first prompts change least often.
-            yield frozenset(name for bit, name in enumerate(reversed(self.patterns)) if code >> bit & 1)
+            chosen = frozenset(name for bit, name in enumerate(names) if code >> bit & 1)
+            yield from (chosen | assignment for assignment in values)
+
+    @cached_property
+    def variations(self) -> list[Combination]:
+        """What every combination is varied by: each set of additive prompts with each value of each uniform choice.
+
+        The first is empty.
+        """
+        added = [(frozenset[str](), frozenset({name})) for name in self.patterns if name in self.additive]
+        chosen = self.assignments(name for name in self.choices if name in self.uniform)
+        return [frozenset[str]().union(*items) for items in product(*added, chosen)]
+
+    def core(self, combination: Combination) -> Combination:
+        """Return a combination without what it is varied by."""
+        return combination - self.varying
+
+    @cached_property
+    def varying(self) -> Combination:
+        return frozenset[str]().union(*self.variations)
+
+    @cached_property
+    def sampled_variations(self) -> list[Combination]:
+        """Each additive prompt and each value of a uniform choice alone, and all of them together."""
+        alone = [variation for variation in self.variations if len(variation) == 1]
+        values = {name: f"{name}={choices[-1]}" for name, choices in self.choices.items()}
+        together = frozenset(
+            [*self.additive, *(values[name] for name in self.uniform if len(self.choices[name]) > 1)]
+        )
+        return [*alone, together] if len(together) > 1 else alone
+
+    def assignments(self, names: Iterable[str]) -> list[Combination]:
+        """Return every assignment of some choices; the first is of their defaults."""
+        choices = [[None, *(f"{name}={value}" for value in self.choices[name][1:])] for name in names]
+        return [frozenset(filter(None, assignment)) for assignment in product(*choices)]
+
+    @property
+    def option_combinations(self) -> int:
+        """How many combinations there are of all answers that are no free text."""
+        count: int = 2 ** len(self.patterns)
+        for values in self.choices.values():
+            count *= len(values)
+        return count
 
     def shard(self, part: str) -> set[Combination]:
         """Return the combinations of one part, as `3/8`; a folded project goes with its twin.
@@ -90,6 +157,21 @@ class Declaration:
         chosen = set(twins[int(index) - 1 :: int(count)])
         return {combination for combination in self.combinations() if combination - fold in chosen}
 
+    def bare(self) -> "Declaration":
+        """Return what another process can be given: the prompts."""
+        return Declaration(
+            template=self.template,
+            package=self.package,
+            files=nothing,
+            probe="",
+            listing=nothing,
+            closures={},
+            unit_tests=nothing,
+            additive=self.additive,
+            uniform=self.uniform,
+            answers=self.answers,
+        )
+
     def linear_design(self) -> dict[str, Combination]:
         """Return none, all, only each and all but each: every triple of settings in 2k + 2 combinations."""
         every = frozenset(self.patterns)
@@ -97,18 +179,41 @@ class Declaration:
         design |= {f"only-{name}": frozenset({name}) for name in self.patterns}
         return design | {f"all-but-{name}": every - {name} for name in self.patterns}
 
-    def name(self, combination: Combination) -> str:
-        """Return a short name: what is chosen, or what is not if that is less."""
-        chosen = [name for name in self.patterns if name in combination]
-        left_out = [name for name in self.patterns if name not in combination]
-        if len(chosen) == len(self.patterns):
-            return "all"
-        if len(left_out) < len(chosen):
-            return "all-but-" + "+".join(left_out)
-        return "+".join(chosen) or "none"
+    def covering_design(self) -> set[Combination]:
+        """Return combinations in which every setting of any four prompts occurs, equally often; none is folded or varied.
 
-    def answers_for(self, combination: Combination) -> dict[str, object]:
-        return {**self.answers, **{name: name in combination for name in self.patterns}}
+        It is the space of a linear code: each prompt has a vector of bits, no four of which are dependent, and is on where
+        the product with the number of the combination is odd.
+        """
+        fold = {self.fold.prompt} if self.fold else set[str]()
+        names = [name for name in self.patterns if name not in fold and name not in self.additive]
+        bits, vectors = independent_vectors(len(names), ANY_FOUR * -1)
+        return {
+            frozenset(
+                name for name, vector in zip(names, vectors, strict=True) if (number & vector).bit_count() % 2
+            )
+            for number in range(2**bits)
+        }
+
+    def name(self, combination: Combination) -> str:
+        """Return a short name: what is chosen, or what is not if that is less; then the choices."""
+        patterns = [name for name in self.patterns if name not in self.additive]
+        chosen = [name for name in patterns if name in combination]
+        left_out = [name for name in patterns if name not in combination]
+        if not left_out:
+            name = "all"
+        elif len(left_out) < len(chosen):
+            name = "all-but-" + "+".join(left_out)
+        else:
+            name = "+".join(chosen) or "none"
+        added = [f"with-{name}" for name in self.patterns if name in self.additive and name in combination]
+        return ",".join([name, *added, *sorted(item for item in combination if "=" in item)])
+
+    def answers_for(self, combination: Combination) -> dict[str, Any]:
+        """Return the answers to all prompts that are varied, and those that the template's declaration gives."""
+        chosen = dict(item.split("=", 1) for item in combination if "=" in item)
+        choices = {name: chosen.get(name, values[0]) for name, values in self.choices.items()}
+        return {**self.answers, **choices, **{name: name in combination for name in self.patterns}}
 
     def is_folded(self, combination: Combination) -> bool:
         return self.fold is not None and self.fold.prompt in combination
@@ -117,5 +222,25 @@ class Declaration:
         """Return the command line that makes the project with the real Cookiecutter and does `then` in it."""
         answers = (f"{name}={'yes' if name in combination else 'no'}" for name in self.patterns)
         others = (f"{name}={value}" for name, value in self.answers.items())
-        given = " ".join([*others, *answers])
+        given = " ".join([*others, *answers, *sorted(item for item in combination if "=" in item)])
         return f"cookiecutter . --no-input --output-dir .. {given} && cd ../{self.folder} && {then}"
+
+
+def independent_vectors(count: int, strength: int) -> tuple[int, list[int]]:
+    """Return so many vectors, of as few bits as the first that fit allow, of which no `strength` are dependent."""
+    for bits in range(min(strength, count), count + 1):
+        vectors: list[int] = []
+        # The sums of up to so many vectors.
+        sums: list[set[int]] = [{0}, *(set[int]() for _ in range(strength - 1))]
+        for candidate in range(1, 2**bits):
+            if not any(candidate in level for level in sums):
+                vectors.append(candidate)
+                for size in range(strength - 1, 0, -1):
+                    sums[size] |= {item ^ candidate for item in sums[size - 1]}
+        if len(vectors) >= count:
+            return bits, vectors[:count]
+    return count, [1 << bit for bit in range(count)]
+
+
+def nothing(_: Combination) -> Any:
+    return {}

@@ -15,7 +15,7 @@ Tree = dict[str, str]
 FIRST_SECOND = 1_000_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Store:
     """A folder with one file for each distinct content."""
 

@@ -1,10 +1,10 @@
 """The prompts, the linear design over them, and what each pattern owns: stated here, not read from the hooks."""
 
 import json
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-from matrix.template import EACH, Combination, Declaration, Fold
+from matrix.template import ANY_FOUR, EACH, Combination, Declaration, Fold
 
 TEMPLATE = Path(__file__).parents[1]
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
@@ -98,6 +98,7 @@ ALWAYS = {
 def expected_files(chosen: Combination, package_name: str) -> set[str]:
     """Return the files of a project, as paths with forward slashes."""
     files = set(ALWAYS)
+    chosen &= ALL
     patterns = chosen - {"self_contained"}
     if chosen:
         files.add("tests/patterns/__init__.py")
@@ -128,7 +129,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
 
 
-def unit_tests(chosen: Combination, http_client: str = "httpx2") -> dict[str, bytes]:
+def unit_tests(chosen: Combination) -> dict[str, bytes]:
     """Return the unit tests of a project's code, by their paths in the project."""
     absent = set()
     if not chosen & set(API_PATTERNS):
@@ -138,16 +139,20 @@ def unit_tests(chosen: Combination, http_client: str = "httpx2") -> dict[str, by
     if not chosen & set(RESULT_PATTERNS):
         absent.add("test_results.py")
     absent |= {f"test_{name}.py" for name in ALL - chosen}
-    tests = {}
-    for path in sorted(UNIT_TESTS.rglob("*.py")):
-        if path.name not in absent:
-            text = path.read_text(encoding="utf-8").replace(
-                "import httpx2 as httpx", f"import {http_client} as httpx"
-            )
-            tests[path.relative_to(TEMPLATE).as_posix()] = text.replace(
-                "import httpx as httpx", "import httpx"
-            ).encode()
-    return tests
+    contents = unit_tests_of("httpx" if "http_client=httpx" in chosen else "httpx2")
+    return {path: content for path, content in contents.items() if path.rpartition("/")[2] not in absent}
+
+
+@cache
+def unit_tests_of(http_client: str) -> dict[str, bytes]:
+    """Return all unit tests, for one HTTP client."""
+    import_client = "import httpx" if http_client == "httpx" else f"import {http_client} as httpx"
+    return {
+        path.relative_to(TEMPLATE).as_posix(): path.read_text(encoding="utf-8")
+        .replace("import httpx2 as httpx", import_client)
+        .encode()
+        for path in sorted(UNIT_TESTS.rglob("*.py"))
+    }
 
 
 def expected_tools(chosen: Combination) -> list[str]:
@@ -167,25 +172,32 @@ def expected_listing(chosen: Combination) -> list[list[str]]:
 
 
 # In how many surroundings each test file is to be found. Settings are read in three ways: without environment_config, and
-# with it, whose profiles name the time to live if there is a cache. The API client has two forms, pooled or not.
+# with it, whose profiles name the time to live if there is a cache. The API client has two forms, pooled or not, and each
+# is of one of two libraries.
 SETTINGS = 3
+CLIENTS = 2
 CLOSURES = {
     "tests/test_architecture.py": EACH,
     "tests/test_server.py": EACH,
     "tests/test_surface.py": EACH,
-    **{f"tests/tools/test_{name}.py": EACH for name in ("process_data", *TOOLS, *RESOURCES)},
-    "tests/test_upstream.py": SETTINGS * 2,
+    # Of each tool alone, in the server: its code and that of its pattern have the few closures of the other tests.
+    **{f"tests/tools/test_{name}.py": ANY_FOUR for name in ("process_data", *TOOLS, *RESOURCES)},
+    "tests/test_upstream.py": SETTINGS * 2 * CLIENTS,
     **{f"tests/patterns/test_{name}.py": SETTINGS for name in PATTERNS},
     "tests/patterns/test_caching.py": 2,
+    "tests/patterns/test_connection_pooling.py": SETTINGS * CLIENTS,
     "tests/patterns/test_environment_config.py": 2,
+    "tests/patterns/test_retry.py": SETTINGS * CLIENTS,
     **{
         path.relative_to(TEMPLATE).as_posix(): SETTINGS
         for path in sorted(UNIT_TESTS.rglob("*.py"))
         if path.name.startswith("test_")
     },
-    "tests/unit/patterns/test_caching.py": 2 * 2,
+    "tests/unit/patterns/test_caching.py": 2 * 2 * CLIENTS,
+    "tests/unit/patterns/test_connection_pooling.py": SETTINGS * CLIENTS,
     "tests/unit/patterns/test_environment_config.py": 2,
-    "tests/unit/patterns/test_retry.py": SETTINGS * 2,
+    "tests/unit/patterns/test_retry.py": SETTINGS * 2 * CLIENTS,
+    "tests/unit/runtime/test_api_client.py": SETTINGS * CLIENTS,
     "tests/unit/test_composition.py": EACH,
     "tests/unit/test_discovery.py": EACH,
 }
@@ -203,6 +215,7 @@ DECLARATION = Declaration(
     # What a pattern could change: the start, calls, and every way to end. The others are of the runtime alone.
     processes_everywhere=["tests/production/test_calls.py", "tests/production/test_signals.py"],
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
+    uniform=["license", "http_client"],
     plugins=["anyio.pytest_plugin"],
 )
 LINEAR = DECLARATION.linear_design()

@@ -14,10 +14,10 @@ from cookiecutter import hooks
 from pytest_cookies.plugin import Cookies
 
 from matrix import page, rendering
-from matrix.proof import Proof, render_all
+from matrix.proof import Proof
 from matrix.template import Combination
-from matrix.trees import Store, Tree
 
+from . import drawn
 from .combinations import DECLARATION, LINEAR, PROMPTS, TEMPLATE, answers
 from .project import Project
 from .proving import Proving, proving
@@ -26,7 +26,6 @@ from .user import User
 Bake = Callable[..., Project]
 Projects = Callable[[str], Project]
 Render = Callable[..., rendering.Files]
-Trees = tuple[Store, dict[Combination, Tree]]
 
 needs_forks = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="the suites run in forks, which Windows does not have"
@@ -47,6 +46,11 @@ def pytest_configure() -> None:
     """Keep bytecode, whatever the environment says: without it a server takes three times as long to start."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_report_header() -> str:
+    """Say from what the combinations are drawn that are compared with the real Cookiecutter."""
+    return f"drawn combinations: from {drawn.source()}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -83,7 +87,7 @@ def combination_of(item: pytest.Item) -> Combination | None:
 
 
 def is_asked_last(item: pytest.Item) -> bool:
-    return bool({"proof", "trees"} & set(getattr(item, "fixturenames", ())))
+    return "proof" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,23 +109,14 @@ def proof(request: pytest.FixtureRequest) -> Proof:
     """Wait for the proof, print what it has shown, and write the page if it is of everything."""
     config = request.config
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        found, seconds = config.stash[PROVING].wait(sys.stderr)
-        figures = page.summary(found, seconds=seconds, dedup=not config.getoption("--no-dedup"))
+        proven = config.stash[PROVING].wait(sys.stderr)
+        found = proven.proof
+        dedup = not config.getoption("--no-dedup")
+        figures = page.summary(found, seconds=proven.seconds, dedup=dedup, peak=proven.peak)
         print(page.one_line(figures))
-    if len(found.green()) == 2 ** len(DECLARATION.patterns):
+    if len(found.green()) == sum(1 for _ in DECLARATION.combinations()):
         page.write(TEMPLATE / "docs", found, figures)
     return found
-
-
-@pytest.fixture(scope="session")
-def trees(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    """Render every combination, unless they are proven in this session: then those that are."""
-    if PROVING in request.config.stash:
-        found: Proof = request.getfixturevalue("proof")
-        return Store(found.contents), found.trees
-    store = Store(tmp_path_factory.mktemp("contents"))
-    rendered = render_all(DECLARATION, list(DECLARATION.combinations()), store, lambda _: None)
-    return store, {one: tree for one, tree in rendered.items() if not isinstance(tree, str)}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,19 +14,29 @@ from matrix.proof import Proof, prove
 from matrix.template import Combination
 
 from .combinations import DECLARATION
+from .memory import peak_of_this_process
 
 SHOWN_EVERY = 0.2
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A proof, the seconds that it took, and the memory in MiB."""
+
+    proof: Proof
+    seconds: float
+    peak: int
 
 
 @dataclass(frozen=True)
 class Proving:
     """A proof that is being made."""
 
-    future: "Future[tuple[Proof, float]]"
+    future: "Future[Proven]"
     shown: Path
 
-    def wait(self, stream: TextIO) -> tuple[Proof, float]:
-        """Show on `stream` how far it is until it is there; return it, and the seconds that it took."""
+    def wait(self, stream: TextIO) -> "Proven":
+        """Show on `stream` how far it is until it is there; return it."""
         with self.shown.open(encoding="utf-8", newline="") as progress:
             while not self.future.done():
                 stream.write(progress.read())
@@ -51,9 +61,9 @@ def proving(
 
 def prove_here(
     combinations: list[Combination], folder: Path, shown: Path, dedup: bool, terminal: bool
-) -> tuple[Proof, float]:
+) -> Proven:
     start = time.monotonic()
-    with shown.open("a", encoding="utf-8", newline="") as stream:
+    with peak_of_this_process() as peak, shown.open("a", encoding="utf-8", newline="") as stream:
         progress = Progress(stream, terminal=terminal)
         proof = prove(DECLARATION, combinations, folder, progress=progress, dedup=dedup)
-    return proof, time.monotonic() - start
+    return Proven(proof, time.monotonic() - start, peak.mebibytes)

@@ -1,7 +1,8 @@
 """A template of three yes/no prompts that has nothing in common with this one: the engine's own tests prove it."""
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from matrix.template import EACH, Combination, Declaration, Fold
@@ -62,6 +63,56 @@ if "one_file" in CHOSEN:
         file.write_text(text.replace("parts.greeting import", "parts import"))
 if "one_file" in CHOSEN or not modules:
     shutil.rmtree(parts)
+'''
+# The same as a function from files to files, so that the template is rendered in pieces.
+PURE_HOOK = '''\
+"""Leave out what was not chosen, and put the parts into one file if asked to."""
+
+import json
+from pathlib import Path
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+PARTS = "src/small/parts/"
+
+
+def finish(files, answers):
+    names = [name for name in ("colour", "greeting") if answers[name]]
+    left_out = {"colour", "greeting"} - set(names)
+    files = {path: text for path, text in files.items() if Path(path).stem.removeprefix("test_") not in left_out}
+    if not answers.get("shout", True):
+        files = {path: text for path, text in files.items() if Path(path).stem != "shout"}
+    if answers["one_file"]:
+        text = '"""Every part in one file."""\\n' + ("\\nfrom .words import word\\n" if names else "")
+        for name in names:
+            docstring, _, body = files[f"{PARTS}{name}.py"].split("\\n\\n", 2)
+            text += f"\\n# {name}\\n#\\n# {docstring.strip(chr(34))}\\n\\n\\n" + body.lstrip("\\n") + "\\n"
+        files["src/small/parts.py"] = text.rstrip("\\n") + "\\n"
+        for path, text in files.items():
+            if path.endswith(".py"):
+                text = text.replace("parts.colour import", "parts import")
+                files[path] = text.replace("parts.greeting import", "parts import")
+    if answers["one_file"] or not names:
+        files = {path: text for path, text in files.items() if not path.startswith(PARTS)}
+    return files
+
+
+def main():
+    root = Path.cwd()
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    before = {path.relative_to(root).as_posix(): path.read_text() for path in paths}
+    after = finish(before, ANSWERS)
+    for path in before.keys() - after.keys():
+        (root / path).unlink()
+    for path, text in after.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+if __name__ == "__main__":
+    main()
 '''
 PROBE = '''\
 """What the small project offers."""
@@ -178,6 +229,15 @@ def test_it_starts() -> None:
     subprocess.run([sys.executable, "-c", "import small.main"], check=True)
 """,
 }
+CLAIMING_README = (
+    FILES["README.md"]
+    + """
+{% if cookiecutter.shout %}
+It shouts.
+{% endif %}
+Its tone is {{ cookiecutter.tone }}.
+"""
+)
 ALWAYS = {path for path in FILES if Path(path).stem.removeprefix("test_") not in ("colour", "greeting")} - {
     "src/small/parts/__init__.py"
 }
@@ -247,3 +307,29 @@ class SmallTemplate:
         path = self.folder / "hooks" / f"{hook}_gen_project.py"
         line = f"if CHOSEN in {[sorted(combination) for combination in where]}:\n    {statement}\n"
         path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8", newline="\n")
+
+    def claim(self, *, additive: bool = True, uniform: bool = True) -> Declaration:
+        """Add a prompt that is additive and a choice that is uniform; return the declaration that says so of them."""
+        prompts = json.loads(COOKIECUTTER) | {"shout": False, "tone": ["plain", "warm", "cold"]}
+        self.put("cookiecutter.json", json.dumps(prompts))
+        self.put("hooks/post_gen_project.py", PURE_HOOK)
+        self.add("README.md", CLAIMING_README)
+        self.add("src/small/shout.py", "LOUD = True\n")
+        self.add("src/small/tone.txt", "a {{ cookiecutter.tone }} tone\n")
+
+        def wanted(chosen: Combination) -> set[str]:
+            base = files(chosen & {"greeting", "colour", "one_file"})
+            return base | {"src/small/tone.txt", *(["src/small/shout.py"] if "shout" in chosen else [])}
+
+        return replace(
+            self.declaration,
+            files=wanted,
+            additive=["shout"] if additive else [],
+            uniform=["tone"] if uniform else [],
+        )
+
+    def change(self, path: str, old: str, new: str) -> None:
+        """Change a file of the template."""
+        text = (self.folder / path).read_text(encoding="utf-8")
+        assert text.count(old) == 1, (path, old)
+        self.put(path, text.replace(old, new))

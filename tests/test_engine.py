@@ -133,7 +133,7 @@ def test_processes_are_tested_where_a_prompt_is_alone_and_where_all_are_and_some
     declaration = replace(template, files=own_files, processes_everywhere=[start])
     run = proof_module.Run(declaration, [], new_folder("run"), silent(), dedup, processes=True)
     every = set(declaration.combinations())
-    run.trees |= {combination: dict.fromkeys(own_files(combination), "") for combination in every}
+    run.proof.trees |= {combination: dict.fromkeys(own_files(combination), "") for combination in every}
     found = {file: {one for one in every if file in run.process_files(one)} for file in (start, port, own)}
     assert found[start] == every
     if dedup:
@@ -260,14 +260,14 @@ def hiding(new_folder: NewFolder) -> Proof:
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_a_hidden_dependency_fails_the_build_where_a_test(name: str, hiding: Proof) -> None:
-    found = [text for text, _ in hiding.problems[NONE] if text.startswith(f"tests/test_{name}.py ")]
+    found = [text for text, *_ in hiding.problems[NONE] if text.startswith(f"tests/test_{name}.py ")]
     assert [text for text in found if HIDDEN[name][1] in text and text.endswith("outside its closure")], found
     assert NONE not in hiding.green()
 
 
 @pytest.mark.parametrize("name", OPEN)
 def test_no_dependency_is_hidden_where_a_test(name: str, hiding: Proof) -> None:
-    assert [text for text, _ in hiding.problems[NONE] if f"test_{name}.py" in text] == []
+    assert [text for text, *_ in hiding.problems[NONE] if f"test_{name}.py" in text] == []
 
 
 def test_no_test_with_a_hidden_dependency_fails_by_itself(hiding: Proof) -> None:

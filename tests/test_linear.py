@@ -5,14 +5,24 @@ which save time: here they are held against the plain ones.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest_cookies.plugin import Cookies
 
-from .combinations import LINEAR, PATTERNS, answers, expected_files
-from .conftest import Bake, Projects, Render
+from matrix.factoring import Factoring
+from matrix.proof import render_varied
+from matrix.rendering import Files
+from matrix.template import Combination
+from matrix.trees import Store
+
+from .combinations import DECLARATION, LINEAR, PATTERNS, answers, expected_files
+from .conftest import Bake, Projects, Render, bake_with
+from .drawn import draw
 from .project import assert_passed
 
+DRAWN = draw()
 EACH = pytest.mark.parametrize("name", LINEAR)
 WHOLE = {"none": 0, "all": 1, "only-self_contained": 2, "all-but-self_contained": 3}
 
@@ -32,10 +42,51 @@ def test_the_design_covers_every_triple_of_settings() -> None:
                 assert len({(row[a], row[b], row[c]) for row in rows}) == 8
 
 
+@pytest.fixture(scope="module")
+def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, Combination], Files]:
+    """Return how the matrix renders a combination, with a variation, of those that are compared here."""
+    store = Store(tmp_path_factory.mktemp("contents"))
+    asked = [*LINEAR.values(), *(combination for combination, _ in DRAWN)]
+    rendered = render_varied(DECLARATION, dict.fromkeys(asked), DECLARATION.variations, store, lambda _: None)
+
+    def project(combination: Combination, variation: Combination) -> Files:
+        found = rendered[combination]
+        assert not isinstance(found, str), found
+        tree = found[frozenset()] | (found[variation] if variation else {})
+        return {path: store.read(identity) for path, identity in tree.items() if identity}
+
+    return project
+
+
+def test_every_project_is_rendered_in_pieces() -> None:
+    """Otherwise the matrix would render each as a whole, and take an hour."""
+    assert {piece.source for piece in Factoring(DECLARATION).pieces} >= {"README.md", "pyproject.toml"}
+
+
 @EACH
-def test_the_fast_rendering_is_byte_for_byte_what_cookiecutter_makes(
+def test_the_pieces_are_byte_for_byte_what_cookiecutter_makes(
+    name: str, projects: Projects, pieced: Callable[[Combination, Combination], Files]
+) -> None:
+    assert pieced(LINEAR[name], frozenset()) == projects(name).files()
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: DECLARATION.name(drawn[0] | drawn[1]))
+def test_the_pieces_of_a_drawn_combination_are_what_cookiecutter_makes(
+    drawn: tuple[Combination, Combination],
+    cookies: Cookies,
+    pieced: Callable[[Combination, Combination], Files],
+) -> None:
+    combination, variation = drawn
+    project = bake_with(cookies, DECLARATION.answers_for(combination | variation))
+    assert pieced(combination, variation) == project.files()
+
+
+@EACH
+def test_the_rendering_of_a_whole_project_is_byte_for_byte_what_cookiecutter_makes(
     name: str, projects: Projects, render: Render
 ) -> None:
+    """A fork whose hook is no function is rendered this way."""
     assert render(LINEAR[name]) == projects(name).files()
 
 

@@ -1,4 +1,5 @@
-"""Every combination of the patterns, proven: files, tools, lint, types, tests. One test for each.
+"""Every combination of all options, proven: files, tools, lint, types, tests. One test for each of the patterns, with
+every value of the choices.
 
 Run one with `-k '[retry+caching]'`, a part with `--shard 3/8`, every suite in every project with `--no-dedup`.
 """
@@ -34,6 +35,11 @@ def test_every_combination_is_covered_by_tests_of_its_patterns(proof: Proof) -> 
 def test_there_are_as_many_combinations_as_answers_and_no_two_have_one_name() -> None:
     assert len(set(EVERY)) == 2 ** len(PATTERNS) == 4096
     assert len({DECLARATION.name(combination) for combination in EVERY}) == 4096
+
+
+def test_each_is_proven_with_every_value_of_the_choices() -> None:
+    assert len(DECLARATION.variations) == 4 * 2
+    assert DECLARATION.option_combinations == 4096 * 4 * 2
 
 
 def test_no_two_combinations_promise_the_same_files() -> None:

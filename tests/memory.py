@@ -1,0 +1,46 @@
+"""How much memory a process and all that it starts have taken together, at most."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SECONDS = 2
+
+
+@dataclass
+class Peak:
+    mebibytes: int = 0
+
+
+@contextlib.contextmanager
+def peak_of_this_process() -> Iterator[Peak]:
+    """Look every two seconds, where the system tells of each process its share of what several use (Linux)."""
+    peak = Peak()
+    ended = threading.Event()
+
+    def watch() -> None:
+        process = psutil.Process()
+        while not ended.wait(SECONDS):
+            share = sum(map(proportional_share, [process, *process.children(recursive=True)]))
+            peak.mebibytes = max(peak.mebibytes, share // 1024)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+
+
+def proportional_share(process: psutil.Process) -> int:
+    """Return a process's part of the memory, in KiB; nothing where it has ended or the system does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
