@@ -252,7 +252,6 @@ NOT_YET = frozenset(
         "docs/surface.md",
         "docs/versions.md",
         "docs/what-happens-when.md",
-        "project/README.md",
         "project/src/package/database.py",
         "project/src/package/patterns/caching.py",
         "project/src/package/patterns/lazy_initialization.py",
