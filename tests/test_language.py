@@ -232,7 +232,6 @@ NOT_YET = frozenset(
         "docs/checklist.md",
         "docs/matrix.md",
         "docs/mutations.md",
-        "docs/what-happens-when.md",
         "project/src/package/database.py",
         "project/src/package/patterns/caching.py",
         "project/src/package/patterns/lazy_initialization.py",
