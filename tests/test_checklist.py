@@ -278,7 +278,9 @@ FROM_OUTSIDE = {
 
 
 @pytest.mark.matrix
-def test_the_report_lists_what_a_plain_fastmcp_server_lacks_and_calls_none_of_its_tools(bake_once: Bake) -> None:
+def test_the_report_lists_what_a_plain_fastmcp_server_lacks_and_calls_none_of_its_tools(
+    bake_once: Bake,
+) -> None:
     called: list[str] = []
     plain = FastMCP("plain")
 
