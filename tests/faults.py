@@ -1,4 +1,4 @@
-"""Faults that people make, each a change of one place in the template: `mutations.py` asks whether the proof finds them."""
+"""Faults that people make, each a change in one place of the template: `mutations.py` checks that the proof finds them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from .combinations import ALL, NONE, PATTERNS
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong, the text that stands once in its file, the text in its place, and where that should be found.
+    """What is wrong, the text to replace (once in its file), its replacement, and where the fault should be found.
 
-    Where no combinations are given: in the one of the file's pattern only, or in the one without any. `tests` names
-    tests of the template's own, for what the proof of the combinations does not look at.
+    Without combinations: in the one with only the file's pattern, or in the one without patterns. `tests` names the
+    template's own tests, for faults that the proof of the combinations does not cover.
     """
 
     what: str
@@ -36,7 +36,7 @@ def only(*patterns: str) -> Combination:
 FAULTS: dict[str, list[Fault]] = {
     "patterns/lazy_initialization.py": [
         Fault(
-            "a page holds one row more than asked for",
+            "a page has one row more than requested",
             "for row in rows[:limit]]",
             "for row in rows[: limit + 1]]",
         ),
@@ -46,20 +46,24 @@ FAULTS: dict[str, list[Fault]] = {
             '.replace("%", "!%")',
         ),
         Fault(
-            "example rows are written into a user's own table",
+            "example rows are written to a user's own table",
             "INSERT INTO example_users (id",
             "INSERT INTO users (id",
         ),
-        Fault("a cursor may hold a number that the database cannot", " and int(number) <= LARGEST_ID", ""),
+        Fault(
+            "a cursor may contain a number that is too large for the database",
+            " and int(number) <= LARGEST_ID",
+            "",
+        ),
     ],
     "tools/lazy_initialization.py": [
         Fault(
-            "the tool begins at the first page whatever the cursor",
+            "the tool ignores the cursor and returns the first page",
             "users.search(query, limit, cursor)",
             "users.search(query, limit)",
         ),
         Fault(
-            "users that a shorter page had no room for are on no page",
+            "users that do not fit on a shortened page are lost",
             "if len(page.items) < len(found):",
             "if not page.items:",
         ),
@@ -71,7 +75,7 @@ FAULTS: dict[str, list[Fault]] = {
             "max_connections=None",
         ),
         Fault(
-            "a call waits for a connection without end",
+            "a call waits indefinitely for a connection",
             '{"pool": settings.pool_wait_seconds}',
             '{"pool": None}',
         ),
@@ -82,11 +86,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "patterns/retry.py": [
+        Fault("500, which is not transient, is retried", "{429, 502, 503, 504}", "{429, 500, 502, 503, 504}"),
         Fault(
-            "500, which is no passing fault, is retried", "{429, 502, 503, 504}", "{429, 500, 502, 503, 504}"
-        ),
-        Fault(
-            "one attempt less than was set",
+            "one attempt fewer than configured",
             "stop_after_attempt(self._settings.retry_attempts)",
             "stop_after_attempt(self._settings.retry_attempts - 1)",
         ),
@@ -96,7 +98,7 @@ FAULTS: dict[str, list[Fault]] = {
             "return min(self._jitter(state)",
         ),
         Fault(
-            "a retry is allowed when the budget is used up",
+            "a retry is allowed when the budget is exhausted",
             'return not (await self._bucket.limit("retries")).limited',
             'return (await self._bucket.limit("retries")).limited',
         ),
@@ -106,29 +108,29 @@ FAULTS: dict[str, list[Fault]] = {
             "return passing",
         ),
         Fault(
-            "a POST with an idempotency key is not tried again",
+            "a POST with an idempotency key is not retried",
             ' or "idempotency_key" in request.extensions',
             "",
         ),
         Fault(
-            "a last failure forgets that an earlier attempt may have done the work",
+            "the last failure hides that an earlier attempt may have done the work",
             "in_doubt = failure.in_doubt",
             "in_doubt = False",
         ),
         Fault(
-            "a write is to be repeated after the deadline of its attempts",
+            "a write is retryable after the deadline of its attempts",
             "if in_doubt or not await current_may_run_twice():",
             "if in_doubt:",
         ),
         Fault(
-            "an attempt under way is not bounded by the deadline",
+            "the deadline does not stop an attempt in progress",
             "with anyio.move_on_after(deadline):",
             "with anyio.move_on_after(None):",
         ),
     ],
     "tools/retry.py": [
         Fault(
-            "the tool tries only once",
+            "the tool does not retry",
             "answer = await retries.run(partial(api.get, endpoint))",
             "answer = await partial(api.get, endpoint)()",
         ),
@@ -140,15 +142,17 @@ FAULTS: dict[str, list[Fault]] = {
             "if value and value is not MISSING:",
         ),
         Fault(
-            "a caller can change what the next one gets", "return deepcopy(value), True", "return value, True"
+            "a caller can modify the value that the next one gets",
+            "return deepcopy(value), True",
+            "return value, True",
         ),
         Fault(
-            "one caller gets what was fetched for another",
+            "one caller gets a value fetched for another",
             "return CacheKey(token_identity(), parts)",
             "return CacheKey(None, parts)",
         ),
         Fault(
-            "a load that an invalidation has overtaken is kept",
+            "a load that was invalidated in progress is cached",
             "if self._loading.get(key) is loading:",
             "if loading is not None:",
         ),
@@ -158,16 +162,16 @@ FAULTS: dict[str, list[Fault]] = {
             "key=lambda key, *_: key",
         ),
         Fault(
-            "an invalidation reaches only the caller's own values",
+            "an invalidation only removes the caller's own values",
             "return self.parts[: len(key.parts)] == key.parts",
             "return self.parts[: len(key.parts)] == key.parts and self.caller == key.caller",
         ),
         Fault(
-            "an invalidation leaves what is below its key",
+            "an invalidation keeps the keys below its own",
             "return self.parts[: len(key.parts)] == key.parts",
             "return self.parts == key.parts",
         ),
-        Fault("loads go on when the server has closed", "await opened.close()", "pass"),
+        Fault("loads continue after the server has closed", "await opened.close()", "pass"),
     ],
     "tools/caching.py": [
         Fault(
@@ -177,21 +181,23 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "patterns/structured_errors.py": [
-        Fault("a failure is not marked as one", "            is_error=True,\n", ""),
+        Fault("a failure is not marked as an error", "            is_error=True,\n", ""),
         Fault(
             "a subclass has its most general ancestor's code",
             "for kind in type(error).__mro__ if",
             "for kind in reversed(type(error).__mro__) if",
         ),
         Fault(
-            "a resource that fails has no code",
+            "a failed resource has no code",
             "info.message, data) from error",
             "info.message) from error",
         ),
     ],
     "tools/structured_errors.py": [
         Fault(
-            "an array is refused", "if not isinstance(value, dict | list):", "if not isinstance(value, dict):"
+            "an array is rejected",
+            "if not isinstance(value, dict | list):",
+            "if not isinstance(value, dict):",
         ),
     ],
     "patterns/environment_config.py": [
@@ -203,27 +209,27 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "tools/environment_config.py": [
         Fault(
-            "the resource says that it is plain text",
+            "the resource has the media type of plain text",
             'mime_type="application/json"',
             'mime_type="text/plain"',
         ),
     ],
     "environment_config.toml": [
         Fault(
-            "the production profile sets a deadline that is refused",
+            "the production profile sets an invalid deadline",
             "tool_deadline_seconds = 30",
             "tool_deadline_seconds = 90",
         ),
     ],
     "settings.py": [
         Fault(
-            "the `.env` file outweighs the environment",
+            "the `.env` file has precedence over the environment",
             "            Variables(settings_cls, os.environ),\n            Variables(settings_cls, _env_file()),\n",
             "            Variables(settings_cls, _env_file()),\n            Variables(settings_cls, os.environ),\n",
             [only("environment_config")],
         ),
         Fault(
-            "a secret that is not valid is printed",
+            "an invalid secret is printed",
             "        hide_input_in_errors=True,\n",
             "",
             [NONE, only("environment_config")],
@@ -235,19 +241,19 @@ FAULTS: dict[str, list[Fault]] = {
             [NONE, only("environment_config")],
         ),
         Fault(
-            "the space around a value is part of it",
+            "surrounding whitespace is part of a value",
             "        value = value.strip()\n",
             "",
             [NONE, only("environment_config")],
         ),
         Fault(
-            "the case of a choice matters",
+            "choices are case-sensitive",
             "if choice.lower() == value.lower()",
             "if choice == value",
             [NONE, only("environment_config")],
         ),
         Fault(
-            "a line of the `.env` file that is not understood is left out",
+            "an invalid line of the `.env` file is ignored",
             "if line.error or (line.key and line.value is None):",
             "if False:",
             [only("environment_config")],
@@ -265,7 +271,7 @@ FAULTS: dict[str, list[Fault]] = {
             [only("environment_config")],
         ),
         Fault(
-            "the exit code does not tell of a bad setting",
+            "the exit code does not report an invalid setting",
             "EXIT_BAD_SETTINGS = 2",
             "EXIT_BAD_SETTINGS = 0",
             processes=True,
@@ -281,27 +287,27 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "patterns/health_check.py": [
         Fault(
-            "a draining process says that it is ready",
+            "a draining process reports that it is ready",
             'HTTP_OK if report.status == "ready" else',
             'HTTP_OK if report.status != "unready" else',
         ),
-        Fault("memory is shown in another unit than its name says", "rss / 2**20", "rss / 2**10"),
+        Fault("memory is reported in the wrong unit", "rss / 2**20", "rss / 2**10"),
     ],
     "tools/health_check.py": [
         Fault(
-            "a coroutine is described, not its result",
+            "the report describes a coroutine instead of its result",
             "describe_health(await readiness.report())",
             "describe_health(readiness.report())",
         ),
     ],
     "patterns/parallel_processing.py": [
         Fault(
-            "as many tasks as there are items",
+            "there are as many tasks as items",
             "for _ in range(min(workers, len(items))):",
             "for _ in range(len(items)):",
         ),
         Fault(
-            "results in the order in which they were ready",
+            "results are in completion order",
             "return [outcomes[index] for index in range(len(items))]",
             "return list(outcomes.values())",
         ),
@@ -312,39 +318,39 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "tools/parallel_processing.py": [
-        Fault("the schema does not bound the batch", "min_length=1, max_length=100", "min_length=1"),
-        Fault("results are missing without a word", "        hint=page.hint,\n", ""),
+        Fault("the schema does not limit the batch size", "min_length=1, max_length=100", "min_length=1"),
+        Fault("results are omitted without a hint", "        hint=page.hint,\n", ""),
     ],
     "patterns/state_management.py": [
         Fault(
-            "a write does not ask for the version that it was made from",
+            "a write does not check the version that it is based on",
             "        if self._entries.get(key, ABSENT).version != new.version - 1:\n            return False\n",
             "",
         ),
         Fault(
-            "an update in the database does neither",
+            "an update in the database does not check the version either",
             '" WHERE key = :key AND version = :version - 1",',
             '" WHERE key = :key",',
         ),
         Fault(
-            "the store holds one key more than it may",
+            "the store exceeds its limit by one key",
             "len(self._entries) >= self._max_keys",
             "len(self._entries) > self._max_keys",
         ),
-        Fault("two workers count each for itself", "if self.workers > 1 and", "if self.workers > 2 and"),
+        Fault("two workers have separate counts", "if self.workers > 1 and", "if self.workers > 2 and"),
     ],
     "tools/state_management.py": [
-        Fault("the tool adds 1 whatever it is asked to", "else 0) + by", "else 0) + min(by, 1)"),
-        Fault("a call that was right is refused since an update", "le=1_000_000", "le=1_000"),
+        Fault("the tool always adds 1", "else 0) + by", "else 0) + min(by, 1)"),
+        Fault("an update breaks a valid call", "le=1_000_000", "le=1_000"),
     ],
     "patterns/rate_limiting.py": [
         Fault(
-            "one agent uses up everybody's share",
+            "one agent uses the quota of all callers",
             'self._limiter.limit(f"{kind} {caller_name()}")',
             "self._limiter.limit(caller_name()[:0])",
         ),
         Fault(
-            "each worker grants the whole burst",
+            "each worker allows the whole burst",
             "burst=math.ceil(settings.rate_limit_burst / settings.workers)",
             "burst=settings.rate_limit_burst",
         ),
@@ -356,7 +362,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "patterns/structured_logging.py": [
         Fault(
-            "the values of arguments are logged",
+            "argument values are logged",
             "[argument[:60] for argument in list(arguments)[:20]]",
             "[str(argument)[:60] for argument in list(arguments.values())[:20]]",
         ),
@@ -364,26 +370,26 @@ FAULTS: dict[str, list[Fault]] = {
             "a password in a URL is logged", '    text = URL_PASSWORD.sub(rf"\\1{REDACTED}\\2", text)\n', ""
         ),
         Fault(
-            "a failed call is logged as a good one",
+            "a failed call is logged as successful",
             'outcome = "error" if getattr(result, "is_error", False) else "ok"',
             'outcome = "ok"',
         ),
     ],
     "server.py": [
         Fault(
-            "a refusal of the rate limit is no structured error",
+            "a rate limit error is not structured",
             "{% if cookiecutter.structured_errors %}\n        StructuredErrors(CODES),\n{% endif %}\n{% if cookiecutter.rate_limiting %}\n        RateLimiting(),\n{% endif %}\n",
             "{% if cookiecutter.rate_limiting %}\n        RateLimiting(),\n{% endif %}\n{% if cookiecutter.structured_errors %}\n        StructuredErrors(CODES),\n{% endif %}\n",
             [only("structured_errors", "rate_limiting")],
         ),
         Fault(
-            "a tool is imported and not added",
+            "a tool is imported but not registered",
             "{% if cookiecutter.parallel_processing %}\n        batch_process,\n{% endif %}\n",
             "",
             [only("parallel_processing")],
         ),
         Fault(
-            "a failure is mapped to another's code",
+            "a failure is mapped to the wrong code",
             "UpstreamNotFound: ErrorCode.NOT_FOUND",
             "UpstreamNotFound: ErrorCode.API_ERROR",
             [only("structured_errors", "connection_pooling")],
@@ -395,7 +401,7 @@ FAULTS: dict[str, list[Fault]] = {
             [only("structured_errors", "connection_pooling")],
         ),
         Fault(
-            "a failure has no code where one of two patterns is off",
+            "a failure has no code when one of two patterns is off",
             "{% if uses_database %}\n    DatabaseUnavailable: ErrorCode.API_ERROR,",
             "{% if cookiecutter.lazy_initialization %}\n    DatabaseUnavailable: ErrorCode.API_ERROR,",
             [only("structured_errors", "state_management")],
@@ -403,19 +409,19 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "__main__.py": [
         Fault(
-            "a variable of a pattern without a tool is taken for a misspelled key",
+            "a variable of a pattern without a tool counts as a misspelled key",
             "            importlib.import_module(module.name)\n",
             "            pass\n",
             tests="tests/test_checklist.py -k without_a_tool",
         ),
         Fault(
-            "a bad setting of FastMCP is a traceback",
+            "an invalid FastMCP setting causes a traceback",
             "    with bad_settings_in_one_line():\n        import_fastmcp()\n        from .runtime.command",
             "    if True:\n        from .runtime.command",
             processes=True,
         ),
         Fault(
-            "a bad setting shows with the first call, not at the start",
+            "an invalid setting is reported at the first call, not at startup",
             "    check_settings()\n",
             "",
             processes=True,
@@ -437,19 +443,19 @@ FAULTS: dict[str, list[Fault]] = {
             [only("connection_pooling")],
         ),
         Fault(
-            "an identifier with a slash is another path",
+            "an identifier with a slash changes the path",
             'return quote(text, safe="")',
             "return quote(text)",
             [only("caching")],
         ),
         Fault(
-            "an empty identifier is the whole collection",
+            "an empty identifier addresses the whole collection",
             'if text in ("", ".", ".."):',
             'if text in (".", ".."):',
             [only("caching")],
         ),
         Fault(
-            "an ampersand in a parameter begins another",
+            "an ampersand in a parameter starts another one",
             "urlencode(pairs, quote_via=quote)",
             "urlencode(pairs, quote_via=lambda text, *_: text)",
             [only("retry")],
@@ -457,19 +463,19 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/api_failures.py": [
         Fault(
-            "the credential of the server is in a reason that the API gives",
+            "the API's reason contains the server's credential",
             "text = text.replace(secret, REDACTED)",
             "text = str(text)",
             [only("connection_pooling")],
         ),
         Fault(
-            "a reason has control characters and line breaks",
+            "the API's reason has control characters and line breaks",
             "line = redacted(_one_line(reason), secrets)",
             "line = redacted(reason, secrets)",
             [only("connection_pooling")],
         ),
         Fault(
-            "a reason has any length",
+            "the length of the API's reason is not limited",
             "return text if len(text) <= MAX_REASON_LENGTH else",
             "return text if text else",
             [only("connection_pooling")],
@@ -477,13 +483,13 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/api_client.py": [
         Fault(
-            "a write that may have been applied is to be repeated",
+            "a write that may have been applied is retryable",
             "            failure.put_in_doubt()\n            if attempt.accepted:",
             "            if attempt.accepted:",
             [only("retry")],
         ),
         Fault(
-            "a write whose result cannot be read is written again",
+            "a write with an unreadable result is repeated",
             "raise failure from None",
             "raise",
             [only("retry")],
@@ -507,7 +513,7 @@ FAULTS: dict[str, list[Fault]] = {
             [only("connection_pooling")],
         ),
         Fault(
-            "a session of one caller is sent for another",
+            "one caller's session is used for another",
             "CookieJar(DefaultCookiePolicy(allowed_domains=()))",
             "CookieJar()",
             [only("connection_pooling")],
@@ -519,37 +525,37 @@ FAULTS: dict[str, list[Fault]] = {
             [only("connection_pooling")],
         ),
         Fault(
-            "nobody is told which field of an answer does not fit",
+            "the error does not name the invalid field of a response",
             "f\"{_field(problem['loc'])} (",
             'f"a field (',
             [only("connection_pooling")],
         ),
         Fault(
-            "a redirect's answer keeps its connection",
+            "a redirect response does not release its connection",
             "async with aclosing(await client.send(request, stream=True)) as response:",
             "for response in [await client.send(request, stream=True)]:",
             [only("connection_pooling")],
         ),
         Fault(
-            "an answer over the limit is not refused",
+            "a response over the limit is accepted",
             "if len(body) > max_bytes:",
             "if len(body) > max_bytes + 1:",
             [only("connection_pooling")],
         ),
         Fault(
-            "an answer that drips takes all the time there is",
+            "a slow response has no total timeout",
             "with anyio.fail_after(seconds):",
             "with anyio.fail_after(None):",
             tests="tests/test_upstream_faults.py -k only-connection_pooling",
         ),
         Fault(
-            "a bomb goes off before it is measured",
+            "a gzip bomb is decompressed before its size is checked",
             "unpack.decompress(chunk, room)",
             "unpack.decompress(chunk)",
             tests="tests/test_upstream_faults.py -k only-caching",
         ),
         Fault(
-            "what is no JSON is an answer",
+            "invalid JSON is accepted",
             'raise UpstreamFailure("The API did not answer with JSON.") from error',
             "return ApiAnswer(status=status, data=None)",
             [only("retry")],
@@ -557,13 +563,13 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "example_api.py": [
         Fault(
-            "an unknown user of the example is a crash",
+            "an unknown user crashes the example API",
             'case ["users", key] if key in USERS:',
             'case ["users", key]:',
             [only("connection_pooling")],
         ),
         Fault(
-            "the example creates an issue twice under one key",
+            "the example API creates an issue twice with one key",
             "if key in self._created:",
             "if key in ():",
             [only("connection_pooling")],
@@ -571,7 +577,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "database.py": [
         Fault(
-            "a full disk is an unknown error",
+            "a full disk is an unexpected error",
             "Database(engine, text, (SQLAlchemyError, OSError))",
             "Database(engine, text, (OSError,))",
             tests="tests/test_surroundings.py -k full_disk",
@@ -584,19 +590,19 @@ FAULTS: dict[str, list[Fault]] = {
             [only("state_management")],
         ),
         Fault(
-            "what was written is rolled back",
+            "a write is rolled back",
             "self._engine.begin()",
             "self._engine.connect()",
             [only("state_management")],
         ),
         Fault(
-            "a client is told not to try again",
+            "a temporary failure is not retryable",
             'DatabaseUnavailable("The database does not answer.", retryable=True)',
             'DatabaseUnavailable("The database does not answer.")',
             [only("lazy_initialization")],
         ),
         Fault(
-            "a client is told to try again what cannot succeed",
+            "a lasting failure is retryable",
             "    sqlite3.SQLITE_ERROR,\n",
             "",
             [only("lazy_initialization")],
@@ -604,25 +610,25 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "results.py": [
         Fault(
-            "a result may be one byte too long",
+            "a result may exceed the limit by one byte",
             "if size > room:",
             "if size > room + 1:",
             [only("parallel_processing")],
         ),
         Fault(
-            "characters are counted, not bytes",
+            "the limit counts characters instead of bytes",
             "return len(to_json(value))",
             "return len(to_json(value).decode())",
             [only("lazy_initialization")],
         ),
         Fault(
-            "what does not fit alone is on no page",
+            "an item that does not fit alone is on no page",
             "if items and not kept:",
             "if not items and not kept:",
             [only("lazy_initialization")],
         ),
         Fault(
-            "data is cut without a word",
+            "data is shortened without a hint",
             "if shortened is data:\n        return data",
             "if shortened:\n        return shortened",
             [only("connection_pooling")],
@@ -630,19 +636,19 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "tests/changes.py": [
         Fault(
-            "a lower maximum is called harmless",
+            "a lower maximum is classified as harmless",
             "(after > before) == (keyword in LOWER_BOUNDS)",
             "(after > before) == (keyword in UPPER_BOUNDS)",
         ),
         Fault(
-            "a new parameter that must be given is called harmless",
+            "a new required parameter is classified as harmless",
             "side is INPUT and name in needed_after",
             "side is RESULT and name in needed_after",
         ),
     ],
     "tests/test_surface.py": [
         Fault(
-            "a run of the tests agrees to whatever there is",
+            "a test run accepts any change",
             'if request.config.getoption("--update-surface"):',
             "if request.config:",
             tests="tests/test_surface.py",
@@ -650,12 +656,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/deadlines.py": [
         Fault(
-            "an answer waits for a thread that hangs",
+            "a response waits for a hanging thread",
             "await asyncio.wait([call], timeout=CLEAN_UP_SECONDS)",
             "await asyncio.wait([call])",
         ),
         Fault(
-            "threads that hang are never too many",
+            "the number of hanging threads is not limited",
             "self._abandoned.total() >= self._max_abandoned",
             "self._abandoned.total() > 1000",
         ),
@@ -680,11 +686,14 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/limits.py": [
-        Fault("a resource of any size is returned", "if size > limit:", "if size > 100 * limit:"),
+        Fault("the size of a resource is not limited", "if size > limit:", "if size > 100 * limit:"),
     ],
     "runtime/exchange.py": [
         Fault(
-            "a call whose client has left goes on", "                    call.cancel()\n", "", processes=True
+            "a call continues after its client has disconnected",
+            "                    call.cancel()\n",
+            "",
+            processes=True,
         ),
         Fault(
             "a proxy closes the connection of a long call",
@@ -692,129 +701,129 @@ FAULTS: dict[str, list[Fault]] = {
             "",
         ),
         Fault(
-            "nobody hears of progress",
+            "progress is not reported",
             '        await self._stream(_event({"jsonrpc": "2.0", "method": method, **told}))\n',
             "",
         ),
         Fault(
-            "calls come past the check of tokens",
+            "calls bypass the token check",
             "            holder.app = SingleExchange(inner)\n",
             "            route.app = SingleExchange(inner)\n",
         ),
         Fault(
-            "a revision that there is not is served",
+            "an unknown protocol revision is accepted",
             "        and request.headers.get(VERSION_HEADER, DEFAULT_VERSION) in HANDSHAKE_PROTOCOL_VERSIONS\n",
             "",
         ),
     ],
     "runtime/middleware.py": [
         Fault(
-            "the first middleware is the innermost",
+            "the first middleware is innermost",
             "for layer in reversed(self.layers)",
             "for layer in self.layers",
         ),
         Fault(
-            "a middleware that only guards resources guards nothing",
+            "a middleware for resources only has no effect",
             '            or (name == "on_read_resource" and _defines(layer, "check_resource_access"))\n',
             "",
         ),
         Fault(
-            "a request that cannot be read fails in a hook",
+            "a malformed request fails in a hook",
             "elif isinstance(context.message, BaseModel):",
             "elif context.message is not None:",
         ),
     ],
     "runtime/answers.py": [
         Fault(
-            "half an emoji breaks the answer",
+            "a lone surrogate breaks the response",
             "return sendable(await call_next(context))",
             "return await call_next(context)",
         ),
         Fault(
-            "a question that nobody can hear is an unknown error",
+            "a question that cannot reach the client is an unexpected error",
             "    for unreachable in (error, cause):",
             "    for unreachable in ():",
         ),
     ],
     "runtime/discovery.py": [
         Fault(
-            "a capability is advertised that the protocol no longer has",
+            "the server advertises a capability that the protocol has removed",
             "result.capabilities.logging = None",
             "pass",
         ),
     ],
     "runtime/arguments.py": [
-        Fault("the answer grows with the input", "in report[:MAX_PROBLEMS]:", "in report:"),
+        Fault("the error grows with the input", "in report[:MAX_PROBLEMS]:", "in report:"),
         Fault(
-            "text is read as JSON where a string is meant",
+            "a string argument is parsed as JSON",
             '    if "string" in types:\n        return text\n',
             "",
         ),
         Fault(
-            "a list that comes as text is refused",
+            "a list sent as text is rejected",
             "return value if kind in types else text",
             "return text",
         ),
     ],
     "runtime/messages.py": [
         Fault(
-            "a body that is declared too large is read",
+            "a body with an excessive declared size is read",
             "if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:",
             "if False:",
             tests="tests/test_network_edge.py -k declared_too_large",
         ),
         Fault(
-            "a request whose id is no id is taken for a notification",
+            "a request with an invalid id counts as a notification",
             "    if isinstance(value, int) and not isinstance(value, bool):",
             "    if value is None or isinstance(value, int):",
         ),
-        Fault("a request that cannot be parsed is refused under no id", "_id_in(body)) from", "None) from"),
-        Fault("the last argument is taken for the id", "and not _is_closed(body)", "and not body"),
+        Fault("the error for a malformed request has no id", "_id_in(body)) from", "None) from"),
+        Fault("the last argument counts as the id", "and not _is_closed(body)", "and not body"),
         Fault(
-            "a body may be of any size",
+            "the size of a body is not limited",
             "        if len(body) > MAX_BODY_BYTES:\n            raise",
             "        if len(body) < 0:\n            raise",
         ),
         Fault(
-            "names of any length are repeated to who sent them",
+            "the error repeats names of any length",
             "len(value) <= limit and len(json.dumps(value)) <= limit",
             "len(value) >= 0 <= limit",
             tests="tests/test_malformed_messages.py -k two_hundred",
         ),
         Fault(
-            "what was sent is kept",
+            "the server keeps what was sent",
             "    return bytes(body)\n",
             "    KEPT.append(bytes(100_000) + body)\n    return bytes(body)\n\n\nKEPT: list[bytes] = []\n",
             tests="tests/test_load.py -k abandoned",
         ),
     ],
     "runtime/drain.py": [
-        Fault("a drain waits for calls that were answered long ago", "self._calls.discard(task)", "pass"),
+        Fault("shutdown waits for completed calls", "self._calls.discard(task)", "pass"),
         Fault(
-            "a second signal is not heard",
+            "a second signal is ignored",
             "if self._readiness.draining:",
             "if False:",
             tests="tests/test_stopping.py -k second_signal",
         ),
         Fault(
-            "a load balancer has no time to look at readiness",
+            "a load balancer has no time to check readiness",
             "await asyncio.sleep(self._delay_seconds)",
             "pass",
         ),
         Fault(
-            "a connection ends without notice",
+            "a connection closes without notice",
             'if self._closing and message["type"] ==',
             'if not self and message["type"] ==',
         ),
-        Fault("a call begins when the grace period is over", "elif self._grace_is_over:", "elif not self:"),
-        Fault("a stream without end holds up the drain", "elif is_endless(scope):", "elif not self:"),
+        Fault("a call starts after the grace period", "elif self._grace_is_over:", "elif not self:"),
+        Fault("an endless stream delays shutdown", "elif is_endless(scope):", "elif not self:"),
         Fault(
-            "a startup that hangs is waited for",
+            "shutdown waits for a hanging startup",
             "if server is None or server.started:",
             "if server is None or server:",
         ),
         Fault(
-            "connections are taken until the last call is answered",
+            "connections are accepted until the last call completes",
             "            await close_port(server)\n",
             "",
             tests="tests/test_stopping.py -k keeps_sending",
@@ -823,34 +832,34 @@ FAULTS: dict[str, list[Fault]] = {
             "a blocked event loop keeps the process alive",
             "leave_within(seconds, 128 + number)",
             "pass",
-            tests="tests/test_stopping.py -k holds_up_no_end",
+            tests="tests/test_stopping.py -k delay_shutdown",
         ),
     ],
     "runtime/readiness.py": [
         Fault(
-            "checks run with every probe",
+            "every probe runs the checks",
             "now - self._cached[0] >= self._cache_seconds",
             "now - self._cached[0] >= 0",
         ),
         Fault(
-            "probes at one time run the checks each for itself",
+            "concurrent probes each run the checks",
             "async with self._lock:",
             "async with anyio.Lock():",
         ),
         Fault(
-            "what is closed is still asked",
+            "a closed resource is still checked",
             "                del self._checks[name]\n",
             "                pass\n",
         ),
     ],
     "runtime/requests.py": [
         Fault(
-            "a call that writes is to be repeated after its deadline",
+            "a write is retryable after its deadline",
             "return hints is not None and bool(hints.read_only_hint or hints.idempotent_hint)",
             "return True",
         ),
         Fault(
-            "the log holds the values in a URI",
+            "the log contains the values in a URI",
             'return template.uri_template[:MAX_NAME_LENGTH] if template else "unknown resource"',
             "return str(uri) if template else str(uri)",
             [only("structured_logging")],
@@ -858,14 +867,14 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/lifespan.py": [
         Fault(
-            "the server does not say when it is ready",
+            "the server does not report when it is ready",
             "    with readiness.serving():\n        try:",
             "    if loop:\n        try:",
         ),
     ],
     "runtime/caller.py": [
         Fault(
-            "two users of one client share what is kept for them",
+            "two users of one client share cached values",
             'return f"{token.client_id}/{user}" if user else token.client_id',
             "return token.client_id if user else token.client_id",
             [only("caching")],
@@ -873,18 +882,18 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/errors.py": [
         Fault(
-            "no failure may be tried again",
+            "no failure is retryable",
             "self.retryable = retryable",
             "self.retryable = False and retryable",
             [only("structured_errors")],
         ),
         Fault(
-            "the log repeats what caused a failure",
+            "the log repeats the text of a failure's cause",
             'f" ({type(failure.__cause__).__name__})"',
             'f" ({failure.__cause__})"',
         ),
         Fault(
-            "a client writes lines of the log",
+            "a client can inject lines into the log",
             'reason = " ".join(str(failure).split())',
             "reason = str(failure)",
         ),
@@ -901,7 +910,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/serving.py": [
         Fault(
-            "the server listens to every machine",
+            "the server listens on all interfaces",
             'http_host: str = "127.0.0.1"',
             'http_host: str = "0.0.0.0"',
             processes=True,
@@ -909,7 +918,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/server.py": [
         Fault(
-            "a call goes on when its client has gone",
+            "a call continues after its client has disconnected",
             "json_response=False,",
             "json_response=True,",
             tests="tests/test_load.py -k vanished",
@@ -921,25 +930,25 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_load.py -k no_client",
         ),
         Fault(
-            "the first handshake-era call holds up everybody",
+            "the first handshake-era call delays all callers",
             '_ = getattr(self, "_state_store", None)',
             "pass",
             tests="tests/test_load.py -k waits_for_no_import",
         ),
         Fault(
-            "the SDK answers what is no message",
+            "the SDK answers malformed messages",
             "                Middleware(WellFormedMessages, path=path),\n",
             "",
             tests="tests/test_malformed_messages.py -k two_hundred",
         ),
         Fault(
-            "a web page may call the server",
+            "any web page may call the server",
             "        app.add_middleware(\n            HostAndOrigin,\n",
             "        dict(\n            app=HostAndOrigin,\n",
             processes=True,
         ),
         Fault(
-            "a client that vanishes leaves its call behind",
+            "the call of a disconnected client is not cancelled",
             "json_response=False",
             "json_response=True",
             processes=True,
@@ -950,7 +959,7 @@ FAULTS: dict[str, list[Fault]] = {
             "            pass\n",
         ),
         Fault(
-            "`fastmcp run` leaves bad lines of stdin without an answer",
+            "`fastmcp run` does not answer malformed lines on stdin",
             "await serve_wire(self, reserve_stdio())",
             "await super().run_stdio_async(show_banner=False)",
             tests="tests/test_starting.py -k fastmcp_run_on_stdio",
@@ -958,13 +967,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the host of PUBLIC_URL is unknown", "*([public.hostname] if public.hostname else [])", ""),
     ],
     "runtime/guards.py": [
-        Fault("any web page may read answers", "fnmatchcase(with_port(origin), entry)", "entry"),
+        Fault("any web page may read responses", "fnmatchcase(with_port(origin), entry)", "entry"),
         Fault(
             "a refusal does not name the setting",
             "PlainTextResponse(explanation, status)",
             'PlainTextResponse("", status)',
         ),
-        Fault("each refusal is a line of the log", "            self._logged.add(value)\n", ""),
+        Fault("every refusal is logged", "            self._logged.add(value)\n", ""),
         Fault(
             "a loopback address of an IPv6 socket counts as public",
             '(getattr(address, "ipv4_mapped", None) or address)',
@@ -979,23 +988,27 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the prefix of PUBLIC_URL must be stripped", 'path.startswith(f"{self._prefix}/")', "False"),
     ],
     "runtime/proxies.py": [
-        Fault("anyone can name any caller", "if peer is None or not self._trusts(peer):", "if peer is None:"),
+        Fault(
+            "any client can claim to be any caller",
+            "if peer is None or not self._trusts(peer):",
+            "if peer is None:",
+        ),
         Fault("a caller can put an address before its own", "for hop in reversed(hops):", "for hop in hops:"),
         Fault(
-            "a header that the proxy passes on is believed",
+            "a header that the proxy passes on is trusted",
             "if hops and self._caller(peer, hops) != self._caller(peer, named):",
             "if False:",
         ),
     ],
     "runtime/connections.py": [
         Fault(
-            "half a request is waited for forever",
+            "the server waits forever for an incomplete request",
             "            self._timer = self.loop.call_later(read_timeout_seconds(), self._give_up)\n",
             "            pass\n",
             tests="tests/test_network_edge.py -k in_time",
         ),
         Fault(
-            "an answer that takes longer than its request is cut",
+            "a response is cut off by the timeout of its request",
             "is_arriving=cycle is None or cycle.more_body or cycle.response_complete",
             "is_arriving=True",
             tests="tests/test_network_edge.py -k longer_than_its_request",
@@ -1011,7 +1024,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/http.py": [
         Fault(
-            "uvicorn's own command serves on a public address",
+            "the uvicorn command serves on a public address",
             "    check_address(mcp, server.config.host)\n",
             "",
             tests="tests/test_starting.py -k public_address",
@@ -1024,7 +1037,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("several workers keep sessions", "settings.http_sessions and settings.workers > 1", "False"),
         Fault(
-            "a worker that is slow to start is taken for dead",
+            "a worker that is slow to start is replaced",
             "timeout_worker_healthcheck=START_SECONDS",
             "timeout_worker_healthcheck=5",
         ),
@@ -1041,7 +1054,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_stopping.py -k SIGKILL",
         ),
         Fault(
-            "a worker that hangs keeps a signal from the others",
+            "a hanging worker keeps a signal from the others",
             "                process.process.terminate()\n",
             "                pass\n",
             tests="tests/test_stopping.py -k no_signal_reaches",
@@ -1049,13 +1062,13 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/logs.py": [
         Fault(
-            "at DEBUG libraries log what a client has sent",
+            "at DEBUG, libraries log what a client has sent",
             "root.setLevel(max(level, logging.INFO))",
             "root.setLevel(level)",
         ),
-        Fault("nobody is told of lines that were lost", "if self._lost and has", "if self._torn and has"),
+        Fault("dropped log lines are not reported", "if self._lost and has", "if self._torn and has"),
         Fault(
-            "the log stands among the protocol",
+            "the log is mixed with the protocol",
             "UnblockedHandler(sys.stderr)",
             "logging.StreamHandler(sys.stdout.buffer)",
             processes=True,
@@ -1063,38 +1076,41 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/command.py": [
         Fault(
-            "a flag has other rules than its variable",
+            "a flag has different rules than its variable",
             'dest="http_port", help',
             'dest="http_port", type=int, help',
         ),
     ],
     "runtime/ending.py": [
         Fault(
-            "the process waits for a thread that hangs",
+            "the process waits for a hanging thread",
             "        _wait_and_leave(0, code, _last_words())\n    sys.exit",
             "        pass\n    sys.exit",
             tests="tests/test_stopping.py -k thread_that_hangs",
         ),
         Fault(
-            "a process that has ended in time is cut off",
+            "a process that exits in time is killed",
             "    if _running():\n",
             "    if code:\n",
             tests="tests/test_stopping.py -k as_every_program",
         ),
     ],
     "runtime/stdio.py": [
-        Fault("what a library prints stands among the protocol", "    os.dup2(2, 1)\n", "", processes=True),
+        Fault("output of a library is mixed with the protocol", "    os.dup2(2, 1)\n", "", processes=True),
         Fault(
-            "a signal cuts a process off", "for number in STOP_SIGNALS:", "for number in ():", processes=True
+            "a signal kills a process without cleanup",
+            "for number in STOP_SIGNALS:",
+            "for number in ():",
+            processes=True,
         ),
         Fault(
-            "a child process takes messages away",
+            "a child process reads messages from stdin",
             "    os.dup2(null, 0)\n",
             "",
             tests="tests/test_stopping.py -k takes_no_message_away",
         ),
         Fault(
-            "a line that is no message is not answered",
+            "a malformed line is not answered",
             "            self._refusals.put(refused)\n",
             "",
         ),
@@ -1104,88 +1120,88 @@ FAULTS: dict[str, list[Fault]] = {
             "",
         ),
         Fault(
-            "the end of stdin cuts the last calls off",
+            "the end of stdin cancels in-flight calls",
             "                self._wait_for_answers(wait_seconds)\n",
             "",
         ),
         Fault(
-            "a thread that hangs holds a process after the end of stdin",
+            "a hanging thread keeps a process alive after the end of stdin",
             "                at_end()\n",
             "",
-            tests="tests/test_stopping.py -k of_stdio",
+            tests="tests/test_stopping.py -k on_stdio",
         ),
         Fault(
-            "a blocked event loop holds a process after a signal",
+            "a blocked event loop keeps a process alive after a signal",
             "        at_once()\n",
             "        loop.call_soon_threadsafe(at_once)\n",
-            tests="tests/test_stopping.py -k of_stdio",
+            tests="tests/test_stopping.py -k on_stdio",
         ),
     ],
     "pyproject.toml": [
         Fault(
-            "a package is missing where one of two patterns is off",
+            "a package is missing when one of two patterns is off",
             "{% if cookiecutter.retry or cookiecutter.rate_limiting %}",
             "{% if cookiecutter.retry %}",
             tests="tests/test_dependencies.py -k only-rate_limiting",
         ),
         Fault(
-            "the development group lacks what the tests import",
+            "the development group lacks a package that the tests import",
             'dev = [\n    "httpx2>=2.11,<3",\n',
             "dev = [\n",
             tests="tests/test_dependencies.py -k none",
         ),
-        Fault("assertions in tests are a lint fault", '    "S", # assert\n', ""),
+        Fault("assertions in tests are a lint error", '    "S", # assert\n', ""),
         Fault("the formatter would change every file", "line-length = 100", "line-length = 88"),
     ],
     "hooks/post_gen_project.py": [
         Fault(
-            "tests of what was not chosen stay",
+            "tests of patterns that are off remain",
             'name = Path(path).stem.removeprefix("test_")',
             "name = Path(path).stem",
         ),
         Fault(
-            "the folder of the patterns stays without one",
+            "the patterns folder remains without patterns",
             '== {f"{folder}/__init__.py"}',
             "== {folder}",
         ),
         Fault(
-            "the database is deleted under the pattern that uses it",
+            "the database module is deleted while a pattern uses it",
             '"database": ("lazy_initialization", "state_management")',
             '"database": ("lazy_initialization",)',
             [only("state_management")],
         ),
         Fault(
-            "the same for the API client",
+            "the API client is deleted while a pattern uses it",
             '"upstream": API_PATTERNS',
             '"upstream": ("connection_pooling", "retry")',
             [only("caching")],
         ),
         Fault(
-            "the module for long results goes although there may be some",
+            "the module for long results is deleted while a tool uses it",
             '        "parallel_processing",\n    ),',
             "    ),",
             [only("parallel_processing")],
         ),
         Fault(
-            "a module goes when one of its owners does",
+            "a shared module is deleted with one of its owners",
             "return not all(answers.get(owner) is False",
             "return not any(answers.get(owner) is False",
             [only("retry", "connection_pooling")],
         ),
         Fault(
-            "the first import of each module is lost in the one file",
+            "the first import of each module is missing in utils.py",
             "for module in modules.values() for name in module.imports}",
             "for module in modules.values() for name in module.imports[1:]}",
             [only("self_contained", "retry")],
         ),
         Fault(
-            "the last import is taken for the first line of the body",
+            "the last import counts as the first line of the body",
             "source.splitlines(keepends=True)[end:]",
             "source.splitlines(keepends=True)[end - 1 :]",
             [only("self_contained", "retry")],
         ),
         Fault(
-            "the one file imports from the parent of the package",
+            "utils.py imports from the parent of the package",
             '"." * max(level - 1, 0)',
             '"." * level',
             [only("self_contained", "caching")],
@@ -1197,13 +1213,13 @@ FAULTS: dict[str, list[Fault]] = {
             [ALL],
         ),
         Fault(
-            "a pattern is not put into the one file",
+            "a pattern is missing in utils.py",
             '    "rate_limiting",\n    "structured_logging",\n)\n# Modules',
             '    "structured_logging",\n)\n# Modules',
             [only("self_contained", "rate_limiting")],
         ),
         Fault(
-            "a finished project says that the hooks did not run",
+            "a finished project reports that the hooks did not run",
             'kept[HOOKS_RAN] = ""',
             "pass",
             [only("retry")],
@@ -1215,7 +1231,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_overwriting.py -k 'overwriting and to-rate_limiting'",
         ),
         Fault(
-            "a file that Cookiecutter has kept is deleted",
+            "a file that Cookiecutter kept is deleted",
             "if path not in kept and is_plain",
             "if is_plain",
             tests="tests/test_overwriting.py -k 'keeping and to-retry'",
@@ -1233,7 +1249,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_overwriting.py -k utils",
         ),
         Fault(
-            "a user's own pattern goes with the template's",
+            "a user's own pattern is deleted with the template's",
             "if beside <= {module,",
             "if not beside <= {",
             tests="tests/test_overwriting.py -k 'overwriting and to-self_contained'",
@@ -1283,7 +1299,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "tests/__init__.py": [
         Fault(
-            "a project whose hooks did not run keeps quiet",
+            "a project does not report that its hooks did not run",
             "raise SystemExit(",
             "print(",
             tests="tests/test_overwriting.py -k hooks_did_not_run",
@@ -1297,7 +1313,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_continuing.py -k 'asked_again'",
         ),
         Fault(
-            "Cookiecutter removes a folder before it copies it",
+            "Cookiecutter deletes a folder before it copies it",
             '    "_jinja2_env_vars"',
             '    "_copy_without_render": ["*/tools"],\n    "_jinja2_env_vars"',
             tests="tests/test_overwriting.py -k 'overwriting and nothing'",
@@ -1305,30 +1321,30 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "hooks/pre_gen_project.py": [
         Fault(
-            "who leaves a pattern out is refused",
+            "leaving out a pattern is refused",
             "if not isinstance(answers[pattern], bool):",
             "if not answers[pattern]:",
         ),
         Fault(
-            "a folder that Windows cannot have",
+            "a folder name that is invalid on Windows is accepted",
             "elif module in WINDOWS_RESERVED:",
             "elif name in DEPENDENCIES:",
             tests="tests/test_refusals.py -k con",
         ),
         Fault(
-            "only the beginning of an e-mail address is checked",
+            "only the start of an e-mail address is checked",
             'if re.fullmatch(r"[A-Za-z0-9.!#',
             'if re.match(r"[A-Za-z0-9.!#',
             tests="tests/test_refusals.py -k email",
         ),
         Fault(
-            "a user's own utils.py becomes the file of all patterns",
+            "a user's own utils.py is overwritten with the patterns",
             "path.exists() and not generated",
             "path.exists() and not path.name",
             tests="tests/test_overwriting.py -k utils",
         ),
         Fault(
-            "the files that were there before are not listed",
+            "existing files are not listed",
             "    if paths:\n",
             "    if not project:\n",
             tests="tests/test_overwriting.py -k 'keeping and to-retry'",

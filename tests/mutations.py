@@ -34,8 +34,8 @@ SURVIVED = "nothing: it has survived"
 HEADER = """\
 # Planted faults
 
-Each row is a fault that was planted into a copy of the template, alone, and what found it. The faults are in
-[tests/faults.py](../tests/faults.py); `uv run python -m tests.mutations` plants them all again and writes this page.
+Each row is a fault that was planted, alone, into a copy of the template, and the check that found it. The faults are in
+[tests/faults.py](../tests/faults.py). `uv run python -m tests.mutations` plants them all again and writes this page.
 
 | In | Fault | Found by |
 |---|---|---|

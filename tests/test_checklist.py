@@ -278,7 +278,9 @@ FROM_OUTSIDE = {
 
 
 @pytest.mark.matrix
-def test_a_plain_fastmcp_server_is_told_what_it_lacks_and_nothing_of_it_is_called(bake_once: Bake) -> None:
+def test_the_report_lists_what_a_plain_fastmcp_server_lacks_and_calls_none_of_its_tools(
+    bake_once: Bake,
+) -> None:
     called: list[str] = []
     plain = FastMCP("plain")
 
@@ -673,7 +675,7 @@ BREAKS = {
         '            json.loads(later[0]["body"])\n'
         "            async def receive() -> Message:\n"
         "                return later.pop() if later else await original()\n" + CALL,
-        "test_checklist.py::test_what_is_no_message_is_an_error_that_tells_nothing_of_the_inside",
+        "test_checklist.py::test_a_malformed_message_is_an_error_that_reveals_no_internals",
     ),
     "loopback-bind": Break(
         "runtime/serving.py",
@@ -697,7 +699,7 @@ def test_every_item_is_broken_once() -> None:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("key", BREAKS)
-def test_an_item_that_is_broken_is_reported_and_how_to_mend_it(key: str, bake: Bake) -> None:
+def test_a_broken_item_is_reported_with_how_to_fix_it(key: str, bake: Bake) -> None:
     broken = BREAKS[key]
     project = bake(**answers(ALL - {"self_contained"} if broken.patterns else NONE))
     broken.plant(project)

@@ -13,10 +13,10 @@ DOCS = sorted((TEMPLATE / "docs").glob("*.md"))
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in DOCS}
 SECTIONS = [
     "The problem in production",
-    "What the common snippet gets wrong",
-    "What this one does",
-    "The test that proves it",
-    "Its limits",
+    "Common mistakes",
+    "What the template does",
+    "Tests",
+    "Limitations",
 ]
 
 
@@ -51,7 +51,7 @@ def test_every_row_of_what_happens_when_names_the_test_that_shows_it() -> None:
 def test_a_pattern_has_a_page_with_every_section(pattern: str) -> None:
     headings = re.findall(r"^## (.+)$", PAGES[pattern], flags=re.MULTILINE)
     assert headings == SECTIONS
-    assert re.search(r"\btest_\w+", PAGES[pattern].split("## The test that proves it")[1])
+    assert re.search(r"\btest_\w+", PAGES[pattern].split("## Tests")[1])
 
 
 def question(prompt: str) -> str:

@@ -87,7 +87,7 @@ def test_no_client_of_many_at_once_gets_an_error(server: Running, clients: int, 
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_abandoned_sessions_leave_no_memory_and_no_open_file(server: Running, era: str) -> None:
+def test_abandoned_sessions_leak_neither_memory_nor_open_files(server: Running, era: str) -> None:
     greeting = "initialize" if era == HANDSHAKE else "server/discover"
     hello = message(era, greeting)
     greeted = http_request(server.address, json.dumps(hello).encode(), headers_of(era, hello))

@@ -174,7 +174,7 @@ def grown(bake: Bake, foreign: Path) -> Grow:
 
 
 @EACH
-def test_overwriting_makes_the_files_of_the_template_anew_and_touches_no_other(
+def test_overwriting_replaces_the_files_of_the_template_and_changes_no_other(
     change: str, grown: Grow, foreign: Path, bake_once: Bake, generate: Generate
 ) -> None:
     before, after = CHANGES[change]
@@ -213,7 +213,7 @@ def test_the_folder_of_the_patterns_goes_with_its_bytecode(bake: Bake, generate:
 
 
 @pytest.mark.parametrize("name", ["utils.py", "utils/__init__.py"])
-def test_a_module_of_the_users_own_named_utils_is_not_taken_for_the_templates(
+def test_a_users_module_named_utils_is_not_mistaken_for_the_templates(
     name: str, bake: Bake, generate: Generate, capfd: pytest.CaptureFixture[str]
 ) -> None:
     project = bake()
@@ -230,7 +230,7 @@ def test_a_module_of_the_users_own_named_utils_is_not_taken_for_the_templates(
 
 
 @pytest.mark.parametrize("name", ["tests/patterns/test_retry.py", "tests/surface"])
-def test_a_link_in_the_place_of_a_file_or_folder_of_the_template_stays(
+def test_a_link_instead_of_a_file_or_folder_of_the_template_stays(
     name: str, bake: Bake, generate: Generate, tmp_path: Path
 ) -> None:
     """Cookiecutter writes to what it leads to; the hook deletes nothing there."""
@@ -244,7 +244,7 @@ def test_a_link_in_the_place_of_a_file_or_folder_of_the_template_stays(
     assert before == (set(tree(elsewhere)) if elsewhere.is_dir() else elsewhere.read_bytes())
 
 
-def test_a_project_whose_hooks_did_not_run_is_put_right_by_the_command_that_it_names(
+def test_a_project_whose_hooks_did_not_run_is_fixed_by_the_command_that_it_names(
     bake_once: Bake, bake: Bake, generate: Generate
 ) -> None:
     project = bake()

@@ -85,7 +85,7 @@ def gone_after(processes: list[psutil.Process]) -> float:
         (2, "block", "SIGKILL"),
     ],
 )
-def test_a_call_that_hangs_holds_up_no_end(
+def test_a_hanging_call_does_not_delay_shutdown(
     workers: int, tool: str, name: str, projects: Projects, tmp_path: Path
 ) -> None:
     with hanging_server(projects("none"), tmp_path, "--workers", str(workers)) as server:
@@ -108,7 +108,7 @@ def test_a_call_that_hangs_holds_up_no_end(
 @pytest.mark.parametrize(
     ("tool", "end"), [("sleep_in_thread", "SIGTERM"), ("block", "SIGINT"), ("block", "EOF")]
 )
-def test_a_call_that_hangs_holds_up_no_end_of_stdio(
+def test_a_hanging_call_does_not_delay_shutdown_on_stdio(
     name: str, tool: str, end: str, projects: Projects, tmp_path: Path
 ) -> None:
     with start_hanging_server(projects(name), tmp_path) as process, following(process) as server:
@@ -125,7 +125,7 @@ def test_a_call_that_hangs_holds_up_no_end_of_stdio(
         server.logged("Exiting before the shutdown is complete")
 
 
-def test_a_worker_that_no_signal_reaches_holds_up_no_end(projects: Projects, tmp_path: Path) -> None:
+def test_a_worker_that_no_signal_reaches_does_not_delay_shutdown(projects: Projects, tmp_path: Path) -> None:
     with hanging_server(projects("none"), tmp_path, "--workers", "2") as server:
         server.logged("Application startup complete", times=2)
         processes = family(server)
@@ -137,7 +137,7 @@ def test_a_worker_that_no_signal_reaches_holds_up_no_end(projects: Projects, tmp
         server.logged("Draining")  # the other one
 
 
-def test_a_stream_of_a_session_holds_up_no_end(projects: Projects, tmp_path: Path) -> None:
+def test_a_stream_of_a_session_does_not_delay_shutdown(projects: Projects, tmp_path: Path) -> None:
     with hanging_server(projects("none"), tmp_path, HTTP_SESSIONS="true") as server:
 
         async def stream_until_the_end() -> bytes:

@@ -44,7 +44,7 @@ def test_the_files_of_a_new_project_are_those_that_the_command_writes(project: P
 
 
 @pytest.mark.matrix
-def test_a_changed_tool_is_told_by_kind_and_agreed_to_by_one_command(project: Project) -> None:
+def test_a_changed_tool_is_classified_and_accepted_by_one_command(project: Project) -> None:
     tool = project.package / "tools" / "parallel_processing.py"
     replace(tool, "    items: Annotated[", "    texts: Annotated[")
     replace(tool, "        items,\n        workers", "        texts,\n        workers")

@@ -276,7 +276,7 @@ async def assert_well(server: Server, case: str) -> None:
             assert objections(server, reply, WELL) == [], reply
 
 
-def test_every_fault_ends_in_time_with_a_legible_error_and_leaves_the_server_well(
+def test_every_fault_ends_in_time_with_a_readable_error_and_the_server_stays_healthy(
     server: Server, upstream: FaultServer
 ) -> None:
     async def sweep() -> None:

@@ -31,7 +31,7 @@ CODES = {
 }
 
 
-def test_the_middleware_stands_in_this_order() -> None:
+def test_the_middleware_is_in_this_order() -> None:
     layers = [layer for chain in mcp.middleware for layer in getattr(chain, "layers", [])]
     names = [type(layer).__name__ for layer in layers]
     own = [name for name in names if name in MIDDLEWARE]

@@ -133,7 +133,7 @@ async def test_a_folder_in_place_of_the_file_is_a_readable_failure(tmp_path: Pat
             pass
 
 
-async def test_a_file_that_is_no_database_is_named_as_such(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("Long enough to be looked at, but no database. " * 20)
     with pytest.raises(StatementRefused, match="not an SQLite database"):
         async with open_database(f"sqlite:///{tmp_path}/notes.db") as database:
@@ -150,7 +150,7 @@ async def test_a_file_that_is_no_database_is_named_as_such(tmp_path: Path) -> No
         ("SELEC", "The database refuses the statement."),
     ],
 )
-async def test_a_statement_that_no_retry_can_save_is_told_so(statement: str, sentence: str) -> None:
+async def test_a_statement_that_no_retry_can_save_is_reported_as_lasting(statement: str, sentence: str) -> None:
     async with open_database("sqlite://") as database:
         await database.execute(TABLE)
         with pytest.raises(StatementRefused) as refusal:
@@ -219,7 +219,7 @@ async def test_a_database_that_vanishes_is_a_readable_failure(tmp_path: Path) ->
         assert [type(answer) for answer in answers if answer] == [DatabaseUnavailable]
 
 
-async def test_while_another_writes_reading_goes_on_and_writing_may_be_tried_again(
+async def test_while_another_writes_reads_succeed_and_writes_can_be_retried(
     file: Path,
 ) -> None:
     async with open_database(f"sqlite:///{file}") as database:

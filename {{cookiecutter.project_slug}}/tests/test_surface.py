@@ -110,7 +110,7 @@ def modules() -> dict[str, Surface]:
     return asyncio.run(surface_by_module())
 
 
-def test_the_surface_is_the_one_that_was_agreed_on(
+def test_the_surface_is_the_accepted_one(
     modules: dict[str, Surface], request: pytest.FixtureRequest
 ) -> None:
     if request.config.getoption("--update-surface"):

@@ -186,7 +186,7 @@ async def test_a_table_with_other_columns_is_named_and_not_worth_a_retry(
     assert not wrong.value.retryable
 
 
-async def test_a_row_that_is_no_user_is_a_readable_failure(file: Path) -> None:
+async def test_a_row_that_is_not_a_user_is_a_readable_failure(file: Path) -> None:
     async with user_directory() as users, open_database(f"sqlite:///{file}") as database:
         await database.execute("INSERT INTO example_users VALUES (100, x'ff', 'canary')")
         with pytest.raises(WrongTable, match=r"^A row of example_users has no valid name\.$"):

@@ -79,7 +79,7 @@ def in_doubt(sentence: str, cause: Exception) -> ToolFailure:
     ],
     ids=repr,
 )
-async def test_a_fault_that_passes_is_tried_again(failure: Exception) -> None:
+async def test_a_transient_fault_is_retried(failure: Exception) -> None:
     call = Flaky(failure)
     assert await make_retrier().run(call) == "answer"
     assert call.attempts == 2
@@ -107,7 +107,7 @@ async def test_a_fault_that_passes_is_tried_again(failure: Exception) -> None:
     ],
     ids=repr,
 )
-async def test_what_lasts_or_may_do_harm_twice_is_not_tried_again(failure: Exception) -> None:
+async def test_a_lasting_fault_and_an_unsafe_repeat_are_not_retried(failure: Exception) -> None:
     call = Flaky(failure)
     with pytest.raises(type(failure)) as raised:
         await make_retrier().run(call)

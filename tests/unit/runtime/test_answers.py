@@ -110,7 +110,7 @@ async def test_a_result_that_json_has_no_form_for_is_a_failure_that_says_why(nam
     assert "output_schema" not in text
 
 
-async def test_text_that_cannot_be_encoded_is_mended() -> None:
+async def test_text_that_cannot_be_encoded_is_repaired() -> None:
     result = await answer("show")
     assert not result.is_error
     assert result.content[0].text == MENDED
@@ -149,7 +149,7 @@ async def test_the_details_of_a_failure_can_be_sent() -> None:
     json.dumps(failures[1].details, allow_nan=False, ensure_ascii=False).encode()
 
 
-async def test_text_of_resources_and_prompts_is_mended() -> None:
+async def test_text_of_resources_and_prompts_is_repaired() -> None:
     async with Client(server()) as client:
         (content,) = await client.read_resource("test://read")
         prompt = await client.get_prompt("read")

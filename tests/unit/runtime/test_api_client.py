@@ -538,7 +538,7 @@ def test_data_is_parsed_as_any_type() -> None:
     assert ApiAnswer(status=204, data=None).parse(Issue | None) is None
 
 
-def test_data_that_does_not_fit_is_told_by_its_place_and_not_by_its_value() -> None:
+def test_invalid_data_is_reported_by_its_place_and_not_by_its_value() -> None:
     found = ApiAnswer(status=200, data=[{"id": "canary"}, {"title": "canary"}, 5, 6, 7])
     with pytest.raises(UpstreamFailure) as failure:
         found.parse(list[Issue])
@@ -739,7 +739,7 @@ async def test_no_redirect_leads_a_write_elsewhere(
 
 
 @pytest.mark.parametrize("result", [answer(503), answer(404), answer(429), DROPPED], ids=repr)
-async def test_a_result_that_cannot_be_read_is_no_reason_to_write_again(
+async def test_an_unreadable_result_does_not_cause_another_write(
     result: Answer, api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.extend([answer(303, headers={"Location": "/v1/issues/1"}), result])

@@ -107,7 +107,7 @@ async def test_only_the_request_that_raises_fails(function: Callable[..., Any], 
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_an_exception_outside_of_every_middleware_of_ours_is_masked(
+async def test_an_exception_outside_of_all_our_middleware_is_masked(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Outermost(Middleware):

@@ -196,7 +196,7 @@ async def test_a_request_that_comes_after_the_grace_period_is_refused(
     assert app.finished == []
 
 
-async def test_a_signal_that_comes_before_the_server_has_started_is_handed_on_at_once(
+async def test_a_signal_before_the_server_has_started_is_passed_on_at_once(
     server_signals: list[int],
 ) -> None:
     server = uvicorn.Server(uvicorn.Config(App(), log_config=None))
@@ -210,7 +210,7 @@ async def test_a_signal_that_comes_before_the_server_has_started_is_handed_on_at
     assert server_signals == []
 
 
-async def test_a_stream_without_end_holds_up_nobody(server_signals: list[int]) -> None:
+async def test_an_endless_stream_does_not_delay_shutdown(server_signals: list[int]) -> None:
     app = App()
     drain = Drain(app, 10, readiness=Readiness())
     await drain({"type": "lifespan"}, receive, send)

@@ -13,7 +13,7 @@ from my_mcp_server.runtime.serving import (
 )
 
 
-def test_a_worker_that_is_slow_to_start_is_not_taken_for_dead(
+def test_a_worker_that_is_slow_to_start_is_not_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[http.Workers] = []

@@ -92,7 +92,7 @@ def answer(number: int | str) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode() + b"\n"
 
 
-def test_a_message_is_handed_on_and_a_line_that_is_none_is_answered(client: Client) -> None:
+def test_a_message_is_passed_on_and_an_invalid_line_is_answered(client: Client) -> None:
     client.start()
     client.send(b"", b" \r", b"hello", request(1, a="\ud83d"), request(2))
     assert client.receive()["id"] is None

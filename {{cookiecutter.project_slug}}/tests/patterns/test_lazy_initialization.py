@@ -95,7 +95,7 @@ async def test_a_first_call_that_is_cancelled_while_opening_does_not_fail_the_ot
         assert (await client.call_tool("count")).data
 
 
-async def test_a_failed_first_opening_is_readable_and_is_tried_again_by_the_next_call(
+async def test_a_failed_first_opening_is_readable_and_is_retried_by_the_next_call(
     file: Path,
 ) -> None:
     blocker = file.parent

@@ -59,7 +59,7 @@ def status_error(
     return httpx.HTTPStatusError(str(status), request=request, response=response)
 
 
-async def test_a_passing_fault_is_tried_again_a_lasting_one_is_not() -> None:
+async def test_a_transient_fault_is_retried_and_a_lasting_one_is_not() -> None:
     call = Flaky(status_error(503), status_error(404))
     with pytest.raises(httpx.HTTPStatusError, match="404"):
         await make_retrier().run(call)

@@ -140,7 +140,7 @@ async def test_a_body_over_the_limit_is_refused(deployed: Server, observe: Obser
 
 
 @pytest.mark.checklist("malformed-messages")
-async def test_what_is_no_message_is_an_error_that_tells_nothing_of_the_inside(
+async def test_a_malformed_message_is_an_error_that_reveals_no_internals(
     deployed: Server, observe: Observe
 ) -> None:
     for era in await deployed.eras():

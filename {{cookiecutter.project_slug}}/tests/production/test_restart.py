@@ -8,7 +8,7 @@ from .servers import Servers
 
 
 @pytest.mark.checklist("restart")
-async def test_a_client_of_a_server_that_was_killed_goes_on_with_the_next(
+async def test_a_client_of_a_killed_server_continues_with_the_next(
     server: ServerProcess, servers: Servers, observe: Observe
 ) -> None:
     async with server.clients() as (modern, legacy):
