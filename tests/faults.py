@@ -1294,7 +1294,7 @@ FAULTS: dict[str, list[Fault]] = {
             "the saved answers stay beside the project",
             "            path.unlink()\n    except",
             "            path.exists()\n    except",
-            tests="tests/test_continuing.py -k 'other_answer and quotes and not triple'",
+            tests="tests/test_continuing.py -k 'every_other_answer and quotes and not triple'",
         ),
     ],
     "tests/__init__.py": [
@@ -1359,7 +1359,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a bad answer is saved with the others",
             ' if name[0] != "_" and name not in bad}',
             ' if name[0] != "_"}',
-            tests="tests/test_continuing.py -k 'other_answer and emoji'",
+            tests="tests/test_continuing.py -k 'every_other_answer and emoji'",
         ),
         Fault(
             "the command is not quoted for the shell",
@@ -1380,10 +1380,10 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_continuing.py -k 'another_refusal'",
         ),
         Fault(
-            "cruft renders the answers that it is to go on with",
+            "cruft renders the saved answers as templates",
             "as_template(value) if name in TEXTS else value",
             "value",
-            tests="tests/test_continuing.py -k 'cruft_goes_on'",
+            tests="tests/test_continuing.py -k cruft_continues",
         ),
     ],
 }

@@ -1,4 +1,4 @@
-"""Rejected answers cost no other answer: the command that is printed then goes on with them."""
+"""When answers are refused, no other answer is lost: the printed command continues with them."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def refused(user: User, folder: Path, *arguments: str, typed: str = "") -> str:
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_the_command_goes_on_with_every_other_answer(
+def test_the_command_continues_with_every_other_answer(
     kind: str, user: User, bake_once: Bake, tmp_path: Path
 ) -> None:
     texts = dict.fromkeys(FREE_TEXT, TEXTS[kind])
@@ -70,7 +70,9 @@ def test_the_command_goes_on_with_every_other_answer(
     assert [path.name for path in tmp_path.iterdir()] == ["weather"]
 
 
-def test_it_goes_on_with_what_was_typed_in_an_odd_folder(user: User, bake_once: Bake, tmp_path: Path) -> None:
+def test_the_command_continues_with_typed_answers_in_an_odd_folder(
+    user: User, bake_once: Bake, tmp_path: Path
+) -> None:
     folder = tmp_path / ODD_FOLDER
     folder.mkdir()
     typed = {
@@ -113,7 +115,7 @@ def test_only_the_bad_answers_are_asked_again_and_enter_gives_a_good_one(
     assert f"/{len(asked)}]" in run.stdout
 
 
-def test_a_second_refusal_goes_on_from_the_first(user: User, bake_once: Bake, tmp_path: Path) -> None:
+def test_a_second_refusal_continues_from_the_first(user: User, bake_once: Bake, tmp_path: Path) -> None:
     said = refused(user, tmp_path, "--no-input", *words({**BAD, **OTHERS}))
     again = {**GOOD, "package_name": "class"}
     run = user.run(command_in(said), cwd=tmp_path, typed="\n".join([*again.values(), ""]))
@@ -144,7 +146,7 @@ def test_a_file_of_that_name_that_is_the_users_own_stays(user: User, tmp_path: P
     assert (tmp_path / SAVED).read_text(encoding="utf-8") == "mine"
 
 
-def test_it_goes_on_with_the_commit_that_was_checked_out_and_without_the_network(
+def test_the_command_uses_the_same_commit_and_no_network(
     user: User, repository: Path, tmp_path: Path
 ) -> None:
     remote = tmp_path / "repository.git"
@@ -187,7 +189,7 @@ def test_without_a_place_for_the_file_the_message_names_where_cookiecutter_has_t
     assert json.loads(replay)["cookiecutter"]["description"] == "It is kept."
 
 
-def test_cruft_goes_on_with_every_other_answer_as_the_default(
+def test_cruft_continues_with_every_other_answer_as_the_default(
     user: User, repository: Path, bake_once: Bake, tmp_path: Path
 ) -> None:
     texts = dict.fromkeys(FREE_TEXT, quoted(WORST))
