@@ -702,22 +702,55 @@ def leaving(value: str, *, runs: int) -> dict[str, str]:
     return {"tests/test_it.py": LEAVING.format(runs=runs), "src/own.py": f"VALUE = '{value}'"}
 
 
-def test_several_projects_run_in_one_process_and_none_sees_the_one_before(run: Run) -> None:
-    assert run(leaving("1", runs=0), "tests/test_it.py").not_passed == {}
+def test_each_of_several_projects_begins_as_it_would_alone(run: Run) -> None:
     for number in range(3):
-        project = leaving(str(number), runs=number)
+        project = leaving(str(number), runs=0)
         assert run(project, "tests/test_it.py", shared=True).not_passed == {}
     assert run(leaving("4", runs=0), "tests/test_it.py").not_passed == {}
 
 
-def test_what_fails_after_others_is_asked_again_in_a_process_of_its_own(run: Run) -> None:
-    for value in "12":
-        outcome = run(leaving(value, runs=0), "tests/test_it.py", shared=True)
-        assert (outcome.error, outcome.not_passed) == ("", {})
-    always = run(one_test("assert False"), "tests/test_it.py", shared=True)
-    assert list(always.not_passed) == ["tests/test_it.py::test_it"]
+COUNTING = """
+import ast
+
+import own
+
+
+def test_it() -> None:
+    own.LOADED.append(1)
+    tree = ast.parse("NAME = 1")
+    tree.body.append("left")
+    assert (len(own.LOADED), len(tree.body)) == (2, 2)
+"""
+
+
+def test_projects_that_share_a_module_begin_where_it_is_imported_and_see_no_change_of_another(
+    run: Run,
+) -> None:
+    own = {"src/own.py": "import os\n\nLOADED = [os.getpid()]\n", "src/other.py": "NAME = 1"}
+    for number in range(3):
+        project = own | {"tests/test_it.py": COUNTING, "note.txt": str(number)}
+        options = {"shared": True, "preload": ["own"], "stamp": "same"}
+        assert run(project, "tests/test_it.py", **options).not_passed == {}
+    outside = "import os\nimport own\n\n\ndef test_it() -> None:\n    assert own.LOADED[0] != os.getpid()\n"
+    project = own | {"tests/test_it.py": outside}
+    assert run(project, "tests/test_it.py", shared=True, preload=["own"], stamp="same").not_passed == {}
+    # Without it, or with another stamp, the module is loaded anew.
+    assert run(project, "tests/test_it.py").not_passed
+    changed = {**project, "src/own.py": "LOADED = [0]\n"}
+    assert run(changed, "tests/test_it.py", shared=True, preload=["own"], stamp="other").not_passed == {}
+
+
+def test_what_a_shared_run_fails_or_ends_is_reported_and_the_next_one_works(run: Run) -> None:
+    failed = run(one_test("assert False"), "tests/test_it.py", shared=True)
+    assert list(failed.not_passed) == ["tests/test_it.py::test_it"]
     ended = run(one_test("os._exit(0)"), "tests/test_it.py", shared=True)
     assert ended.error == "tests/test_it.py::test_it ended the run"
+    killed = run(one_test("os.kill(os.getpid(), 9)"), "tests/test_it.py", shared=True)
+    assert killed.error == "tests/test_it.py::test_it ended the run"
+    hung = run(one_test("time.sleep(60)"), "tests/test_it.py", shared=True, seconds=1)
+    assert hung.error.startswith("tests/test_it.py::test_it was still running after 1 s")
+    after = run(one_test("assert True"), "tests/test_it.py", shared=True)
+    assert (after.error, after.passed) == ("", {"tests/test_it.py": 1})
 
 
 def test_a_project_does_not_find_the_modules_of_the_repository_that_proves_it(run: Run) -> None:
