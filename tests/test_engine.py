@@ -7,10 +7,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
-from itertools import chain, pairwise
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from matrix.forkserver import Job, Outcome
 from matrix.progress import Progress
 from matrix.proof import Proof, prove, render_all
 from matrix.rendering import read_files
-from matrix.template import Combination, Declaration
+from matrix.template import ANY_FOUR, Combination, Declaration, independent_vectors
 from matrix.trees import Store, Tree, Workspace
 from matrix.workers import workers
 
@@ -811,6 +812,51 @@ def test_a_bad_shard_is_refused_in_one_sentence(part: str) -> None:
         ValueError, match=rf"^{re.escape(part)} is no shard: write 3/8 for the third of eight$"
     ):
         DECLARATION.shard(part)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 11, 14])
+def test_in_the_covering_design_every_setting_of_any_four_prompts_occurs_equally_often(count: int) -> None:
+    bits, vectors = independent_vectors(count, 4)
+    rows = [tuple((number & vector).bit_count() % 2 for vector in vectors) for number in range(2**bits)]
+    for columns in combinations(range(count), min(4, count)):
+        settings = Counter(tuple(row[column] for column in columns) for row in rows)
+        assert len(settings) == 2 ** len(columns)
+        assert len(set(settings.values())) == 1
+
+
+def test_the_covering_design_of_this_template_is_a_sixteenth_of_the_unfolded_projects() -> None:
+    assert DECLARATION.fold
+    design = DECLARATION.covering_design()
+    assert len(design) == 2 ** (len(DECLARATION.patterns) - 1) // 16 == 128
+    assert not any(DECLARATION.fold.prompt in combination for combination in design)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_a_test_of_any_four_runs_in_the_design_or_in_each_of_a_few_that_are_asked_for(
+    few: bool, new_folder: NewFolder
+) -> None:
+    small = SmallTemplate(new_folder("four")).declaration
+    declaration = Design(
+        **{item.name: getattr(small, item.name) for item in fields(Declaration)}
+        | {"closures": {**small.closures, "tests/test_main.py": ANY_FOUR}}
+    )
+    every = [COLOUR] if few else list(declaration.combinations())
+    run = proof_module.Run(declaration, every, new_folder("run"), silent(), dedup=True, processes=False)
+    run.render()
+    asked = {one for one in run.twins() if "tests/test_main.py" in run.each(one)}
+    # The linear design of so few prompts is all of them: it is left out here.
+    assert asked == ({COLOUR} if few else {NONE, BOTH})
+
+
+@dataclass(frozen=True)
+class Design(Declaration):
+    """So that some of the four projects are in the design and some are not."""
+
+    def covering_design(self) -> set[Combination]:
+        return {NONE, BOTH}
+
+    def linear_design(self) -> dict[str, Combination]:
+        return {}
 
 
 def test_every_combination_comes_once_and_differs_from_the_one_before_in_one_prompt() -> None:
