@@ -147,7 +147,7 @@ def is_unused_package(path: str, files: Collection[str]) -> bool:
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
-    name = Path(path).stem.removeprefix("test_")
+    name = path.rpartition("/")[2].partition(".")[0].removeprefix("test_")
     return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME}.get(name, (name,)))
 
 

@@ -392,10 +392,16 @@ class Factoring:
         except Exception as error:
             text = f"The template makes no project: the hook raised {type(error).__name__}: {error}"
             raise CombinationError(text) from error
-        texts = rendered.texts
-        return {
-            path: identities.of(texts[text] if type(text) is Moved else text) for path, text in files.items()
+        # What the hook returned for the variation before, if it was the same: most texts are the same again.
+        alike = known.get(id(files))
+        if alike is None:
+            alike = known[id(files)] = {
+                path: identities.of(text) for path, text in files.items() if type(text) is not Moved
+            }
+        moved = {
+            path: identities.of(rendered.texts[text]) for path, text in files.items() if type(text) is Moved
         }
+        return {**alike, **moved}
 
 
 def difference(first: Tree, other: Tree) -> Delta:
