@@ -34,8 +34,10 @@ from .trees import Store, Tree, folders, memory
 from .workers import Task, run_all, workers
 
 CHUNK = 16
-# In how many forms modules are imported before the tests that see a whole project are run.
+# In how many forms modules are imported before the tests that see a whole project are run, and by how many projects the
+# number of forms is judged.
 FEW = 4
+SAMPLE = 64
 
 
 class Problem(NamedTuple):
@@ -623,20 +625,19 @@ class Run:
 
     @cached_property
     def common_modules(self) -> list[str]:
-        """The modules that every project has, with what they import in a few forms: judged by the linear design."""
-        design = {self.twin(self.declaration.core(one)) for one in self.declaration.linear_design().values()}
-        projects = [self.projects[one] for one in self.twins() if one in design]
-        if not projects:
-            return []
+        """The modules that every project has, with what they import in a few forms: judged by a sample of the projects."""
+        twins = self.twins()
+        projects = [self.projects[one] for one in twins[:: len(twins) // SAMPLE + 1]]
         prefix = f"{self.declaration.sources}/"
         paths = set.intersection(*(set(project.tree) for project in projects))
         modules = sorted(path for path in paths if path.startswith(prefix) and path.endswith(".py"))
-        return [
-            path
-            for path in modules
-            if not path.endswith(("/__init__.py", "/__main__.py"))
-            and len({project.key(project.of_module(path)) for project in projects}) <= FEW
-        ]
+        common = []
+        for path in modules:
+            forms = len({project.key(project.of_module(path)) for project in projects})
+            starts = path.endswith(("/__init__.py", "/__main__.py"))
+            if not starts and forms <= min(FEW, len(projects) // FEW):
+                common.append(path)
+        return common
 
     def job(
         self,
