@@ -140,7 +140,7 @@ def prune(files: Files, answers: dict[str, Any]) -> Files:
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
-    name = Path(path).stem.removeprefix("test_")
+    name = path.rpartition("/")[2].partition(".")[0].removeprefix("test_")
     return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME}.get(name, (name,)))
 
 

@@ -2,7 +2,7 @@
 
 An additive prompt adds the same files, unless they are there already, and inserts the same lines into the same files,
 whatever else is chosen. A value of a uniform choice adds and removes the same files, and replaces the same lines wherever
-they stand under the same heading: the last line above them that is not indented. So what either of them changes can be
+they appear under the same heading: the last line above them that is not indented. So what either of them changes can be
 shown in a few projects, and not in each.
 """
 
@@ -18,7 +18,7 @@ from .trees import Store
 # By path, what a file holds without the prompt and with it; nothing where there is no such file.
 Changes = dict[str, tuple[str, str]]
 Lines = tuple[str, ...]
-# Lines, after the one that they stand under.
+# The heading of some lines, then the lines.
 Block = tuple[str, ...]
 
 
@@ -160,7 +160,7 @@ def hunks(before: Lines, after: Lines) -> Iterator[tuple[Block, Lines]]:
 
 
 def headings(lines: Lines) -> list[str]:
-    """Return under which line each stands: the last one above it that is not indented, if it is indented itself."""
+    """Return which line each is under: the last one above it that is not indented, if it is indented itself."""
     found = []
     heading = ""
     for line in lines:
@@ -171,7 +171,7 @@ def headings(lines: Lines) -> list[str]:
 
 
 def replace_lines(lines: Lines, table: dict[Block, Lines]) -> Lines:
-    """Replace blocks of lines wherever they stand, the longest first."""
+    """Replace blocks of lines wherever they appear, the longest first."""
     blocks = sorted(table, key=len, reverse=True)
     starts = {block[:2] for block in blocks}
     above = headings(lines)
@@ -241,7 +241,7 @@ class Claims:
                 additions = Additions(self.store, name, combination, changes)
             held = ChainMap(self.projects[combination][variation], self.projects[combination][frozenset()])
             for problem in additions.problems(changes, held):
-                yield Finding(combination, f"{name} is no additive prompt: {problem}{self.under(variation)}")
+                yield Finding(combination, f"{name} is not additive: {problem}{self.under(variation)}")
                 break
 
     def check_uniform(self, name: str, value: str) -> Iterator[Finding]:
@@ -269,7 +269,7 @@ class Claims:
                 if not known[triple]:
                     problem = problem or f"{path} does not change in the same lines as elsewhere"
             if problem:
-                text = f"{name} is no uniform choice: {problem} with {name}={value}{self.under(variation)}"
+                text = f"{name} is not uniform: {problem} with {name}={value}{self.under(variation)}"
                 yield Finding(combination, text)
 
     def under(self, variation: Combination) -> str:

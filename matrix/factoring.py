@@ -29,7 +29,7 @@ from .trees import Store, Tree
 # Cookiecutter's own, before `rendering.speed_up` changes it.
 new_environment = utils.create_env_with_context
 
-# What a hook holds of Jinja, in a raw string: the answers as JSON.
+# The only template code of a hook, in a raw string: the answers as JSON.
 ANSWERS = re.compile(r"{{\s*cookiecutter\s*\|\s*tojson\s*}}")
 JINJA = re.compile(r"{{|{%|{#")
 # Names under which a template finds the answers, and these as they were before they were rendered.
@@ -186,7 +186,7 @@ class Factoring:
         """Find what can be rendered in pieces.
 
         Raises:
-            NotFactoredError: a hook is no function from files to files, so that the template must be rendered whole.
+            NotFactoredError: a hook is not a function from files to files: the template must be rendered whole.
         """
         self.declaration = declaration
         self.template = declaration.template
@@ -343,7 +343,7 @@ class Factoring:
                     raise
                 self.opened |= texts
                 continue
-            places = {id(stand_in): path for path, stand_in in sealed.items()}
+            places = {id(text): path for path, text in sealed.items()}
             known[key] = {
                 path: text if type(text) is str else Moved(places[id(text)]) for path, text in files.items()
             }
@@ -392,10 +392,16 @@ class Factoring:
         except Exception as error:
             text = f"The template makes no project: the hook raised {type(error).__name__}: {error}"
             raise CombinationError(text) from error
-        texts = rendered.texts
-        return {
-            path: identities.of(texts[text] if type(text) is Moved else text) for path, text in files.items()
+        # What the hook returned for the variation before, if it was the same: most texts are the same again.
+        alike = known.get(id(files))
+        if alike is None:
+            alike = known[id(files)] = {
+                path: identities.of(text) for path, text in files.items() if type(text) is not Moved
+            }
+        moved = {
+            path: identities.of(rendered.texts[text]) for path, text in files.items() if type(text) is Moved
         }
+        return {**alike, **moved}
 
 
 def difference(first: Tree, other: Tree) -> Delta:
@@ -509,7 +515,7 @@ def names_in(value: object, answers: Collection[str]) -> set[str]:
 
 
 def newline_of(file: Path, context: Mapping[str, Any]) -> str:
-    """Return the line end that Cookiecutter gives to a file: the first that stands in it."""
+    """Return the line end that Cookiecutter gives to a file: the first in it."""
     if configured := context["cookiecutter"].get("_new_lines"):
         return str(configured)
     with file.open(encoding="utf-8") as lines:
@@ -525,16 +531,16 @@ Check = Callable[[dict[str, Any]], None]
 
 
 def hook_source(folder: Path, name: str) -> str | None:
-    """Return the source of a hook, with an empty object in the place of the answers.
+    """Return the source of a hook, with an empty object instead of the answers.
 
     Raises:
-        NotFactoredError: it is no Python, or holds other template code.
+        NotFactoredError: it is not Python, or holds other template code.
     """
     found = [path for path in folder.glob(f"{name}.*") if not path.name.endswith("~")]
     if not found:
         return None
     if len(found) > 1 or found[0].suffix != ".py":
-        raise NotFactoredError(f"{name} is no single Python script")
+        raise NotFactoredError(f"{name} is not one Python script")
     source = ANSWERS.sub("{}", found[0].read_text(encoding="utf-8"))
     if JINJA.search(source):
         raise NotFactoredError(f"{found[0].name} holds template code")
@@ -566,7 +572,7 @@ def load_pre_hook(folder: Path) -> Check:
     """Return a function that runs the other hook in an empty folder.
 
     Raises:
-        NotFactoredError: it is no Python script.
+        NotFactoredError: it is not a Python script.
     """
     source = hook_source(folder, "pre_gen_project")
     if source is None:

@@ -2,9 +2,11 @@
 
 Importing FastMCP and pytest takes longer than most tests; a fork has both, and shares nothing else with the next.
 Reads jobs as lines of JSON from stdin, and answers each with a line on stdout. With every job that loads a module
-from outside the project, later forks are born with it. A job that allows it is done by a fork that has done others.
+from outside the project, later forks are born with it. Jobs whose projects share modules byte for byte are done in forks of a
+fork that has imported these, and parsed every module: so each begins as it would alone, and what it leaves is gone.
 """
 
+import ast
 import contextlib
 import faulthandler
 import gc
@@ -23,9 +25,9 @@ from typing import Any, TextIO
 
 from . import audit
 
-# How many jobs one fork does, where it may do several: nothing that it leaves is collected.
-JOBS_OF_A_FORK = 8
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--color=no")
+# The exit code of a fork that has written its answer: a test that ends the process takes another.
+ANSWERED = 77
 # When a job writes where it is: so much of its time has passed.
 LATE = 0.9
 
@@ -36,7 +38,7 @@ class Job:
 
     `tests` are files for pytest; none, and it does not run. `probe` is a function to call, as `file:name`.
     With `explain` a failed assertion shows the values in it, which costs time for every test file. A `shared` job may
-    run where others of its kind have run: its project's modules are new, those of libraries are warm.
+    begin where the modules `preload` are imported; jobs of one `stamp` have these, and all that they load, byte for byte.
     """
 
     project: str
@@ -47,6 +49,8 @@ class Job:
     watched: bool = False
     explain: bool = False
     shared: bool = False
+    preload: list[str] = field(default_factory=list)
+    stamp: str = ""
     seconds: float = 300
 
 
@@ -100,15 +104,16 @@ def serve(plugins: list[str]) -> None:
     fork = None
     for line in jobs:
         job = Job(**json.loads(line))
-        if fork and not (job.shared and fork.can_go_on()):
+        if fork and not (job.shared and fork.stamp == job.stamp):
             fork.end()
             fork = None
-        fork = fork or Fork(plugins)
+        fork = fork or Fork(plugins, job.stamp)
         outcome = fork.do(job)
-        if not job.shared or outcome["error"] or outcome["not_passed"]:
+        modules = outcome.pop("modules")
+        if not job.shared or modules or outcome["error"]:
             fork.end()
             fork = None
-        prepare(outcome.pop("modules"))
+        prepare(modules)
         answers.write(json.dumps(outcome) + "\n")
         answers.flush()
     if fork:
@@ -127,12 +132,12 @@ def prepare(modules: list[str]) -> None:
 
 
 class Fork:
-    """A copy of this process, in which jobs are done one after the other."""
+    """A copy of this process, in which a job is done, or in copies of which several are."""
 
-    def __init__(self, plugins: list[str]) -> None:
+    def __init__(self, plugins: list[str], stamp: str) -> None:
+        self.stamp = stamp
         theirs, mine = os.pipe()
         self._answers, answers = os.pipe()
-        self._done = 0
         self._process = os.fork()
         if self._process == 0:
             os.close(mine)
@@ -150,12 +155,8 @@ class Fork:
         os.close(answers)
         self._jobs = os.fdopen(mine, "w", encoding="utf-8")
 
-    def can_go_on(self) -> bool:
-        return self._done < JOBS_OF_A_FORK
-
     def do(self, job: Job) -> dict[str, Any]:
         """Have a job done, and return its outcome, whatever becomes of the fork."""
-        self._done += 1
         deadline = time.monotonic() + job.seconds
         stacks(job).unlink(missing_ok=True)
         with contextlib.suppress(BrokenPipeError):
@@ -214,29 +215,57 @@ def read_line(reader: int, deadline: float) -> str:
 
 
 def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
-    """Do jobs in this process, which is good for nothing else after the first."""
+    """Do a job in this process, which is good for nothing else then, or shared ones in forks of it."""
     # A pause of the collector is long where so much is loaded, and the process is short.
     gc.disable()
-    path, environment = list(sys.path), dict(os.environ)
+    prepared = False
     for line in jobs:
         job = Job(**json.loads(line))
-        before = sum(os.times()[:4])
-        sys.path[:] = path
-        os.environ.clear()
-        os.environ.update(environment)
-        forget(job.project)
-        gc.freeze()  # pytest collects in the end: no more than is of this job
-        outcome = run(job, plugins)
-        outcome.cpu = sum(os.times()[:4]) - before
-        answers.write(json.dumps(asdict(outcome), default=repr) + "\n")
-        answers.flush()
+        if job.shared and not prepared:
+            preload(job)
+            prepared = True
+        child = os.fork() if job.shared else 0
+        if child == 0:
+            before = sum(os.times()[:4])
+            gc.freeze()  # pytest collects in the end: no more than is of this job
+            outcome = run(job, plugins)
+            outcome.cpu = sum(os.times()[:4]) - before
+            answers.write(json.dumps(asdict(outcome), default=repr) + "\n")
+            answers.flush()
+            if job.shared:
+                os._exit(ANSWERED)
+        elif os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != ANSWERED:
+            answers.write("\n")
+            answers.flush()
 
 
-def forget(project: str) -> None:
-    """Forget the modules of the project that was here before."""
-    for name in [name for name in sys.modules if not is_outside(name, project)]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
+def preload(job: Job) -> None:
+    """Import modules of a project that others share with it, and parse its modules."""
+    read_once()
+    path = list(sys.path)
+    sys.path[:] = [*job.path, *path]
+    for name in job.preload:
+        with contextlib.suppress(Exception):  # it is told where a test imports it
+            importlib.import_module(name)
+    sys.path[:] = path
+    for file in Path(job.project).rglob("*.py"):
+        with contextlib.suppress(SyntaxError):
+            ast.parse(file.read_text(encoding="utf-8"))
+
+
+def read_once() -> None:
+    """Let `ast.parse` return the same tree for the same text: a fork that changes one has it for itself."""
+    parse = ast.parse
+    known: dict[str, ast.AST] = {}
+
+    def parse_once(source: Any, *arguments: Any, **options: Any) -> Any:
+        if not isinstance(source, str) or options or len(arguments) > 1:
+            return parse(source, *arguments, **options)
+        if source not in known:
+            known[source] = parse(source, *arguments)
+        return known[source]
+
+    setattr(ast, "parse", parse_once)  # noqa: B010 - mypy knows its overloads
 
 
 def run(job: Job, plugins: list[str]) -> Outcome:
@@ -244,6 +273,7 @@ def run(job: Job, plugins: list[str]) -> Outcome:
     outcome = Outcome()
     running(job).unlink(missing_ok=True)
     known = set(sys.modules)
+    importlib.invalidate_caches()
     os.chdir(job.project)
     sys.path = [*job.path, *sys.path, audit.FOLLOW]
     os.environ["PYTHONPATH"] = os.pathsep.join([*job.path, audit.FOLLOW])

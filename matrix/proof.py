@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +34,10 @@ from .trees import Store, Tree, folders, memory
 from .workers import Task, run_all, workers
 
 CHUNK = 16
+# In how many forms modules are imported before the tests that see a whole project are run, and by how many projects the
+# number of forms is judged.
+FEW = 4
+SAMPLE = 64
 
 
 class Problem(NamedTuple):
@@ -591,8 +595,10 @@ class Run:
         if self.dedup:
             for (file, _), sharing in self.sharing.items():
                 yield sharing[0], self.job([file], watched=True), sharing
-            for twin in self.twins():
-                yield twin, self.job(self.each(twin), probe=self.declaration.probe, shared=True), [twin]
+            jobs = [(twin, self.shared_job(twin)) for twin in self.twins()]
+            # Those that begin with the same modules follow each other.
+            for twin, job in sorted(jobs, key=lambda item: item[1].stamp):
+                yield twin, job, [twin]
         else:
             for combination in self.combinations:
                 tests = self.test_files(combination)
@@ -605,6 +611,33 @@ class Run:
                 self.job(tests, probe=self.declaration.probe, shared=self.dedup, seconds=600),
                 [varied],
             )
+
+    def shared_job(self, combination: Combination) -> Job:
+        """Return the job of the test files that see the whole project, begun with what it shares with others."""
+        job = self.job(self.each(combination), probe=self.declaration.probe, shared=True)
+        project = self.closures.of_project(self.tree(combination))
+        modules = [path for path in self.common_modules if path in project.tree]
+        closure = project.reachable(modules)
+        prefix = f"{self.declaration.sources}/"
+        names = [path.removeprefix(prefix).removesuffix(".py").replace("/", ".") for path in modules]
+        stamp = project.key(closure | {data for path in closure for data in project.data_of(path)})
+        return replace(job, preload=names, stamp=stamp)
+
+    @cached_property
+    def common_modules(self) -> list[str]:
+        """The modules that every project has, with what they import in a few forms: judged by a sample of the projects."""
+        twins = self.twins()
+        projects = [self.projects[one] for one in twins[:: len(twins) // SAMPLE + 1]]
+        prefix = f"{self.declaration.sources}/"
+        paths = set.intersection(*(set(project.tree) for project in projects))
+        modules = sorted(path for path in paths if path.startswith(prefix) and path.endswith(".py"))
+        common = []
+        for path in modules:
+            forms = len({project.key(project.of_module(path)) for project in projects})
+            starts = path.endswith(("/__init__.py", "/__main__.py"))
+            if not starts and forms <= min(FEW, len(projects) // FEW):
+                common.append(path)
+        return common
 
     def job(
         self,

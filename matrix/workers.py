@@ -29,10 +29,6 @@ class Worker:
         root = str(self.workspace.folder)
         job = replace(job, project=root, path=[f"{root}/{folder}" for folder in job.path])
         outcome = self.ask(job)
-        if job.shared and (outcome.error or outcome.not_passed):
-            # Those before it may have left something: what counts is how it ends alone.
-            job = replace(job, shared=False)
-            outcome = self.ask(job)
         if outcome.not_passed:
             explained = self.ask(replace(job, explain=True, shared=False))
             outcome.not_passed |= explained.not_passed

@@ -9,7 +9,7 @@ from matrix.template import Combination
 from .combinations import DECLARATION, TEMPLATE
 
 COUNT = 64
-FIXED = "no commit, since this is no git repository"
+FIXED = "a fixed seed, since there is no git repository"
 
 
 @functools.cache

@@ -18,7 +18,7 @@ class Peak:
 
 @contextlib.contextmanager
 def peak_of_this_process() -> Iterator[Peak]:
-    """Look every two seconds, where the system tells of each process its share of what several use (Linux)."""
+    """Look every two seconds, where the system knows each process's share of the memory that several use (Linux)."""
     peak = Peak()
     ended = threading.Event()
 
@@ -38,7 +38,7 @@ def peak_of_this_process() -> Iterator[Peak]:
 
 
 def proportional_share(process: psutil.Process) -> int:
-    """Return a process's part of the memory, in KiB; nothing where it has ended or the system does not tell."""
+    """Return a process's part of the memory, in KiB; nothing where it has ended or the system does not know."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):

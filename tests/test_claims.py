@@ -181,7 +181,7 @@ def test_a_prompt_is_blamed_that_claims_to_be_additive_and(way: str, new_folder:
     declaration = small.claim(uniform=False)
     small.change(*change)
     proof = check(declaration, new_folder("run"))
-    expected = f"shout is no additive prompt: {text}"
+    expected = f"shout is not additive: {text}"
     found = [problem.text for problem in proof.problems[where] if problem.text.startswith(expected)]
     assert found, proof.problems
 
@@ -193,7 +193,7 @@ def test_a_choice_is_blamed_that_claims_to_be_uniform_and(way: str, new_folder: 
     declaration = small.claim(additive=False)
     small.change(*change)
     proof = check(declaration, new_folder("run"))
-    expected = f"tone is no uniform choice: {text}"
+    expected = f"tone is not uniform: {text}"
     found = [problem.text for problem in proof.problems[where] if problem.text.startswith(expected)]
     assert found, proof.problems
 

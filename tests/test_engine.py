@@ -7,10 +7,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
-from itertools import chain, pairwise
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from matrix.forkserver import Job, Outcome
 from matrix.progress import Progress
 from matrix.proof import Proof, prove, render_all
 from matrix.rendering import read_files
-from matrix.template import Combination, Declaration
+from matrix.template import ANY_FOUR, Combination, Declaration, independent_vectors
 from matrix.trees import Store, Tree, Workspace
 from matrix.workers import workers
 
@@ -702,22 +703,55 @@ def leaving(value: str, *, runs: int) -> dict[str, str]:
     return {"tests/test_it.py": LEAVING.format(runs=runs), "src/own.py": f"VALUE = '{value}'"}
 
 
-def test_several_projects_run_in_one_process_and_none_sees_the_one_before(run: Run) -> None:
-    assert run(leaving("1", runs=0), "tests/test_it.py").not_passed == {}
+def test_each_of_several_projects_begins_as_it_would_alone(run: Run) -> None:
     for number in range(3):
-        project = leaving(str(number), runs=number)
+        project = leaving(str(number), runs=0)
         assert run(project, "tests/test_it.py", shared=True).not_passed == {}
     assert run(leaving("4", runs=0), "tests/test_it.py").not_passed == {}
 
 
-def test_what_fails_after_others_is_asked_again_in_a_process_of_its_own(run: Run) -> None:
-    for value in "12":
-        outcome = run(leaving(value, runs=0), "tests/test_it.py", shared=True)
-        assert (outcome.error, outcome.not_passed) == ("", {})
-    always = run(one_test("assert False"), "tests/test_it.py", shared=True)
-    assert list(always.not_passed) == ["tests/test_it.py::test_it"]
+COUNTING = """
+import ast
+
+import own
+
+
+def test_it() -> None:
+    own.LOADED.append(1)
+    tree = ast.parse("NAME = 1")
+    tree.body.append("left")
+    assert (len(own.LOADED), len(tree.body)) == (2, 2)
+"""
+
+
+def test_projects_that_share_a_module_begin_where_it_is_imported_and_see_no_change_of_another(
+    run: Run,
+) -> None:
+    own = {"src/own.py": "import os\n\nLOADED = [os.getpid()]\n", "src/other.py": "NAME = 1"}
+    for number in range(3):
+        project = own | {"tests/test_it.py": COUNTING, "note.txt": str(number)}
+        options = {"shared": True, "preload": ["own"], "stamp": "same"}
+        assert run(project, "tests/test_it.py", **options).not_passed == {}
+    outside = "import os\nimport own\n\n\ndef test_it() -> None:\n    assert own.LOADED[0] != os.getpid()\n"
+    project = own | {"tests/test_it.py": outside}
+    assert run(project, "tests/test_it.py", shared=True, preload=["own"], stamp="same").not_passed == {}
+    # Without it, or with another stamp, the module is loaded anew.
+    assert run(project, "tests/test_it.py").not_passed
+    changed = {**project, "src/own.py": "LOADED = [0]\n"}
+    assert run(changed, "tests/test_it.py", shared=True, preload=["own"], stamp="other").not_passed == {}
+
+
+def test_what_a_shared_run_fails_or_ends_is_reported_and_the_next_one_works(run: Run) -> None:
+    failed = run(one_test("assert False"), "tests/test_it.py", shared=True)
+    assert list(failed.not_passed) == ["tests/test_it.py::test_it"]
     ended = run(one_test("os._exit(0)"), "tests/test_it.py", shared=True)
     assert ended.error == "tests/test_it.py::test_it ended the run"
+    killed = run(one_test("os.kill(os.getpid(), 9)"), "tests/test_it.py", shared=True)
+    assert killed.error == "tests/test_it.py::test_it ended the run"
+    hung = run(one_test("time.sleep(60)"), "tests/test_it.py", shared=True, seconds=1)
+    assert hung.error.startswith("tests/test_it.py::test_it was still running after 1 s")
+    after = run(one_test("assert True"), "tests/test_it.py", shared=True)
+    assert (after.error, after.passed) == ("", {"tests/test_it.py": 1})
 
 
 def test_a_project_does_not_find_the_modules_of_the_repository_that_proves_it(run: Run) -> None:
@@ -778,6 +812,51 @@ def test_a_bad_shard_is_refused_in_one_sentence(part: str) -> None:
         ValueError, match=rf"^{re.escape(part)} is no shard: write 3/8 for the third of eight$"
     ):
         DECLARATION.shard(part)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 11, 14])
+def test_in_the_covering_design_every_setting_of_any_four_prompts_occurs_equally_often(count: int) -> None:
+    bits, vectors = independent_vectors(count, 4)
+    rows = [tuple((number & vector).bit_count() % 2 for vector in vectors) for number in range(2**bits)]
+    for columns in combinations(range(count), min(4, count)):
+        settings = Counter(tuple(row[column] for column in columns) for row in rows)
+        assert len(settings) == 2 ** len(columns)
+        assert len(set(settings.values())) == 1
+
+
+def test_the_covering_design_of_this_template_is_a_sixteenth_of_the_unfolded_projects() -> None:
+    assert DECLARATION.fold
+    design = DECLARATION.covering_design()
+    assert len(design) == 2 ** (len(DECLARATION.patterns) - 1) // 16 == 128
+    assert not any(DECLARATION.fold.prompt in combination for combination in design)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_a_test_of_any_four_runs_in_the_design_or_in_each_of_a_few_that_are_asked_for(
+    few: bool, new_folder: NewFolder
+) -> None:
+    small = SmallTemplate(new_folder("four")).declaration
+    declaration = Design(
+        **{item.name: getattr(small, item.name) for item in fields(Declaration)}
+        | {"closures": {**small.closures, "tests/test_main.py": ANY_FOUR}}
+    )
+    every = [COLOUR] if few else list(declaration.combinations())
+    run = proof_module.Run(declaration, every, new_folder("run"), silent(), dedup=True, processes=False)
+    run.render()
+    asked = {one for one in run.twins() if "tests/test_main.py" in run.each(one)}
+    # The linear design of so few prompts is all of them: it is left out here.
+    assert asked == ({COLOUR} if few else {NONE, BOTH})
+
+
+@dataclass(frozen=True)
+class Design(Declaration):
+    """So that some of the four projects are in the design and some are not."""
+
+    def covering_design(self) -> set[Combination]:
+        return {NONE, BOTH}
+
+    def linear_design(self) -> dict[str, Combination]:
+        return {}
 
 
 def test_every_combination_comes_once_and_differs_from_the_one_before_in_one_prompt() -> None:

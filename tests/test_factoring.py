@@ -214,7 +214,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("reason", WHOLE)
-def test_a_hook_that_is_no_function_lets_every_project_be_rendered_whole(
+def test_a_hook_that_is_not_a_function_lets_every_project_be_rendered_whole(
     reason: str, small: SmallTemplate
 ) -> None:
     small.change(*WHOLE[reason])
@@ -222,7 +222,7 @@ def test_a_hook_that_is_no_function_lets_every_project_be_rendered_whole(
         Factoring(small.declaration)
 
 
-def test_a_hook_of_files_that_are_written_is_no_function(
+def test_a_hook_that_writes_files_is_not_a_function(
     small: SmallTemplate, pieces: Callable[[Factoring, Combination], Files]
 ) -> None:
     small.plant('open("note.txt", "w").close()', [frozenset({"colour"})], hook="pre")

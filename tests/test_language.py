@@ -327,7 +327,6 @@ NOT_YET = frozenset(
         "matrix/__init__.py",
         "matrix/closures.py",
         "matrix/folding.py",
-        "matrix/forkserver.py",
         "matrix/linting.py",
         "matrix/proof.py",
         "matrix/rendering.py",

@@ -86,7 +86,7 @@ def test_the_pieces_of_a_drawn_combination_are_what_cookiecutter_makes(
 def test_the_rendering_of_a_whole_project_is_byte_for_byte_what_cookiecutter_makes(
     name: str, projects: Projects, render: Render
 ) -> None:
-    """A fork whose hook is no function is rendered this way."""
+    """A fork whose hook is not a function is rendered this way."""
     assert render(LINEAR[name]) == projects(name).files()
 
 
