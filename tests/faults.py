@@ -1156,8 +1156,8 @@ FAULTS: dict[str, list[Fault]] = {
     "hooks/post_gen_project.py": [
         Fault(
             "tests of patterns that are off remain",
-            'name = Path(path).stem.removeprefix("test_")',
-            "name = Path(path).stem",
+            '.partition(".")[0].removeprefix("test_")',
+            '.partition(".")[0]',
         ),
         Fault(
             "the patterns folder remains without patterns",

@@ -150,7 +150,9 @@ async def test_a_file_that_is_not_a_database_is_named_as_such(tmp_path: Path) ->
         ("SELEC", "The database refuses the statement."),
     ],
 )
-async def test_a_statement_that_no_retry_can_save_is_reported_as_lasting(statement: str, sentence: str) -> None:
+async def test_a_statement_that_no_retry_can_save_is_reported_as_lasting(
+    statement: str, sentence: str
+) -> None:
     async with open_database("sqlite://") as database:
         await database.execute(TABLE)
         with pytest.raises(StatementRefused) as refusal:

@@ -61,7 +61,9 @@ class BusyProcess(psutil.Process):
 
 
 @pytest.mark.parametrize("status", ["starting", "ready", "unready", "draining"])
-def test_a_busy_process_is_not_an_unhealthy_process(status: Status, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_process_is_not_an_unhealthy_process(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(psutil, "Process", BusyProcess)
     health = describe_health(Report(status, {"database": "ok"}))
     assert health.process.memory_mib == 2**30
