@@ -910,6 +910,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/serving.py": [
         Fault(
+            "a session lives in one process",
+            "http_sessions: bool = False",
+            "http_sessions: bool = True",
+            tests="tests/test_load.py -k no_client",
+        ),
+        Fault(
             "the server listens on all interfaces",
             'http_host: str = "127.0.0.1"',
             'http_host: str = "0.0.0.0"',
@@ -922,12 +928,6 @@ FAULTS: dict[str, list[Fault]] = {
             "json_response=False,",
             "json_response=True,",
             tests="tests/test_load.py -k vanished",
-        ),
-        Fault(
-            "a session lives in one process",
-            "stateless_http=not settings.http_sessions,",
-            "stateless_http=False,",
-            tests="tests/test_load.py -k no_client",
         ),
         Fault(
             "the first handshake-era call delays all callers",

@@ -604,12 +604,17 @@ BREAKS = {
         "test_checklist.py::test_both_protocol_eras_are_answered",
     ),
     "several-workers": Break(
-        "runtime/server.py",
-        "stateless_http=",
-        "stateless_http=False and ",
+        "runtime/serving.py",
+        "http_sessions: bool = False",
+        "http_sessions: bool = True",
         "test_checklist.py::test_no_request_needs_a_session",
     ),
-    "restart": Break("runtime/server.py", "stateless_http=", "stateless_http=False and ", "test_restart.py"),
+    "restart": Break(
+        "runtime/serving.py",
+        "http_sessions: bool = False",
+        "http_sessions: bool = True",
+        "test_restart.py",
+    ),
     "cancelled-calls": Break(
         "runtime/server.py",
         "json_response=False",
