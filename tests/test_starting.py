@@ -128,7 +128,7 @@ def test_an_exception_is_masked_and_the_log_has_the_chosen_form(
     assert b"canary" not in reply.body
     if "mounted" in request.node.name:
         return  # the log is the host's
-    assert json.loads(server.logged('"arguments": ["unknown"]'))["message"] == "tool call"
+    assert json.loads(server.logged('"arguments":["unknown"]'))["message"] == "tool call"
     own = [line for line in server.log if "[gunicorn" not in line and "] [INFO]" not in line]
     serving = next(number for number, line in enumerate(own) if "startup complete" in line)
     assert all(line.startswith("{") for line in own[serving + 1 :])
