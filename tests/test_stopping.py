@@ -215,7 +215,8 @@ def test_a_second_signal_ends_the_process_at_once(projects: Projects, tmp_path: 
             server.process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(server.logged, "Draining")
             server.process.send_signal(signal.SIGTERM)
-            assert not (await calling).body  # the connection ends
+            with pytest.raises(AssertionError, match="the connection has ended without an answer"):
+                await calling
 
         asyncio.run(call())
         assert server.process.wait(PATIENCE_SECONDS / 2) == -signal.SIGTERM
