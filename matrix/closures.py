@@ -43,7 +43,7 @@ def read_facts(source: str) -> Facts:
     """Read a file part by part: most parts of most files stand in many others.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: it is not valid Python.
     """
     try:
         parts = [read_part(part) for part in source.split(BETWEEN_PARTS)]

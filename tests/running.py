@@ -33,17 +33,6 @@ MIB = 1024 * 1024
 SERVING = "running on http://"
 PREFIX = "/tools"
 MOUNTED_SERVER = str(Path(__file__).with_name("mounted_server.py"))
-# A call of each tool that the example API, or a server of the test, can answer.
-CALLS: dict[str, dict[str, Any]] = {
-    "process_data": {"text": "tea for two"},
-    "database_operation": {"query": "a", "limit": 2},
-    "api_request": {"endpoint": "users/1"},
-    "resilient_api_call": {"endpoint": "users"},
-    "cached_fetch": {"resource_id": "a/b"},
-    "validated_operation": {"data": "[1, 2]"},
-    "batch_process": {"items": ["tea for two", "two for tea"]},
-    "increment_counter": {"name": "cups"},
-}
 UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000", "RATE_LIMIT_BURST": "1000000"}
 
 

@@ -23,7 +23,8 @@ from uv import find_uv_bin
 from .combinations import NONE, TEMPLATE, answers
 from .conftest import Bake
 from .project import Project, assert_passed
-from .running import CALLS, ERAS, UNLIMITED, Running, running
+from .running import ERAS, UNLIMITED, Running, running
+from .unit.calls import CALLS
 
 LOWEST, NEWEST = "lowest-direct", "highest"
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

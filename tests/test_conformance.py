@@ -23,7 +23,7 @@ from .combinations import TEMPLATE
 from .conformance.server import PLAIN
 from .conftest import Bake
 from .project import Project
-from .running import CALLS
+from .unit.calls import CALLS
 
 pytestmark = [pytest.mark.conformance, pytest.mark.matrix]
 

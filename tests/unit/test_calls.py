@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastmcp.utilities.tests import asgi_server
@@ -11,17 +10,9 @@ from my_mcp_server.server import (
     mcp,
 )
 
+from .calls import CALLS
+
 ERAS = ["auto", "legacy"]
-CALLS: dict[str, dict[str, Any]] = {
-    "process_data": {"text": "tea for two"},
-    "database_operation": {"query": "a", "limit": 2},
-    "api_request": {"endpoint": "users/1"},
-    "resilient_api_call": {"endpoint": "users"},
-    "cached_fetch": {"resource_id": "a/b"},
-    "validated_operation": {"data": "[1, 2]"},
-    "batch_process": {"items": ["tea for two", "two for tea"]},
-    "increment_counter": {"name": "cups"},
-}
 
 
 async def test_every_tool_and_resource_answers_in_both_eras(

@@ -29,11 +29,7 @@ from my_mcp_server.runtime.errors import (
     ToolFailure,
 )
 
-SECRET = "hunter2"
-
-
-class Refused(ToolFailure):
-    """Has a code in the mapping."""
+from ...patterns.test_structured_errors import SECRET, Refused
 
 
 class RefusedForever(Refused):

@@ -27,22 +27,13 @@ from my_mcp_server.runtime.logs import (
     configure_logging,
 )
 
-from ...patterns.test_structured_logging import CANARY, Log, server
+from ...patterns.test_structured_logging import CANARY, Log, json_lines, server
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """Write everything that this process logs, as JSON lines."""
-    log = Log()
-    handler = logging.StreamHandler(log.stream)
-    handler.setFormatter(JsonLines())
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    yield log
-    root.removeHandler(handler)
-    root.setLevel(level)
+    with json_lines() as log:
+        yield log
 
 
 @pytest.fixture

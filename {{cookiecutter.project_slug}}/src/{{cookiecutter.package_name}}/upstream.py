@@ -4,7 +4,7 @@ This file is yours. `runtime/api_client.py` sends the requests, and holds the gu
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager{{ ", nullcontext" if cookiecutter.connection_pooling }}
+from contextlib import asynccontextmanager{{ ", nullcontext" if cookiecutter.connection_pooling else "" }}
 from functools import partial
 from typing import Annotated, Any
 

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -46,8 +47,8 @@ def _no_json(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 
 
-@pytest.fixture
-def log() -> Iterator[Log]:
+@contextmanager
+def json_lines() -> Iterator[Log]:
     """Write everything that this process logs, as JSON lines."""
     log = Log()
     handler = logging.StreamHandler(log.stream)
@@ -59,6 +60,12 @@ def log() -> Iterator[Log]:
     yield log
     root.removeHandler(handler)
     root.setLevel(level)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with json_lines() as log:
+        yield log
 
 
 class Refused(ToolFailure):

@@ -34,7 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "ends_server: the test ends the server that it has")
     url = config.getoption("--checklist-url", "")
     token = os.environ.get(TOKEN, "").strip() if url else ""
     if url and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname):
