@@ -1,4 +1,4 @@
-"""When answers are refused, no other answer is lost: the printed command continues with them."""
+"""When an answer is refused, the other answers are not lost: the printed command continues with them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ QUESTIONS = [name for name in PROMPTS if name[0] != "_"]
 
 @pytest.fixture(scope="module")
 def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository with the template."""
+    """Return a repository that contains the template."""
     folder = tmp_path_factory.mktemp("repository")
     for path in (TEMPLATE / "hooks", SKELETON):
         shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -36,7 +36,7 @@ def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(answers: dict[str, Any]) -> list[str]:
-    """Return answers as they are given on the command line, where texts are templates."""
+    """Return answers as command line arguments, where texts are templates."""
     return [
         f"{name}={quoted(str(value))}" if name in PRE.TEXTS else f"{name}={value}"
         for name, value in answers.items()
@@ -44,14 +44,14 @@ def words(answers: dict[str, Any]) -> list[str]:
 
 
 def command_in(said: str) -> str:
-    """Return the one command in a message: the indented line, which a path may break."""
+    """Return the only command in a message: the indented line, possibly with line breaks from a path."""
     found = re.findall(r"^    (\S.*?)\n\n", said, flags=re.MULTILINE | re.DOTALL)
     assert len(found) == 1, said
     return str(found[0])
 
 
 def refused(user: User, folder: Path, *arguments: str, typed: str = "") -> str:
-    """Generate with answers that are refused; return what is said."""
+    """Generate with answers that are refused; return the message."""
     run = user.run(["cookiecutter", str(TEMPLATE), *arguments], cwd=folder, typed=typed)
     assert run.returncode == 1, run.stdout
     return run.stderr
@@ -103,7 +103,7 @@ def test_the_command_continues_with_typed_answers_in_an_odd_folder(
     ],
     ids=str,
 )
-def test_only_the_bad_answers_are_asked_again_and_enter_gives_a_good_one(
+def test_only_the_bad_answers_are_asked_for_again_and_their_defaults_are_valid(
     bad: dict[str, str], asked: list[str], user: User, tmp_path: Path
 ) -> None:
     run = user.run(
@@ -139,7 +139,7 @@ def test_the_answers_of_another_refusal_are_not_lost(user: User, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_that_name_that_is_the_users_own_stays(user: User, tmp_path: Path) -> None:
+def test_a_user_file_with_that_name_is_not_overwritten(user: User, tmp_path: Path) -> None:
     (tmp_path / SAVED).write_text("mine", encoding="utf-8")
     said = refused(user, tmp_path, "--no-input", "author_email=x")
     assert_passed(user.run(command_in(said), cwd=tmp_path, typed="\n"))
@@ -158,17 +158,17 @@ def test_the_command_uses_the_same_commit_and_no_network(
     assert (tmp_path / "my-mcp-server").is_dir()
 
 
-def test_in_a_folder_that_exists_the_flags_must_be_given_again(user: User, bake: Bake) -> None:
+def test_an_existing_folder_needs_the_flags_again(user: User, bake: Bake) -> None:
     project = bake()
     utils = project.package / "utils.py"
     utils.write_text("MINE = 1\n", encoding="utf-8")
     flags = ["--no-input", "-f", "self_contained=yes"]
-    said = refused(user, project.path.parent, *flags, *words({"description": "It goes on."}))
+    said = refused(user, project.path.parent, *flags, *words({"description": "It continues."}))
     assert "\nYour answers are saved. To continue after that, run this command:\n" in said
     assert "\nAdd the options -f or -f -s again: " in said
     utils.unlink()
     assert_passed(user.run(f"{command_in(said)} -f", cwd=project.path.parent))
-    assert project.files() == bake(self_contained=True, description="It goes on.").files()
+    assert project.files() == bake(self_contained=True, description="It continues.").files()
 
 
 def test_the_traceback_is_announced(user: User, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_traceback_is_announced(user: User, tmp_path: Path) -> None:
     )
 
 
-def test_without_a_place_for_the_file_the_message_names_where_cookiecutter_has_the_answers(
+def test_if_the_file_cannot_be_written_the_message_names_cookiecutters_copy(
     user: User, tmp_path: Path
 ) -> None:
     answers = {"_output_dir": str(tmp_path / "gone"), "_repo_dir": "."}
@@ -249,6 +249,6 @@ def test_a_quoted_program_is_called_in_powershell(monkeypatch: pytest.MonkeyPatc
     assert PRE.command(["-m", "x"]) == '& "C:\\Users\\Ada L\\python.exe" -m x'
 
 
-def test_a_template_whose_name_begins_with_a_dash_is_no_option() -> None:
+def test_a_template_whose_name_begins_with_a_dash_is_not_parsed_as_an_option() -> None:
     assert PRE.within("-f") == "./-f"
     assert PRE.within("/a/-f") == "/a/-f"

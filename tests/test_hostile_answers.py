@@ -1,4 +1,4 @@
-"""Answers are data: whatever is typed, the project is valid, and no answer is lost or becomes code."""
+"""Answers are data: for any text, the project is valid, and no answer is lost or executed."""
 
 import os
 import tomllib
@@ -13,7 +13,7 @@ from .project import Project, assert_passed
 from .user import User
 
 FREE_TEXT = ("project_name", "description", "author_name")
-# The only files that free text reaches; the others are what they are with harmless answers.
+# The only files that contain free text. All others are the same as with harmless answers.
 TOLD = {"README.md", "pyproject.toml", "LICENSE"}
 BRACES = "{{ 1+1 }} {% if oops %} {# gone? #} {{ cookiecutter.update(license='none') }} ${HOME} {0} {{ oops"
 TEXTS = {
@@ -34,7 +34,7 @@ TEXTS = {
 }
 WORST = " ".join(TEXTS.values()) + "\n" + TEXTS["several lines"]
 
-# Project names, and the names that are derived from them.
+# Project names, and the names derived from them.
 NAMES = {
     "\N{ROCKET}\N{SLICE OF PIZZA}": ("mcp-server", "mcp_server"),
     "--- !? ---": ("mcp-server", "mcp_server"),
@@ -57,7 +57,7 @@ def joined(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def told(bake_once: Bake) -> Callable[[str], Project]:
-    """Bake one project for each text, with the text as the answer to every question that takes one."""
+    """Generate one project for each text, which answers every free-text prompt."""
 
     def project(text: str) -> Project:
         return bake_once(
@@ -92,7 +92,7 @@ def changed_files(project: Project, other: Project) -> set[str]:
 
 
 def assert_told(project: Project, *, name: str, description: str, author: str) -> None:
-    """Check that the metadata is valid and holds all texts, and the README each of their characters."""
+    """Check that the metadata is valid and contains all texts, and the README all their characters."""
     files = project.files()
     metadata = tomllib.loads(project.text("pyproject.toml"))["project"]
     assert metadata["description"] == joined(description)
@@ -127,7 +127,7 @@ def test_no_answer_changes_the_settings_of_a_tool(
     assert actual == expected
 
 
-def test_what_is_typed_at_the_prompt_is_never_executed(user: User, harmless: Project, tmp_path: Path) -> None:
+def test_typed_answers_are_never_executed(user: User, harmless: Project, tmp_path: Path) -> None:
     typed = {
         "project_name": f"{BRACES} 1",
         "project_slug": "my-mcp-server",
@@ -148,13 +148,13 @@ def test_what_is_typed_at_the_prompt_is_never_executed(user: User, harmless: Pro
     assert changed_files(project, harmless) == TOLD
 
 
-def test_a_project_of_all_hostile_texts_at_once_is_clean(worst: Project) -> None:
+def test_a_project_with_all_hostile_texts_at_once_is_clean(worst: Project) -> None:
     assert_told(worst, name=WORST, description=WORST, author=WORST)
     assert worst.lint() == ""
 
 
 @pytest.mark.matrix
-def test_a_project_of_all_hostile_texts_at_once_passes_its_own_tests(worst: Project) -> None:
+def test_a_project_with_all_hostile_texts_at_once_passes_its_own_tests(worst: Project) -> None:
     assert_passed(worst.run_tests("-k", "not production or nothing_but_protocol"))
 
 

@@ -1,4 +1,4 @@
-"""Replicas behind a proxy are restarted one after another while clients call, and no call fails."""
+"""No call fails while replicas behind a proxy are restarted one by one."""
 
 import asyncio
 import itertools
@@ -18,14 +18,14 @@ from .running import ERAS, NGINX_PROGRAM, PATIENCE_SECONDS, UNLIMITED, Running, 
 pytestmark = [
     pytest.mark.matrix,
     pytest.mark.sweep,
-    pytest.mark.skipif(sys.platform == "win32", reason="no process can be sent SIGTERM there"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM"),
 ]
 
 REPLICAS = 3
 CLIENTS = 8
-# So that each replica serves from connections that the proxy has kept open.
+# Enough calls for each replica to serve some on kept-alive connections.
 CALLS_BETWEEN = 40
-# A closed port is tried again with each request: the next replica takes the request at once.
+# max_fails=0: nginx tries a closed port on every request, and passes the request to the next replica.
 REPLICAS_BEHIND_NGINX = """
 upstream replicas {{ {servers} keepalive 16; }}
 server {{
@@ -40,7 +40,7 @@ server {{
 
 @dataclass
 class Replicas:
-    """Servers that can be ended and started again, each on its port."""
+    """Servers that can be restarted, each on its own port."""
 
     project: Project
     home: Path
@@ -53,7 +53,7 @@ class Replicas:
         return server, stack
 
     def restart(self, index: int) -> int:
-        """Return the exit code of the one that was ended."""
+        """Restart one server, and return the exit code of the old process."""
         server = self.servers[index]
         server.process.terminate()
         code = server.process.wait(PATIENCE_SECONDS)
@@ -77,7 +77,7 @@ def replicas_of(project: Project, home: Path) -> Iterator[Replicas]:
 
 
 class Proxy:
-    """A proxy in turn, as simple as it can be: it keeps connections open, and repeats no request."""
+    """A minimal round-robin proxy that keeps connections alive and does not retry requests."""
 
     def __init__(self, ports: list[int]) -> None:
         self._ports = itertools.cycle(ports)
@@ -86,7 +86,7 @@ class Proxy:
             self._idle[port] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one request of a client."""
+        """Handle one request."""
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).replace(b"Connection: close\r\n", b"")
             body = await reader.readexactly(int(header(head, b"content-length")))
@@ -151,7 +151,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
 
 @contextmanager
 def nginx_before(ports: list[int], folder: Path) -> Iterator[int]:
-    """Run nginx before the replicas, and return its port."""
+    """Run nginx in front of the replicas, and yield its port."""
     port = free_port()
     servers = " ".join(f"server 127.0.0.1:{replica} max_fails=0;" for replica in ports)
     with nginx(folder, port, REPLICAS_BEHIND_NGINX.format(servers=servers, port=port)):
@@ -160,7 +160,7 @@ def nginx_before(ports: list[int], folder: Path) -> Iterator[int]:
 
 @dataclass
 class Calls:
-    """Clients that call again as soon as they are answered, and what they have seen."""
+    """Clients that call in a loop, and the outcomes of their calls."""
 
     answered: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
