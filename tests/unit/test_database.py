@@ -1,4 +1,4 @@
-"""The one way to a database: it opens, refuses and fails in words, and closes behind itself."""
+"""The database opens and closes properly, and its failures are readable."""
 
 import asyncio
 import shutil
@@ -31,7 +31,7 @@ HOSTILE_TEXT = "'; DROP TABLE notes; -- :id"
 
 @pytest.fixture(autouse=True)
 async def _threads_end_before_the_event_loop(anyio_backend: str) -> AsyncIterator[None]:
-    """Wait for the driver: the thread of a connection that failed still answers its event loop."""
+    """Wait for the driver: the thread of a failed connection still calls its event loop."""
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
@@ -49,7 +49,7 @@ async def count(database: Database) -> int:
     return number
 
 
-async def test_what_is_written_is_read_after_reopening(file: Path) -> None:
+async def test_written_rows_are_read_after_reopening(file: Path) -> None:
     async with open_database(f"sqlite:///{file}") as database:
         await database.execute(TABLE)
         await database.execute(INSERT, {"id": 1, "text": "one"})
@@ -96,13 +96,13 @@ async def test_a_statement_that_fails_changes_nothing() -> None:
         "postgresql://user:hunter2@localhost:port/notes",
     ],
 )
-async def test_any_other_url_is_refused_in_a_sentence_without_its_password(url: str) -> None:
+async def test_any_other_url_is_refused_without_showing_its_password(url: str) -> None:
     with pytest.raises(DatabaseUnavailable) as refusal:
         async with open_database(url):
             pass
     assert "must be sqlite:///file or postgresql://" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
-    assert refusal.value.__suppress_context__  # SQLAlchemy's own words may quote the URL
+    assert refusal.value.__suppress_context__  # SQLAlchemy's message may quote the URL
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
@@ -114,7 +114,7 @@ async def test_a_missing_driver_is_named(scheme: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_a_url_as_hosts_hand_it_out_suits_the_driver(scheme: str) -> None:
+def test_urls_in_the_format_of_hosting_providers_are_accepted(scheme: str) -> None:
     url = driver_url(f"{scheme}://user:secret@db.example/app?sslmode=require")
     assert url.drivername == "postgresql+asyncpg"
     assert url.query == {"ssl": "require"}
@@ -150,7 +150,7 @@ async def test_a_file_that_is_not_a_database_is_named_as_such(tmp_path: Path) ->
         ("SELEC", "The database refuses the statement."),
     ],
 )
-async def test_a_statement_that_no_retry_can_save_is_reported_as_lasting(
+async def test_a_statement_that_cannot_succeed_is_not_retryable(
     statement: str, sentence: str
 ) -> None:
     async with open_database("sqlite://") as database:
@@ -169,7 +169,7 @@ async def test_a_refusal_repeats_no_value() -> None:
     assert "canary" not in str(refusal.value)
 
 
-async def test_a_database_that_may_only_be_read_says_so(file: Path) -> None:
+async def test_a_read_only_database_is_reported_as_such(file: Path) -> None:
     async with open_database(f"sqlite:///{file}") as database:
         await database.execute(TABLE)
         await database.execute("PRAGMA query_only = ON")
@@ -179,7 +179,7 @@ async def test_a_database_that_may_only_be_read_says_so(file: Path) -> None:
 
 
 class PostgresError(Exception):
-    """As asyncpg raises it, with a code of PostgreSQL's."""
+    """An asyncpg error with a PostgreSQL error code."""
 
     def __init__(self, sqlstate: str, text: str) -> None:
         super().__init__(text)
@@ -204,7 +204,7 @@ class PostgresError(Exception):
         ("57P01", "terminating connection", True, "does not answer"),
     ],
 )
-def test_codes_of_postgresql_tell_what_lasts(
+def test_postgresql_error_codes_determine_what_is_retryable(
     sqlstate: str, text: str, retryable: bool, sentence: str
 ) -> None:
     failure = explain(PostgresError(sqlstate, text))
@@ -213,20 +213,20 @@ def test_codes_of_postgresql_tell_what_lasts(
     assert "canary" not in str(failure)
 
 
-async def test_a_database_that_vanishes_is_a_readable_failure(tmp_path: Path) -> None:
+async def test_a_deleted_database_is_a_readable_failure(tmp_path: Path) -> None:
     async with open_database(f"sqlite:///{tmp_path}/folder/notes.db") as database:
         shutil.rmtree(tmp_path / "folder")
-        # The one connection that is open would not notice, so ask for a second.
+        # The open connection would not notice, so request a second one.
         answers = await asyncio.gather(database.ping(), database.ping(), return_exceptions=True)
         assert [type(answer) for answer in answers if answer] == [DatabaseUnavailable]
 
 
-async def test_while_another_writes_reads_succeed_and_writes_can_be_retried(
+async def test_during_another_write_reads_succeed_and_writes_are_retryable(
     file: Path,
 ) -> None:
     async with open_database(f"sqlite:///{file}") as database:
         await database.execute(TABLE)
-        await database.fetch("PRAGMA busy_timeout = 1")  # instead of half a minute
+        await database.fetch("PRAGMA busy_timeout = 1")  # instead of 30 seconds
         with closing(sqlite3.connect(file)) as other:
             other.execute("BEGIN IMMEDIATE")
             assert await count(database) == 0
@@ -236,7 +236,7 @@ async def test_while_another_writes_reads_succeed_and_writes_can_be_retried(
         assert await database.execute(INSERT, {"id": 1, "text": "one"}) == 1
 
 
-async def test_many_may_open_the_same_new_file_at_once(file: Path) -> None:
+async def test_the_same_new_file_can_be_opened_concurrently(file: Path) -> None:
     async def write(number: int) -> None:
         async with open_database(f"sqlite:///{file}") as database:
             await database.execute(TABLE)
@@ -265,8 +265,8 @@ async def test_cancelled_statements_leave_the_database_usable(file: Path) -> Non
             await database.execute(INSERT, {"id": 100, "text": "after"})
 
 
-async def test_a_cancelled_statement_is_finished_and_locks_nobody_out(file: Path) -> None:
-    """A server's calls are cancelled by anyio: again at each await, those of the driver too."""
+async def test_a_cancelled_statement_completes_and_releases_its_lock(file: Path) -> None:
+    """anyio cancels a server's calls again at each await, including those in the driver."""
     scope = anyio.CancelScope()
 
     def cancel(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -289,12 +289,12 @@ async def test_the_file_is_closed_at_the_end(file: Path) -> None:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(f"sqlite:///{file}"))
         await database.execute(TABLE)
-        # SQLite keeps its log beside the file until the last connection is closed.
+        # SQLite keeps its log next to the file until the last connection is closed.
         assert file.with_name("notes.db-wal").exists()
     assert not file.with_name("notes.db-wal").exists()
 
 
-def test_the_default_file_is_in_the_users_data_folder_whatever_the_current_one(
+def test_the_default_file_is_in_the_users_data_folder_from_any_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

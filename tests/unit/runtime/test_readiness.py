@@ -1,4 +1,4 @@
-"""Readiness asks what is open, side by side, within a time, and not more often than it must."""
+"""Readiness checks open resources concurrently, with a timeout, and caches the report."""
 
 import anyio
 import pytest
@@ -15,7 +15,7 @@ async def passing() -> None:
     """A check that passes."""
 
 
-async def test_a_process_that_serves_and_has_no_failing_check_is_ready() -> None:
+async def test_a_serving_process_without_failing_checks_is_ready() -> None:
     readiness = Readiness()
     assert (await readiness.report()).status == "starting"
     with readiness.serving(), readiness.reporting("database", passing):
@@ -23,7 +23,7 @@ async def test_a_process_that_serves_and_has_no_failing_check_is_ready() -> None
     assert (report.status, report.checks) == ("ready", {"database": "ok"})
 
 
-async def test_a_failing_check_is_told_by_its_type_or_in_the_servers_own_words() -> None:
+async def test_a_failing_check_is_reported_by_its_type_or_its_readable_message() -> None:
     async def crash() -> None:
         raise OSError("/secret/path")
 
@@ -39,7 +39,7 @@ async def test_a_failing_check_is_told_by_its_type_or_in_the_servers_own_words()
     assert report.checks == {"api": "API_BASE_URL is not set.", "disk": "OSError"}
 
 
-async def test_checks_run_side_by_side() -> None:
+async def test_checks_run_concurrently() -> None:
     meeting = {"first": anyio.Event(), "second": anyio.Event()}
 
     async def first() -> None:
@@ -64,7 +64,7 @@ async def test_a_check_that_hangs_fails_after_its_timeout() -> None:
         assert (await readiness.report()).checks == {"slow": "TimeoutError"}
 
 
-async def test_the_answer_is_kept_for_a_second() -> None:
+async def test_the_report_is_cached_for_one_second() -> None:
     now = 0.0
     runs = 0
 
@@ -85,7 +85,7 @@ async def test_the_answer_is_kept_for_a_second() -> None:
 
 
 @pytest.mark.parametrize("open_check", [True, False])
-async def test_draining_shows_at_once(open_check: bool) -> None:
+async def test_draining_is_reported_immediately(open_check: bool) -> None:
     readiness = Readiness()
     with readiness.serving():
         if open_check:
@@ -95,7 +95,7 @@ async def test_draining_shows_at_once(open_check: bool) -> None:
         assert (await readiness.report()).status == "draining"
 
 
-async def test_an_open_resource_answers_in_the_place_of_the_check_before_it() -> None:
+async def test_the_check_of_an_open_resource_replaces_an_earlier_check() -> None:
     async def refuse() -> None:
         raise ToolFailure("API_BASE_URL is not set.")
 
@@ -107,7 +107,7 @@ async def test_an_open_resource_answers_in_the_place_of_the_check_before_it() ->
         assert (await readiness.report()).checks == {"api": "API_BASE_URL is not set."}
 
 
-async def test_a_resource_that_is_closed_is_not_asked() -> None:
+async def test_a_closed_resource_is_not_checked() -> None:
     readiness = Readiness()
     with readiness.serving():
         with readiness.reporting("database", passing):
