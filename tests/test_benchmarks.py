@@ -77,4 +77,4 @@ def test_a_missed_limit_is_reported_with_exit_code_1(
     ]
     assert serving.report(Results(SMALLEST, [row], [memory])) == 1
     assert capsys.readouterr().out.count("MISSED") == 1
-    assert "1 of 3 bars are missed" in serving.page(Results(SMALLEST, [row], [memory]))
+    assert "1 of 3 targets are missed" in serving.page(Results(SMALLEST, [row], [memory]))

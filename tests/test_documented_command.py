@@ -18,6 +18,7 @@ from .project import Project, assert_passed
 from .user import User
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+PATTERNS_LATER = (TEMPLATE / "docs" / "patterns-later.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^cookiecutter gh:.*$", README, flags=re.MULTILINE)
 REPOSITORIES = sorted({shlex.split(command)[1].removeprefix("gh:") for command in COMMANDS})
 ENTER_EVERYWHERE = "\n" * len(PROMPTS)
@@ -118,6 +119,23 @@ def test_the_documented_commands_of_cruft_generate_and_update_the_project(
     assert expected == {
         name: text for name, text in files if name not in ignored and not name.startswith(".git/")
     }
+
+
+def test_the_documented_commands_of_cruft_work_in_a_clone(
+    user: User, published: Path, bake: Bake, folder: Path
+) -> None:
+    clone = folder / "mcp-server-template"
+    user.git("clone", "--quiet", str(published), str(clone), cwd=folder)
+    create, link = re.findall(r"^uvx (cruft (?:create|link) .+)$", PATTERNS_LATER, flags=re.MULTILINE)
+    assert f"`.tools/bin/uvx {create}`" in README
+    assert_passed(user.run(create, cwd=clone, typed=ENTER_EVERYWHERE))
+    project = Project(folder / "my-mcp-server", "my_mcp_server")
+    created = project.files()
+    (project.path / ".cruft.json").unlink()
+    user.commit(project.path, "Create")
+    assert_passed(user.run(link, cwd=project.path, typed=ENTER_EVERYWHERE))
+    assert json.loads(project.text(".cruft.json")) == json.loads(created.pop(".cruft.json"))
+    assert created == bake().files()
 
 
 @pytest.mark.parametrize("chosen", [frozenset(PATTERNS), NONE], ids=["all", "none"])
