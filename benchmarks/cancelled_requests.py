@@ -33,7 +33,7 @@ async def answer(stream: anyio.abc.SocketStream) -> None:
             pass
 
 
-async def pool_is_dead(library: ModuleType, url: str, chance: random.Random) -> bool:
+async def pool_is_unusable(library: ModuleType, url: str, chance: random.Random) -> bool:
     """Cancel many requests; return whether all of a few later ones fail."""
     limits = library.Limits(max_connections=POOL)
     async with library.AsyncClient(limits=limits, timeout=library.Timeout(2, pool=0.5)) as client:
@@ -63,8 +63,10 @@ async def main() -> None:
         tasks.start_soon(listener.serve, answer)
         for library in (httpx, httpx2):
             chance = random.Random(1)
-            dead = [await pool_is_dead(library, f"http://127.0.0.1:{port}/", chance) for _ in range(TRIALS)]
-            print(f"{library.__name__} {library.__version__}: {sum(dead)} of {TRIALS} pools unusable")
+            unusable = [
+                await pool_is_unusable(library, f"http://127.0.0.1:{port}/", chance) for _ in range(TRIALS)
+            ]
+            print(f"{library.__name__} {library.__version__}: {sum(unusable)} of {TRIALS} pools unusable")
         tasks.cancel_scope.cancel()
 
 

@@ -25,7 +25,7 @@ def changes(before: Files, after: Files) -> dict[str, list[str]]:
     return changed
 
 
-def test_every_choice_is_uniform_so_that_the_matrix_proves_each_of_its_values() -> None:
+def test_every_choice_is_uniform_so_that_the_matrix_proves_all_values() -> None:
     choices = {name for name, values in PROMPTS.items() if isinstance(values, list) and name[0] != "_"}
     assert set(DECLARATION.uniform) == set(DECLARATION.choices) == choices
 

@@ -230,7 +230,7 @@ def test_the_page_lists_the_versions_and_results(tools: Tools) -> None:
         assert f"{name} {version}" in page
 
 
-def test_every_package_is_locked_with_a_checksum_and_comes_from_the_registry_of_npm() -> None:
+def test_every_package_is_locked_with_a_checksum_and_comes_from_the_npm_registry() -> None:
     packages = json.loads((HERE / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     own = packages.pop("")
     for name, package in packages.items():
@@ -266,7 +266,7 @@ def call_with_sdk(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("client", CLIENTS, ids="-".join)
-def test_the_sdk_for_typescript_lists_and_calls_every_tool(
+def test_the_typescript_sdk_lists_and_calls_every_tool(
     client: tuple[str, str], transport: str, tools: Tools, target: Target
 ) -> None:
     said = call_with_sdk(client, CALLS, tools, target, transport)
@@ -277,7 +277,7 @@ def test_the_sdk_for_typescript_lists_and_calls_every_tool(
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids="-".join)
-def test_a_coded_error_reaches_a_client_in_typescript(
+def test_a_coded_error_reaches_a_typescript_client(
     client: tuple[str, str], tools: Tools, target: Target
 ) -> None:
     result = call_with_sdk(client, FAILURE, tools, target, "http")["results"]["api_request"]

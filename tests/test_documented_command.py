@@ -131,10 +131,13 @@ def test_the_documented_commands_of_cruft_work_in_a_clone(
     assert_passed(user.run(create, cwd=clone, typed=ENTER_EVERYWHERE))
     project = Project(folder / "my-mcp-server", "my_mcp_server")
     created = project.files()
+    before = json.loads(created.pop(".cruft.json"))
     (project.path / ".cruft.json").unlink()
     user.commit(project.path, "Create")
     assert_passed(user.run(link, cwd=project.path, typed=ENTER_EVERYWHERE))
-    assert json.loads(project.text(".cruft.json")) == json.loads(created.pop(".cruft.json"))
+    linked = json.loads(project.text(".cruft.json"))
+    assert linked["commit"] == before["commit"]
+    assert Path(linked["template"]).resolve() == clone.resolve()
     assert created == bake().files()
 
 

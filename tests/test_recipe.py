@@ -122,7 +122,7 @@ def test_a_server_without_any_tool_passes_its_tests(project: Project) -> None:
     check(project, "tests")
 
 
-def test_the_recipe_adds_four_things_with_less_than_ten_lines_of_test_code(bake: Bake) -> None:
+def test_the_recipe_adds_four_components_with_less_than_ten_lines_of_test_code(bake: Bake) -> None:
     project = bake()
     before = project.files()
     follow(project)

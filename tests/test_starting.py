@@ -135,7 +135,7 @@ def test_an_exception_is_masked_and_the_log_has_the_chosen_form(
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
-def test_the_endpoint_has_two_paths_and_redirects_from_neither(server: Running, path: str) -> None:
+def test_the_endpoint_answers_at_both_paths_without_a_redirect(server: Running, path: str) -> None:
     body = json.dumps(tool_call(MODERN, "process_data", {"text": "tea for two"})).encode()
     headers = headers_of(MODERN, json.loads(body))
     request = http_request(server.address, body, headers).replace(b" /mcp ", f" {path} ".encode(), 1)

@@ -197,7 +197,7 @@ def there_and_back(request: pytest.FixtureRequest, rounds: Callable[[str], Round
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_hook_has_no_means_to_depend_on_anything_but_the_answers(hook: str) -> None:
+def test_a_hook_cannot_depend_on_anything_but_the_answers(hook: str) -> None:
     tree = ast.parse((TEMPLATE / "hooks" / f"{hook}.py").read_text(encoding="utf-8"))
     imported = set()
     for node in ast.walk(tree):

@@ -297,7 +297,7 @@ def test_every_fault_ends_in_time_with_a_readable_error_and_the_server_stays_hea
     assert [line for line in server.running.log if "Traceback" in line or "canary" in line] == []
 
 
-def test_an_api_that_is_down_or_resets_every_connection_is_called_again_when_it_is_back(
+def test_calls_succeed_again_after_the_api_was_down_or_reset_every_connection(
     server: Server, upstream: FaultServer
 ) -> None:
     async def while_away(case: str) -> None:

@@ -81,7 +81,7 @@ def test_anything_that_a_tool_returns_or_raises_becomes_an_answer(server: Runnin
 
 
 @pytest.mark.parametrize("name", ["half", "bytes", "nan", "object", "itself", "deep"])
-def test_a_result_that_cannot_be_sent_says_why(server: Running, name: str) -> None:
+def test_a_result_that_cannot_be_sent_gives_the_reason(server: Running, name: str) -> None:
     async def calls() -> None:
         for era in ERAS:
             reply = await server.call(era, "as_model", {"name": name})

@@ -120,7 +120,7 @@ def test_urls_in_the_format_of_hosting_providers_are_accepted(scheme: str) -> No
     assert url.query == {"ssl": "require"}
 
 
-async def test_a_folder_that_cannot_be_made_is_a_readable_failure(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_is_a_readable_failure(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(DatabaseUnavailable, match="folder of the database"):
         async with open_database(f"sqlite:///{tmp_path}/taken/notes.db"):

@@ -88,7 +88,7 @@ async def test_callers_without_a_token_are_identified_by_their_address() -> None
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_call_over_http_costs_one(mode: str) -> None:
+async def test_a_call_over_http_counts_once(mode: str) -> None:
     limited = server(burst=3)
     async with (
         asgi_server(limited, stateless_http=True) as running,

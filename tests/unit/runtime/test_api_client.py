@@ -226,7 +226,7 @@ async def test_a_byte_order_mark_is_not_part_of_the_answer(
     assert (await api.get("users")).data == [1]
 
 
-async def test_the_client_itself_sends_nothing_elsewhere(upstream: Upstream) -> None:
+async def test_the_http_client_sends_nothing_outside_the_base(upstream: Upstream) -> None:
     options = client_options(base_url(f"{upstream.url}/v1"))
     async with local_upstream() as other, httpx.AsyncClient(**options) as client:
         with pytest.raises(EndpointRefused):

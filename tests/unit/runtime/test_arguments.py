@@ -142,7 +142,7 @@ async def test_keys_of_any_characters_are_answered_in_under_two_kibibytes(key: s
         ({"notes": 5}, "notes should be an object"),
     ],
 )
-async def test_a_reason_names_what_to_send_instead(arguments: dict[str, Any], reason: str) -> None:
+async def test_a_reason_names_the_expected_value(arguments: dict[str, Any], reason: str) -> None:
     assert await failure(arguments, "brew") == f"Invalid arguments: {reason}."
 
 
