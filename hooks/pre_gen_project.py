@@ -256,7 +256,7 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
             f"Your other answers are saved. To continue, run this command. It asks only for {listed(bad)}:"
         ]
     else:
-        lines = ["Your answers are saved. To continue after that, run this command:"]
+        lines = ["Your answers are saved. Once that is fixed, continue with this command:"]
     lines += ["", f"    {command(words)}", ""]
     if "project_slug" not in bad and any(project.iterdir()):
         lines.append("Add the options -f or -f -s again: the project folder already exists.")

@@ -269,11 +269,11 @@ def call_with_sdk(
 def test_the_typescript_sdk_lists_and_calls_every_tool(
     client: tuple[str, str], transport: str, tools: Tools, target: Target
 ) -> None:
-    said = call_with_sdk(client, CALLS, tools, target, transport)
-    assert said["version"] == VERSIONS[client[1]]
-    assert said["tools"] == list(CALLS)
+    seen = call_with_sdk(client, CALLS, tools, target, transport)
+    assert seen["version"] == VERSIONS[client[1]]
+    assert seen["tools"] == list(CALLS)
     for tool in CALLS:
-        assert succeeded(said["results"][tool]), said["results"][tool]
+        assert succeeded(seen["results"][tool]), seen["results"][tool]
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids="-".join)
