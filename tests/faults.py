@@ -925,13 +925,13 @@ FAULTS: dict[str, list[Fault]] = {
             "a call continues after its client has disconnected",
             "json_response=False,",
             "json_response=True,",
-            tests="tests/test_load.py -k vanished",
+            tests="tests/test_load.py -k disconnected",
         ),
         Fault(
             "the first handshake-era call delays all callers",
             '_ = getattr(self, "_state_store", None)',
             "pass",
-            tests="tests/test_load.py -k waits_for_no_import",
+            tests="tests/test_load.py -k wait_for_imports",
         ),
         Fault(
             "the SDK answers malformed messages",
@@ -1055,7 +1055,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a hanging worker keeps a signal from the others",
             "                process.process.terminate()\n",
             "                pass\n",
-            tests="tests/test_stopping.py -k no_signal_reaches",
+            tests="tests/test_stopping.py -k ignores_signals",
         ),
     ],
     "runtime/logs.py": [
@@ -1084,13 +1084,13 @@ FAULTS: dict[str, list[Fault]] = {
             "the process waits for a hanging thread",
             "        _wait_and_leave(0, code, _last_words())\n    sys.exit",
             "        pass\n    sys.exit",
-            tests="tests/test_stopping.py -k thread_that_hangs",
+            tests="tests/test_stopping.py -k hanging_thread",
         ),
         Fault(
             "a process that exits in time is killed",
             "    if _running():\n",
             "    if code:\n",
-            tests="tests/test_stopping.py -k as_every_program",
+            tests="tests/test_stopping.py -k without_hanging",
         ),
     ],
     "runtime/stdio.py": [
@@ -1105,7 +1105,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a child process reads messages from stdin",
             "    os.dup2(null, 0)\n",
             "",
-            tests="tests/test_stopping.py -k takes_no_message_away",
+            tests="tests/test_stopping.py -k neither_reads_nor_writes",
         ),
         Fault(
             "a malformed line is not answered",
@@ -1262,13 +1262,13 @@ FAULTS: dict[str, list[Fault]] = {
             "the next steps are printed for an existing project",
             " and not (project / EXISTED).exists()",
             "",
-            tests="tests/test_next_steps.py -k exists_and",
+            tests="tests/test_next_steps.py -k prints_nothing",
         ),
         Fault(
             "a closed console makes the generation fail",
             "except (OSError, ValueError):\n        with suppress",
             "except LookupError:\n        with suppress",
-            tests="tests/test_next_steps.py -k nobody",
+            tests="tests/test_next_steps.py -k cannot_be_written",
         ),
         Fault(
             "a console that lacks some characters makes the generation fail",
@@ -1308,7 +1308,7 @@ FAULTS: dict[str, list[Fault]] = {
             "the slug cannot be asked for without the name",
             "cookiecutter.project_name | default('') | slugify",
             "cookiecutter.project_name | slugify",
-            tests="tests/test_continuing.py -k 'asked_again'",
+            tests="tests/test_continuing.py -k asked_for_again",
         ),
         Fault(
             "Cookiecutter deletes a folder before it copies it",
