@@ -142,13 +142,13 @@ def test_a_changed_password_of_the_database_is_named_and_not_worth_a_retry(
 # Opens the state and the rows of a project, as the first call of a server does, when its stdin ends.
 OPEN = """
 import asyncio, sys
-from {package}.patterns.lazy_initialization import users
+from {package}.patterns.lazy_initialization import user_directory
 from {package}.patterns.state_management import state_store
 
 async def main():
     async with state_store() as state:
         await state.update("replicas", lambda value: (value or 0) + 1)
-    async with users() as rows:
+    async with user_directory() as rows:
         assert (await rows.search("", 1, ""))[0]
 
 print("imported", flush=True)

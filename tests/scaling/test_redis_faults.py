@@ -58,14 +58,15 @@ def test_connections_that_are_reset_lose_nothing(fleet: Fleet, name: str) -> Non
 def test_a_network_that_swallows_packets_holds_no_call(fleet: Fleet, name: str) -> None:
     assert fleet.wire
     wire = fleet.wire
-    asyncio.run(
-        under_load(
-            fleet,
-            name,
-            lambda: setattr(wire, "cut", True),
-            lambda: (setattr(wire, "cut", False), wire.reset()),
-        )
-    )
+
+    def cut() -> None:
+        wire.cut = True
+
+    def join() -> None:
+        wire.cut = False
+        wire.reset()
+
+    asyncio.run(under_load(fleet, name, cut, join))
 
 
 def test_a_script_that_the_engine_has_forgotten_is_sent_again(
