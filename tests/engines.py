@@ -115,6 +115,19 @@ class Engine(ABC):
         """Return the resident bytes of the server."""
         return int(sum(process.memory_info().rss for process in self._processes()))
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the server so far, also of processes that it has waited for."""
+        if self.process is None or self.process.poll() is not None:
+            return 0
+        ended = psutil.Process(self.process.pid).cpu_times()
+        total = ended.children_user + ended.children_system
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return float(total)
+
     def _processes(self) -> list[psutil.Process]:
         """Return the server's processes, the first one first."""
         if self.process is None or self.process.poll() is not None:
