@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import anyio
 import platformdirs
@@ -69,7 +69,7 @@ LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42")
 UNKNOWN_OUTCOME = ("08", "57", "58", "XX")
 # How PostgreSQL answers all but one of those that create the same table at once, although they say
 # IF NOT EXISTS. The second attempt finds the table.
-CREATED_TWICE = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index", "already exists")
+CREATED_TWICE = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index")
 ATTEMPTS_TO_CREATE = 3
 # What a caller may read: names that occur in this server's own statements, never their values.
 EXPLANATIONS = {
@@ -168,10 +168,7 @@ class Database:
             try:
                 return await self._execute(statement, rows)
             except DatabaseUnavailable as failure:
-                created = any(name in str(failure.__cause__) for name in CREATED_TWICE)
-                if attempt == ATTEMPTS_TO_CREATE or not (
-                    created and statement.lstrip().upper().startswith("CREATE")
-                ):
+                if attempt == ATTEMPTS_TO_CREATE or not _created_twice(failure.__cause__):
                     raise
         raise AssertionError
 
@@ -226,7 +223,7 @@ def explain(error: Exception) -> DatabaseUnavailable:
     cause = getattr(error, "orig", None) or error
     text = str(cause)
     code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
-    lasts = _lasts(error, cause)
+    lasts = _lasts(error, cause) and not _created_twice(cause)
     sentence = REFUSES if lasts else DOES_NOT_ANSWER
     for pattern, explanation in EXPLANATIONS.items():
         if found := re.search(pattern, text):
@@ -235,6 +232,10 @@ def explain(error: Exception) -> DatabaseUnavailable:
     failure = StatementRefused(sentence) if lasts else DatabaseUnavailable(sentence, retryable=True)
     failure.engine_code = str(code)
     return failure
+
+
+def _created_twice(error: BaseException | None) -> bool:
+    return any(name in str(error) for name in CREATED_TWICE)
 
 
 def _lasts(error: Exception, cause: Any) -> bool:
@@ -400,13 +401,23 @@ def checked_url(url: str) -> str:
         raise ValueError("must be sqlite:///file or postgresql://user:password@host/name")
     if re.search(r"\s", url):
         raise ValueError("must not contain a space or line break: write a space as %20")
+    user, rest = _quoted_user(rest)
     address, _, query = rest.partition("?")
     options = _checked_options(query)
     _check_address(address, options)
     if importlib.util.find_spec("asyncpg") is None:
         raise ValueError("needs the package asyncpg: install the extra `postgres`")
     query = urlencode(options)
-    return f"postgresql://{address}?{query}" if query else f"postgresql://{address}"
+    return f"postgresql://{user}{address}" + (f"?{query}" if query else "")
+
+
+def _quoted_user(rest: str) -> tuple[str, str]:
+    """Return `user:password@` with every special character quoted, and what follows it."""
+    found = re.match(r"([^:/@?]*)(?::([^@]*))?@", rest)
+    if not found:
+        return "", rest
+    parts = [quote(unquote(part), safe="") for part in found.groups() if part is not None]
+    return ":".join(parts) + "@", rest[found.end() :]
 
 
 def _checked_options(query: str) -> list[tuple[str, str]]:
@@ -429,10 +440,10 @@ def _checked_options(query: str) -> list[tuple[str, str]]:
 
 
 def _check_address(address: str, options: list[tuple[str, str]]) -> None:
-    hosts, _, path = address.rpartition("@")[2].partition("/")
+    hosts, _, path = address.partition("/")
     ports = [value for name, value in options if name == "port"]
     for host in hosts.split(","):
-        found = re.fullmatch(r"(?:\[[^\]]+\]|[^:\[\]]*)(?::(.*))?", host)
+        found = re.fullmatch(r"(?:\[[^\]]+\]|[^:\[\]]*)(?::([^:]*))?", host)
         if not found:
             raise ValueError("has an invalid host: write an IPv6 address in brackets")
         ports += [found[1]] if found[1] is not None else []
