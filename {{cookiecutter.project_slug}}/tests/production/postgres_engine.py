@@ -19,7 +19,7 @@ def postgres_engine() -> Iterator[str]:
         user = not_root()
         if user:
             os.chown(folder, user["user"], user["group"])
-        create = [str(program.with_name("initdb")), "-D", str(data), "-U", "postgres", "-A", "trust"]
+        create = [str(program.with_name("initdb")), f"--pgdata={data}", "--username=postgres"]
         subprocess.run(create, cwd=folder, check=True, stdout=subprocess.DEVNULL, **user)
 
         def process_id() -> int:
