@@ -13,7 +13,7 @@ from ..conftest import Projects
 from ..engines import RedisEngine
 from ..fault_server import FaultServer
 from ..running import Reply, running
-from .conftest import BURST, RATE_PER_MINUTE, SETTINGS, STATE_MAX_KEYS, Fleets
+from .conftest import BURST, EVERY_PATTERN, RATE_PER_MINUTE, SETTINGS, STATE_MAX_KEYS, Fleets
 from .replicas import call, caller, failure
 
 pytestmark = [
@@ -77,7 +77,7 @@ def test_workers_do_not_divide_a_limit_that_they_share(
     projects: Projects, redis: RedisEngine, tmp_path: Path
 ) -> None:
     shared = {**SETTINGS, "RATE_LIMIT_URL": redis.url, "STATE_URL": redis.url}
-    with running(projects("all"), tmp_path, "--workers", "2", **shared) as server:
+    with running(projects(EVERY_PATTERN), tmp_path, "--workers", "2", **shared) as server:
         server.logged("Application startup complete", times=2)
         assert_one_limit(*asyncio.run(burst([server.port], caller(), 2 * BURST)))
 
