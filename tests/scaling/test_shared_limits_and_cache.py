@@ -23,17 +23,22 @@ pytestmark = [
 ]
 
 TOLERANCE = 0.05
+CLIENTS = 9
 NAMESPACE = "my-mcp-server:"
 
 
 async def burst(ports: list[int], headers: dict[str, str], calls: int) -> tuple[list[Reply], float]:
-    """Make calls of one caller at once, through the servers in turn; return the replies and the seconds."""
+    """Make calls of one caller, a few at a time and through the servers in turn; return the replies and the seconds."""
     start = time.monotonic()
-    made = [
-        call(ports[number % len(ports)], "process_data", headers, text="tea for two")
-        for number in range(calls)
-    ]
-    replies = await asyncio.gather(*made)
+    replies: list[Reply] = []
+    turns = iter(range(calls))
+
+    async def client() -> None:
+        for number in turns:
+            port = ports[number % len(ports)]
+            replies.append(await call(port, "process_data", headers, text="tea for two"))
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return replies, time.monotonic() - start
 
 
