@@ -143,6 +143,7 @@ def test_a_value_in_a_foreign_format_is_a_miss(
         redis.ask("RPUSH" if wrong_type else "SET", key, foreign)
         assert not asyncio.run(fetch())
     assert api.attempts()[name] == 4
+    redis.ask("DEL", key)
 
 
 def test_keys_are_namespaced_and_hold_nothing_that_a_caller_has_named(
