@@ -17,6 +17,7 @@ from .replicas import Replicas, replicas_of
 
 # One call a second and a hundred at once; every caller of a test is behind a proxy on loopback.
 RATE_PER_MINUTE, BURST = 60, 100
+EVERY_PATTERN = "all-but-self_contained"
 STATE_MAX_KEYS = 40
 SETTINGS = {
     "STATE_MAX_KEYS": str(STATE_MAX_KEYS),
@@ -104,7 +105,7 @@ def fleets(
                 names = ENGINE_VARIABLES[kind]
                 variables = dict.fromkeys(names, url)
             variables |= {**SETTINGS, "API_BASE_URL": api.url}
-            replicas = stack.enter_context(replicas_of(projects("all"), home, **variables))
+            replicas = stack.enter_context(replicas_of(projects(EVERY_PATTERN), home, **variables))
             return Fleet(replicas, engine, wire)
 
         yield fleet

@@ -13,7 +13,7 @@ import pytest
 from ..conftest import Projects
 from ..engines import PostgresEngine
 from ..running import environment, running
-from .conftest import SETTINGS, Fleet, Fleets
+from .conftest import EVERY_PATTERN, SETTINGS, Fleet, Fleets
 from .loads import LONGEST_CALL_SECONDS, healthy_afterwards, under_load
 from .replicas import call, counting, failure, ready, stored, until_more, until_ready, until_refused
 
@@ -160,7 +160,7 @@ asyncio.run(main())
 def test_eight_replicas_that_start_at_once_find_an_empty_database_together(
     projects: Projects, postgres: PostgresEngine, tmp_path: Path
 ) -> None:
-    project = projects("all")
+    project = projects(EVERY_PATTERN)
     url = postgres.create_database("fresh")
     variables = environment(project, tmp_path, STATE_URL=url, DATABASE_URL=url)
     replicas = [
@@ -190,7 +190,7 @@ def test_a_server_starts_without_its_database_and_finds_it_later(
 ) -> None:
     """Readiness is refused until the database has worked once."""
     url = postgres.database_url("later")
-    with running(projects("all"), tmp_path, **SETTINGS, STATE_URL=url, DATABASE_URL=url) as server:
+    with running(projects(EVERY_PATTERN), tmp_path, **SETTINGS, STATE_URL=url, DATABASE_URL=url) as server:
         error = failure(asyncio.run(call(server.port, "increment_counter", name=name)))
         assert error is not None
         assert not error["retryable"], error  # there is no such database
