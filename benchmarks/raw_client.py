@@ -38,6 +38,7 @@ class RawClient(ABC):
         self.era = era
         self._number = 0
         self._greeted = False
+        self._tool = "process_data"
 
     async def call(self) -> None:
         """Call `process_data`.
@@ -45,9 +46,14 @@ class RawClient(ABC):
         Raises:
             UnexpectedAnswerError: the answer is wrong.
         """
-        result = await self._request("tools/call", {"name": "process_data", "arguments": {"text": TEXT}})
+        result = await self.call_tool("process_data", {"text": TEXT})
         if result.get("isError") or result.get("structuredContent") != EXPECTED:
             raise UnexpectedAnswerError(str(result)[:500])
+
+    async def call_tool(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Call a tool and return its result, which may be an error."""
+        self._tool = tool
+        return await self._request("tools/call", {"name": tool, "arguments": arguments})
 
     @abstractmethod
     async def connect(self) -> None:
@@ -117,7 +123,7 @@ class HttpClient(RawClient):
             headers += [
                 f"MCP-Protocol-Version: {STATELESS}",
                 f"Mcp-Method: {method}",
-                "Mcp-Name: process_data",
+                f"Mcp-Name: {self._tool}",
             ]
         elif method != "initialize":
             headers += [f"MCP-Protocol-Version: {HANDSHAKE}"]

@@ -46,6 +46,12 @@ SHARED = {
 }
 # The same for the package's `runtime`.
 RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
+# The same, in the tests of the running process.
+ENGINES = {
+    "engines": ("lazy_initialization", "caching", "rate_limiting", "state_management"),
+    "postgres_engine": ("lazy_initialization", "state_management"),
+    "redis_engine": ("caching", "rate_limiting", "state_management"),
+}
 TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
 # Patterns and modules for which the production tests have a tool of their own.
 PROBES = (
@@ -64,7 +70,7 @@ FILES = {
     "tests/patterns/test_{name}.py": ("self_contained", *PATTERNS),
     "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
-    "tests/production/{name}.py": ("upstream",),
+    "tests/production/{name}.py": ("upstream", *ENGINES),
     "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }
@@ -141,7 +147,7 @@ def prune(files: Files, answers: dict[str, Any]) -> Files:
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
     name = path.rpartition("/")[2].partition(".")[0].removeprefix("test_")
-    return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME}.get(name, (name,)))
+    return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME, **ENGINES}.get(name, (name,)))
 
 
 def import_httpx(source: str) -> str:

@@ -16,6 +16,7 @@ PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"
 PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool)]
 API_PATTERNS = ("connection_pooling", "retry", "caching")
 DATABASE_PATTERNS = ("lazy_initialization", "state_management")
+REDIS_PATTERNS = ("caching", "rate_limiting", "state_management")
 # Those whose tools can have long results.
 RESULT_PATTERNS = ("lazy_initialization", *API_PATTERNS, "parallel_processing")
 
@@ -123,7 +124,11 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
         files |= {f"tests/production/probes/{name}.py" for name in ("__init__", "upstream")}
     if chosen & set(DATABASE_PATTERNS):
-        files.add(f"{PACKAGE}/database.py")
+        files |= {f"{PACKAGE}/database.py", "tests/production/postgres_engine.py"}
+    if chosen & set(REDIS_PATTERNS):
+        files.add("tests/production/redis_engine.py")
+    if chosen & {*DATABASE_PATTERNS, *REDIS_PATTERNS}:
+        files.add("tests/production/engines.py")
     if chosen & set(RESULT_PATTERNS):
         files.add(f"{PACKAGE}/results.py")
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}

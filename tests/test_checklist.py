@@ -102,7 +102,7 @@ def test_an_item_without_a_test_does_not_hold() -> None:
 
 
 def test_only_optional_items_can_be_not_chosen() -> None:
-    choices = {"connection-pooling", "retry", "caching", "health-check", "rate-limiting"}
+    choices = {"connection-pooling", "retry", "caching", "health-check", "rate-limiting", "shared-state"}
     found = judged([], NONE)
     assert {key for key, verdict in found.items() if verdict == "not chosen"} == choices
 
@@ -610,6 +610,13 @@ BREAKS = {
         "http_sessions: bool = False",
         "http_sessions: bool = True",
         "test_checklist.py::test_no_request_needs_a_session",
+    ),
+    "shared-state": Break(
+        "environment_config.toml",
+        "[production]\n",
+        "[production]\nworkers = 4\n",
+        "test_state_management.py::test_several_workers_in_production_do_not_keep_state_apart",
+        patterns=True,
     ),
     "restart": Break(
         "runtime/serving.py",

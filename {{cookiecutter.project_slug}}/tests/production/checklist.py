@@ -116,6 +116,13 @@ ITEMS = (
         " remembered in a store that the workers share: `STATE_URL`, a database.",
     ),
     Item(
+        "shared-state",
+        "State shared by all workers",
+        "Set `STATE_URL` to a file or an engine where production has several workers or replicas:"
+        " each process has its own `memory://`.",
+        pattern="state_management",
+    ),
+    Item(
         "restart",
         "Calls after a restart",
         "Keep nothing that a call needs in the process alone: use stateless HTTP"

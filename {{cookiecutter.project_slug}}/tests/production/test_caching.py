@@ -1,11 +1,15 @@
 """However many callers wait for the same thing, the API is asked once."""
 
 import asyncio
+import sys
+from pathlib import Path
 
 import pytest
 
 from ..upstream import answer
+from .engines import replicas
 from .process import ServerProcess
+from .redis_engine import redis_engine
 from .report import Observe
 from .upstream import Api, calls_api
 
@@ -31,3 +35,18 @@ async def test_concurrent_calls_of_both_eras_share_one_request_and_later_ones_ne
     asked = api.upstream.paths.count("/shared")
     assert asked == 1
     observe(f"{len(calls) + 1} calls, {asked} request")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the engines do not run on Windows")
+async def test_what_one_replica_has_fetched_serves_the_others(api: Api, tmp_path: Path) -> None:
+    api.upstream.faults = {"shared": answer(body={"n": 1})}
+    found = []
+    with (
+        redis_engine() as url,
+        replicas(tmp_path, CACHE_URL=url, API_BASE_URL=api.url) as servers,
+    ):
+        for server in servers:
+            async with server.client() as client:
+                result = await client.call_tool("probe_api_with_cache", {"path": "shared"})
+            found.append((result.structured_content or {})["from_cache"])
+    assert found == [False, True]

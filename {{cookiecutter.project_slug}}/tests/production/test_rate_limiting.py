@@ -1,10 +1,14 @@
 """A caller that asks too often is told when to come back, and others wait no longer for it."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
+from .engines import replicas
 from .process import ServerProcess
+from .redis_engine import redis_engine
 from .report import Observe
 from .wire import MODES
 
@@ -28,3 +32,15 @@ async def test_calls_over_the_limit_are_refused_in_both_eras_with_the_time_to_wa
         assert seconds, text
         assert 0 < float(seconds[1]) <= 60
     observe(text)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the engines do not run on Windows")
+async def test_replicas_on_one_engine_have_one_limit(tmp_path: Path) -> None:
+    limit = {"RATE_LIMIT_BURST": "4", "RATE_LIMIT_PER_MINUTE": "1"}
+    refused = []
+    with redis_engine() as url, replicas(tmp_path, RATE_LIMIT_URL=url, **limit) as servers:
+        for server in servers * 3:
+            async with server.client() as client:
+                result = await client.call_tool_mcp("probe_echo", {"text": "tea"})
+            refused.append(result.is_error)
+    assert refused == [False] * 4 + [True] * 2

@@ -1,0 +1,121 @@
+"""Engines and replicas that the tests of this folder share: they are started once, and left healthy by each test."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ..conftest import Projects
+from ..engines import Engine, PostgresEngine, RedisEngine
+from ..fault_server import FaultServer, Request, fault_server
+from ..wire import Wire
+from .replicas import Replicas, replicas_of
+
+# One call a second and a hundred at once; every caller of a test is behind a proxy on loopback.
+RATE_PER_MINUTE, BURST = 60, 100
+STATE_MAX_KEYS = 40
+SETTINGS = {
+    "STATE_MAX_KEYS": str(STATE_MAX_KEYS),
+    "RATE_LIMIT_PER_MINUTE": str(RATE_PER_MINUTE),
+    "RATE_LIMIT_BURST": str(BURST),
+    "TRUSTED_PROXIES": "127.0.0.1",
+}
+LOAD_SECONDS = 0.3
+
+
+@dataclass
+class Fleet:
+    """Replicas on one engine, the wire between them, and what they are started with."""
+
+    replicas: Replicas
+    engine: Engine | None = None
+    wire: Wire | None = None
+
+    @property
+    def ports(self) -> list[int]:
+        return self.replicas.ports
+
+
+Fleets = Callable[[str], Fleet]
+names = itertools.count()
+
+
+@pytest.fixture
+def name() -> str:
+    """Return the name of a counter or a resource that no other test uses."""
+    return f"test-{next(names)}"
+
+
+@pytest.fixture(scope="package")
+def redis() -> Iterator[RedisEngine]:
+    with RedisEngine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="package")
+def postgres() -> Iterator[PostgresEngine]:
+    with PostgresEngine(options={"max_connections": "60"}) as engine:
+        yield engine
+
+
+async def slow_resource(request: Request) -> bool:
+    await asyncio.sleep(LOAD_SECONDS)
+    return await request.answer(body=b'{"fetched": true}')
+
+
+@pytest.fixture(scope="package")
+def api() -> Iterator[FaultServer]:
+    """Serve resources, slowly enough that concurrent calls meet, and remember who was fetched how often."""
+    with fault_server({"slow": slow_resource}) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def fleets(
+    projects: Projects,
+    api: FaultServer,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Fleets]:
+    """Start three replicas on an engine when a test first asks for them."""
+    started: dict[str, Fleet] = {}
+
+    with ExitStack() as stack:
+
+        def fleet(kind: str) -> Fleet:
+            if kind not in started:
+                started[kind] = start(kind)
+            return started[kind]
+
+        def start(kind: str) -> Fleet:
+            home = tmp_path_factory.mktemp(kind)
+            engine: Engine | None = None
+            wire: Wire | None = None
+            if kind == "sqlite":
+                variables = {"STATE_URL": f"sqlite:///{home / 'state.db'}"}
+            else:
+                engine = request.getfixturevalue(kind)
+                wire = stack.enter_context(Wire(engine.port))
+                url = wire.url(engine.url)
+                names = ENGINE_VARIABLES[kind]
+                variables = dict.fromkeys(names, url)
+            variables |= {**SETTINGS, "API_BASE_URL": api.url}
+            replicas = stack.enter_context(replicas_of(projects("all"), home, **variables))
+            return Fleet(replicas, engine, wire)
+
+        yield fleet
+
+
+ENGINE_VARIABLES = {
+    "redis": ("CACHE_URL", "RATE_LIMIT_URL", "STATE_URL"),
+    "postgres": ("DATABASE_URL", "STATE_URL"),
+}
+
+
+@pytest.fixture(scope="package")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")

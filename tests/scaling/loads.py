@@ -1,0 +1,68 @@
+"""Faults of an engine under load: it is broken while clients count, and healed."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..running import MIB
+from .conftest import Fleet
+from .replicas import Tally, call, counting, failure, stored, until_more, until_ready, until_refused
+
+# Far above every limit of the server, and below the deadline of a tool: no call may hang.
+LONGEST_CALL_SECONDS = 25
+LARGEST_GROWTH = 64 * MIB
+
+
+@contextmanager
+def healthy_afterwards(fleet: Fleet) -> Iterator[Fleet]:
+    """The replicas survive the test, in bounded memory, and all their checks pass again."""
+    assert fleet.wire
+    assert fleet.engine
+    memory = [server.memory for server in fleet.replicas.servers]
+    try:
+        yield fleet
+    finally:
+        fleet.wire.swallow, fleet.wire.closed, fleet.wire.cut = 0, False, False
+        if fleet.wire.target != fleet.engine.port:
+            fleet.wire.switch(fleet.engine.port)
+    for server, before in zip(fleet.replicas.servers, memory, strict=True):
+        assert server.process.poll() is None, "".join(server.log[-20:])
+        assert server.memory - before < LARGEST_GROWTH
+        asyncio.run(until_ready(server))
+
+
+async def under_load(
+    fleet: Fleet,
+    name: str,
+    break_it: Callable[[], object],
+    heal: Callable[[], object] | None = None,
+) -> Tally:
+    """Break the engine while clients count. If it has to be healed, calls fail first; then counting goes on."""
+    async with counting(fleet.ports, name) as tally:
+        await until_more(tally)
+        await asyncio.to_thread(break_it)
+        if heal:
+            try:
+                await until_refused(tally)
+                await check_while_broken(fleet, name)
+            finally:
+                await asyncio.to_thread(heal)
+        await until_more(tally)
+    value = await stored(fleet.ports[0], name)
+    assert tally.agrees_with(value), (tally, value)
+    assert tally.slowest < LONGEST_CALL_SECONDS, tally
+    return tally
+
+
+async def check_while_broken(fleet: Fleet, name: str) -> None:
+    """What needs no engine, or can do without, is answered; readiness is `degraded` and keeps the traffic."""
+    for server in fleet.replicas.servers:
+        start = time.monotonic()
+        for reply in (
+            await call(server.port, "process_data", text="tea for two"),
+            await call(server.port, "cached_fetch", resource_id=f"slow~{name}"),
+        ):
+            assert failure(reply) is None, reply
+        assert time.monotonic() - start < LONGEST_CALL_SECONDS
+        assert (await until_ready(server, "degraded")).status == 200

@@ -1,0 +1,71 @@
+"""Three replicas count together on SQLite, Redis and PostgreSQL, and lose nothing."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ..combinations import TEMPLATE
+from .conftest import Fleet, Fleets
+from .replicas import Tally, count, stored
+
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.matrix,
+    pytest.mark.skipif(sys.platform == "win32", reason="the engines do not run there"),
+]
+
+STORES = ["sqlite", "redis", "postgres"]
+PROCESSES, CALLS = 4, 200
+
+
+@pytest.fixture(params=STORES)
+def fleet(request: pytest.FixtureRequest, fleets: Fleets) -> Iterator[Fleet]:
+    used = fleets(request.param)
+    yield used
+    if used.wire:
+        used.wire.swallow = 0
+
+
+async def hammer(name: str, ports: list[int]) -> Tally:
+    """Increment a counter from several client processes."""
+    command = ("-m", "tests.scaling.hammer", name, str(CALLS), *map(str, ports))
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, *command, cwd=TEMPLATE, stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(PROCESSES)
+    ]
+    tally = Tally()
+    for process in processes:
+        printed, _ = await process.communicate()
+        tally += Tally.from_json(printed.decode())
+    return tally
+
+
+def test_no_increment_of_four_processes_over_three_replicas_is_lost(fleet: Fleet, name: str) -> None:
+    tally = asyncio.run(hammer(name, fleet.ports))
+    assert tally.acknowledged == PROCESSES * CALLS, tally
+    assert asyncio.run(stored(fleet.ports[0], name)) == PROCESSES * CALLS
+
+
+@pytest.mark.parametrize("fleet", ["redis", "postgres"], indirect=True)
+def test_a_lost_answer_neither_counts_twice_nor_is_called_harmless(fleet: Fleet, name: str) -> None:
+    """Every seventh answer of the engine is lost, and its connection reset."""
+    assert fleet.wire
+
+    async def lose_answers() -> Tally:
+        tally = Tally()
+        assert fleet.wire
+        await asyncio.gather(*(count([port], name, 2, tally) for port in fleet.ports))
+        fleet.wire.every, fleet.wire.swallow = 7, 40
+        await asyncio.gather(*(count(fleet.ports, name, 40, tally) for _ in range(6)))
+        assert fleet.wire.swallow < 40
+        fleet.wire.swallow = 0
+        return tally
+
+    tally = asyncio.run(lose_answers())
+    value = asyncio.run(stored(fleet.ports[0], name))
+    assert tally.agrees_with(value), (tally, value)
+    assert tally.acknowledged > 120, tally
