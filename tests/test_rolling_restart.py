@@ -1,4 +1,4 @@
-"""No call fails while replicas behind a proxy are restarted one by one."""
+"""Replicas behind a proxy are restarted one after another while clients call, and no call fails."""
 
 import asyncio
 import itertools
@@ -18,17 +18,17 @@ from .scaling.replicas import REPLICAS, Replicas, replicas_of
 pytestmark = [
     pytest.mark.matrix,
     pytest.mark.sweep,
-    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM"),
+    pytest.mark.skipif(sys.platform == "win32", reason="no process can be sent SIGTERM there"),
 ]
 
 CLIENTS = 8
-# Enough calls for each replica to serve some on kept-alive connections.
+# So that each replica serves from connections that the proxy has kept open.
 CALLS_BETWEEN = 40
 
 
 @dataclass
 class Calls:
-    """Clients that call in a loop, and the outcomes of their calls."""
+    """Clients that call again as soon as they are answered, and what they have seen."""
 
     answered: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
