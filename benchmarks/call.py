@@ -1,7 +1,7 @@
-"""What do all patterns together add to one in-memory call, against a plain FastMCP tool?
+"""Measure what all patterns together add to one in-memory call, compared with a plain FastMCP tool.
 
 uv run python -m benchmarks.call            half a minute
-uv run python -m benchmarks.call --layers   and where the time of the generated server goes
+uv run python -m benchmarks.call --layers   also shows where the time of the generated server goes
 """
 
 import importlib
@@ -23,7 +23,7 @@ from .limits import IN_MEMORY
 from .measure import Comparison, report
 
 MODES: tuple[Literal["auto", "legacy"], ...] = ("auto", "legacy")
-# Short turns: what else the machine does disturbs both sides of a round.
+# Short turns, so that other load on the machine affects both sides of a round.
 ROUNDS = 80
 CALLS = 25
 WARM_UP = 3
@@ -34,13 +34,13 @@ Layers = dict[str, float]
 
 
 def plain_server(process_data: Callable[..., Any]) -> FastMCP[Any]:
-    """Return a server with nothing around the same tool."""
+    """Return a server with only the same tool."""
     return FastMCP("plain", tools=[process_data])
 
 
 @contextmanager
 def loaded() -> Iterator[ModuleType]:
-    """Yield the module of the generated server, with its log in the null device."""
+    """Yield the module of the generated server, which logs to the null device."""
     os.environ.update(UNLIMITED)
     with generated_server() as source, importable(source):
         server = importlib.import_module("benchmarked.server")
@@ -73,9 +73,9 @@ async def compare(server: ModuleType, mode: Literal["auto", "legacy"]) -> Compar
 
 
 async def time_layers(server: ModuleType) -> Layers:
-    """Return the microseconds of a call that pass in each hook of the chain, and below them."""
+    """Return the microseconds that a call spends in each hook of the chain, and below them."""
     chain = server.mcp.middleware[0]
-    hooks = chain._requests["tools/call"]  # the innermost first
+    hooks = chain._requests["tools/call"]  # innermost first
     names = [REST, *(hook.__qualname__.removesuffix(".on_request") for hook in hooks)]
     entered: list[float] = []
     left: list[float] = []

@@ -1,7 +1,7 @@
-"""Does a connection pool survive requests that are cancelled, as MCP clients do all the time?
+"""Test whether a connection pool survives cancelled requests, which are common with MCP clients.
 
-For each client library: a pool of 5 connections, 150 requests, 30 at a time, each cancelled within 20 ms, then 5
-ordinary ones. A pool is dead when all of these fail. How many are dead depends on the timing of the machine.
+For each library: a pool of 5 connections, 150 requests, 30 at a time, each cancelled within 20 ms, then 5
+normal ones. A pool is unusable if all of those fail. The number of unusable pools depends on timing.
 
     uv run python -m benchmarks.cancelled_requests
 """
@@ -23,7 +23,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 async def answer(stream: anyio.abc.SocketStream) -> None:
-    """Answer every request of a connection, after a moment."""
+    """Answer every request of a connection after a short delay."""
     async with stream:
         try:
             while await stream.receive():
@@ -33,8 +33,8 @@ async def answer(stream: anyio.abc.SocketStream) -> None:
             pass
 
 
-async def pool_is_dead(library: ModuleType, url: str, chance: random.Random) -> bool:
-    """Cancel many requests; tell whether none of a few later ones is answered."""
+async def pool_is_unusable(library: ModuleType, url: str, chance: random.Random) -> bool:
+    """Cancel many requests; return whether all of a few later ones fail."""
     limits = library.Limits(max_connections=POOL)
     async with library.AsyncClient(limits=limits, timeout=library.Timeout(2, pool=0.5)) as client:
         turn = anyio.CapacityLimiter(AT_A_TIME)
@@ -63,8 +63,10 @@ async def main() -> None:
         tasks.start_soon(listener.serve, answer)
         for library in (httpx, httpx2):
             chance = random.Random(1)
-            dead = [await pool_is_dead(library, f"http://127.0.0.1:{port}/", chance) for _ in range(TRIALS)]
-            print(f"{library.__name__} {library.__version__}: {sum(dead)} of {TRIALS} pools dead")
+            unusable = [
+                await pool_is_unusable(library, f"http://127.0.0.1:{port}/", chance) for _ in range(TRIALS)
+            ]
+            print(f"{library.__name__} {library.__version__}: {sum(unusable)} of {TRIALS} pools unusable")
         tasks.cancel_scope.cancel()
 
 

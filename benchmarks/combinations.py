@@ -1,4 +1,4 @@
-"""What does the proof of a combination cost, in that of all, against baking it and running pytest in it?
+"""Measure the proof of one combination as part of all, compared with generating it and running pytest in it.
 
 uv run python -m benchmarks.combinations
 """
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def total_cpu() -> float:
-    """Return the processor time of this process and of all that have ended, in seconds."""
+    """Return the processor time of this process and its completed children, in seconds."""
     return sum(os.times()[:4])
 
 

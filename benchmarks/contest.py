@@ -1,4 +1,4 @@
-"""The contestants: servers of four kinds with the same tools, each started as its documentation says."""
+"""The compared servers: four kinds with the same tools, each started as its documentation describes."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ SDK = "MCPServer"
 NAMES = (OURS, PLAIN, SDK, "low-level")
 SCRIPTS = Path(__file__).with_name("contestants")
 PATIENCE_SECONDS = 60
-# What a process needs to start at all.
+# The variables that a process needs to start.
 NEEDED = ("PATH", "SYSTEMROOT", "VIRTUAL_ENV", "LANG")
 UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000000", "RATE_LIMIT_BURST": "1000000000"}
 ADD_NO_OPS = """
@@ -45,13 +45,13 @@ KEYS = ("name", "title", "description", "inputSchema", "outputSchema", "annotati
 
 @dataclass(frozen=True)
 class Site:
-    """Where the contestants live: the generated project, and a folder for logs and state."""
+    """The files of the servers: the generated project, and a folder for logs and state."""
 
     source: Path
     folder: Path
 
     def environment(self, padding: int) -> dict[str, str]:
-        """Return the same environment for every contestant."""
+        """Return the environment, which is the same for every server."""
         kept = {name: os.environ[name] for name in NEEDED if name in os.environ}
         return {
             **kept,
@@ -64,7 +64,7 @@ class Site:
         }
 
     def command(self, name: str, port: int | None = None) -> list[str]:
-        """Return the command that serves HTTP on `port`, or stdio."""
+        """Return the command that serves HTTP on `port`, or stdio without one."""
         python, ported = sys.executable, ["--port", str(port)]
         match name:
             case "generated":
@@ -82,7 +82,7 @@ class Site:
 
 @contextmanager
 def site() -> Iterator[Site]:
-    """Generate the server with every pattern, and write down its tools for the servers on the SDK."""
+    """Generate the server with every pattern, and save its tool definitions for the SDK servers."""
     with generated_server() as source, TemporaryDirectory() as folder:
         place = Site(source, Path(folder))
         listed = subprocess.run(
@@ -99,12 +99,12 @@ def site() -> Iterator[Site]:
 
 
 def number_of_tools(place: Site) -> int:
-    """Return how many tools every contestant has before the padding."""
+    """Return how many tools every server has before the padding."""
     return len(json.loads((place.folder / "definitions.json").read_text(encoding="utf-8")))
 
 
 class Server:
-    """A running contestant, and what it has used."""
+    """A running server, and its resource usage."""
 
     def __init__(self, name: str, pid: int, port: int = 0) -> None:
         self.name = name
@@ -114,8 +114,8 @@ class Server:
 
     def cpu_seconds(self) -> float:
         if sys.platform == "linux":
-            # The kernel's clock of each process (clock_getcpuclockid), to the nanosecond: what psutil reads counts
-            # in hundredths of a second, and a turn on a busy machine has few of them.
+            # The kernel's clock of each process (clock_getcpuclockid) has nanosecond resolution. psutil's values
+            # have 10 ms, which is too coarse for short turns.
             return sum(time.clock_gettime(~process.pid << 3 | 2) for process in self._processes)
         times = [process.cpu_times() for process in self._processes]
         return sum(one.user + one.system for one in times)

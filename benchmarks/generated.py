@@ -13,7 +13,7 @@ from .measure import TEMPLATE
 
 @contextmanager
 def generated_server(**answers: object) -> Iterator[Path]:
-    """Yield the folder to put on the path; the package is `benchmarked`."""
+    """Yield the folder to add to `sys.path`; the package is `benchmarked`."""
     names = {"project_slug": "benchmarked", "package_name": "benchmarked"}
     with TemporaryDirectory() as folder:
         path = cookiecutter(

@@ -1,4 +1,4 @@
-"""How long does generation take from the command line, against a bare template of one file?
+"""Measure generation from the command line, compared with a minimal template of one file.
 
 uv run python -m benchmarks.generation
 """

@@ -1,4 +1,4 @@
-"""Compare two ways in one run: in turns, so that a machine that slows down slows both."""
+"""Compare two actions in one run, alternating, so that a slower machine affects both."""
 
 import os
 import statistics
@@ -12,7 +12,7 @@ TEMPLATE = Path(__file__).parents[1]
 
 
 class Comparison(NamedTuple):
-    """Medians of both, and the median of the ratios pair by pair."""
+    """The medians of both, and the median of the pairwise ratios."""
 
     first: float
     second: float
@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
 
 
 def compare(first: Callable[[], float], second: Callable[[], float], rounds: int) -> Comparison:
-    """Measure both `rounds` times, after one round that does not count."""
+    """Measure both `rounds` times, after one warm-up round."""
     first()
     second()
     pairs = [(first(), second()) for _ in range(rounds)]
@@ -46,7 +46,7 @@ def wall_seconds(action: Callable[[], object]) -> float:
 
 
 def report(title: str, unit: str, comparison: Comparison, bar: float) -> None:
-    """Print one line; `bar` is the ratio that is promised."""
+    """Print one line; `bar` is the largest allowed ratio."""
     verdict = "holds" if comparison.ratio <= bar else "MISSED"
     print(
         f"{title}: {comparison.first:.4g} {unit} against {comparison.second:.4g} {unit},"

@@ -1,6 +1,6 @@
-"""Clients that cost little: prepared bytes out, one look at the answer, so that the load is the server's.
+"""Cheap clients: they send prepared bytes and check the answer once, so that nearly all load is the server's.
 
-They send what FastMCP's `Client` sends, in mode `auto` for the stateless era, `legacy` for the handshake one.
+They send the same as FastMCP's `Client`: in mode `auto` for the stateless era, in `legacy` for the handshake era.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ ENVELOPE = {
 
 
 class UnexpectedAnswerError(Exception):
-    """The server did not answer as it should."""
+    """The server returned an unexpected answer."""
 
 
 class RawClient(ABC):
@@ -44,7 +44,7 @@ class RawClient(ABC):
         """Call `process_data`.
 
         Raises:
-            UnexpectedAnswerError: the answer is not the right one.
+            UnexpectedAnswerError: the answer is wrong.
         """
         result = await self.call_tool("process_data", {"text": TEXT})
         if result.get("isError") or result.get("structuredContent") != EXPECTED:
@@ -57,11 +57,11 @@ class RawClient(ABC):
 
     @abstractmethod
     async def connect(self) -> None:
-        """Be ready to call; a session that there was before is kept."""
+        """Connect, and keep the session of an earlier connection."""
 
     @abstractmethod
     async def disconnect(self) -> None:
-        """Let go of the connection, which a server would close when it is idle for long."""
+        """Close the connection, which the server would otherwise close when idle."""
 
     async def _greet(self) -> None:
         if self.era == "handshake" and not self._greeted:
@@ -91,11 +91,11 @@ class RawClient(ABC):
 
     @abstractmethod
     async def _send(self, message: bytes, method: str, number: int | None) -> bytes:
-        """Send a message; return the answer to it, or nothing for a notification."""
+        """Send a message; return its answer, or nothing for a notification."""
 
 
 class HttpClient(RawClient):
-    """Streamable HTTP over one connection that is kept."""
+    """Streamable HTTP over one persistent connection."""
 
     def __init__(self, port: int, era: Era) -> None:
         super().__init__(era)
@@ -154,7 +154,7 @@ class HttpClient(RawClient):
 
 
 class StdioClient(RawClient):
-    """A server of its own, spoken to through pipes."""
+    """A client of its own server process over pipes."""
 
     def __init__(self, era: Era, process: asyncio.subprocess.Process) -> None:
         super().__init__(era)
@@ -181,7 +181,7 @@ class StdioClient(RawClient):
 
 
 def _event(stream: bytes, number: int | None) -> bytes:
-    """Return the message of a stream of events that has the id `number`."""
+    """Return the message with the id `number` from an event stream."""
     for line in stream.splitlines():
         if line.startswith(b"data:") and b'"id"' in line:
             data = line.removeprefix(b"data:").strip()

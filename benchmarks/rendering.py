@@ -1,4 +1,4 @@
-"""What does rendering every combination of all options cost, in processor time?
+"""Measure the processor time of rendering every combination of all options.
 
 uv run python -m benchmarks.rendering
 """

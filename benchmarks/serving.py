@@ -1,12 +1,12 @@
-"""What does the generated server cost under load, against plain FastMCP and both servers of the SDK?
+"""Measure the generated server under load, compared with plain FastMCP and both servers of the SDK.
 
-uv run python -m benchmarks.serving           some eight minutes on an idle machine; writes docs/benchmarks.md
+uv run python -m benchmarks.serving           eight minutes on an idle machine; writes docs/benchmarks.md
 uv run python -m benchmarks.serving --quick   a minute; writes nothing
-uv run python -m benchmarks.serving --stdio   half a minute: the bars of stdio alone; writes nothing
-uv run python -m benchmarks.serving --http    a minute: the bars of HTTP with the contract's tools; writes nothing
+uv run python -m benchmarks.serving --stdio   half a minute: only the targets of stdio; writes nothing
+uv run python -m benchmarks.serving --http    a minute: only the targets of HTTP, no extra tools; writes nothing
 
-All contestants run at once and take turns, so that a machine that slows down slows all of them. Ratios are medians
-of the ratios of the rounds. The exit code is 1 when a bar is missed.
+All servers run at once and take turns, so that a slower machine affects all of them. Ratios are medians
+of the ratios of the rounds. The exit code is 1 if a target is missed.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Plan:
     """How much is measured."""
 
     sizes: Sequence[int] = (13, 100, 200)  # tools
-    clients: Sequence[int] = (1, 8, 32, 128)  # with the contract's tools only
+    clients: Sequence[int] = (1, 8, 32, 128)  # without extra tools
     rounds: int = 11
     seconds: float = 0.35  # of one turn
     memory_calls: int = 20_000
@@ -61,7 +61,7 @@ PLANS = {
 
 @dataclass
 class Turn:
-    """What one contestant did while it was its turn."""
+    """The calls of one server during its turn."""
 
     cpu_seconds: float = 0
     seconds: float = 0
@@ -75,7 +75,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Row:
-    """One contestant in one setting."""
+    """One server in one setting."""
 
     transport: str
     era: Era
@@ -89,12 +89,12 @@ class Row:
     p99_ms: float
     calls: int
     errors: int
-    of_sdk: float | None = None  # the ratio to the SDK's MCPServer, where that takes part
+    of_sdk: float | None = None  # the ratio to the SDK's MCPServer, if it takes part
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of one contestant after a quarter of the calls, and after all, in MiB."""
+    """The resident memory of one server after a quarter of the calls and after all of them, in MiB."""
 
     contestant: str
     calls: int
@@ -109,7 +109,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Bar:
-    """What is promised, and what was measured."""
+    """A performance target, and the measured value."""
 
     what: str
     measured: float
@@ -162,11 +162,11 @@ class Results:
                 yield Bar(what, memory.growth, limits.GROWTH_MIB, " MiB")
         errors = sum(row.errors for row in ours)
         errors += sum(memory.errors for memory in self.memory if memory.contestant == OURS)
-        yield Bar("Errors of the generated server at every load together", errors, 0)
+        yield Bar("Errors of the generated server, all loads together", errors, 0)
 
 
 async def take_turn(server: Server, clients: Sequence[RawClient], seconds: float) -> Turn:
-    """Let all clients call without a pause for `seconds`, and finish what they have begun."""
+    """Let all clients call without a pause for `seconds`, and complete in-flight calls."""
     turn = Turn()
     for client in clients:
         await client.connect()
@@ -186,7 +186,7 @@ async def take_turn(server: Server, clients: Sequence[RawClient], seconds: float
 
 
 async def timed_call(client: RawClient, turn: Turn) -> None:
-    """Call once; a wrong answer or none is an error, after which the client connects anew."""
+    """Call once. After a wrong answer or none, count an error and reconnect."""
     begun = time.perf_counter()
     try:
         await client.call()
@@ -200,7 +200,7 @@ async def timed_call(client: RawClient, turn: Turn) -> None:
 async def compare(
     plan: Plan, contest: dict[str, tuple[Server, list[RawClient]]], transport: str, era: Era, tools: int
 ) -> list[Row]:
-    """Let the contestants take turns, after one round that does not count."""
+    """Let the servers take turns, after one warm-up round."""
     rounds: list[dict[str, Turn]] = []
     for _ in range(plan.rounds + 1):
         rounds.append({})
@@ -273,7 +273,7 @@ async def measure_stdio(plan: Plan, place: Site) -> list[Row]:
 
 
 async def measure_memory(plan: Plan, place: Site) -> list[Memory]:
-    """Make the calls on all contestants side by side, half of them in each era."""
+    """Call all servers concurrently, with half of the calls in each era."""
 
     async def measure(name: str) -> Memory:
         turn = Turn()
@@ -300,7 +300,7 @@ async def measure_memory(plan: Plan, place: Site) -> list[Memory]:
 
 
 async def run(plan: Plan) -> Results:
-    """Measure everything but the worth of the patterns."""
+    """Measure everything except the worth of the patterns."""
     rows: list[Row] = []
     with site() as place:
         if plan.clients:
@@ -360,20 +360,22 @@ def page(results: Results) -> str:
     ]
     worth_rows = [[one.what, one.with_pattern, one.without, one.ratio] for one in results.worth]
     missed = [bar for bar in results.bars if not bar.holds]
-    verdict = f"{len(missed)} of {len(results.bars)} bars are missed." if missed else "Every bar is met."
+    verdict = (
+        f"{len(missed)} of {len(results.bars)} targets are missed." if missed else "All targets are met."
+    )
     layers = [[name, f"{microseconds:.1f}"] for name, microseconds in results.layers.items()]
     return f"""# Benchmarks
 
 Written by `uv run python -m benchmarks.serving` on {datetime.now(UTC):%d %B %Y}: {os.cpu_count()} cores, Python {platform.python_version()}.
 {versions()}.
 
-The generated server with every pattern, against plain FastMCP (`fastmcp run`, the same tools), the SDK's `MCPServer` and
-its low-level server, each in its own process, started as its documentation says, with its log in a file. Every call is
-`process_data`, and every answer is checked. Clients are [small](../benchmarks/raw_client.py), so that the load is the
-server's. The contestants take turns in one run; a ratio is the median of the ratios of {results.plan.rounds} rounds. CPU is the server
-process's own; what other processes do disturbs it less than it does throughput and latency.
+The generated server with every pattern is compared with plain FastMCP (`fastmcp run`, the same tools), the SDK's `MCPServer`
+and its low-level server. Each runs in its own process, started as its documentation describes, and logs to a file. Every call is
+`process_data`, and every answer is checked. The [clients](../benchmarks/raw_client.py) are small, so that nearly all load is the
+server's. The servers take turns in one run. A ratio is the median of the ratios of {results.plan.rounds} rounds. CPU is that of the
+server process. Other processes affect it less than throughput and latency.
 
-## The bars
+## Targets
 
 {verdict}
 
@@ -381,16 +383,16 @@ process's own; what other processes do disturbs it less than it does throughput 
 
 ## CPU per call by number of tools, ms
 
-Streamable HTTP, {USUAL_CLIENTS} clients. The contract's tools, padded with tools that do nothing.
+Streamable HTTP, {USUAL_CLIENTS} clients. The generated server's tools, plus no-op tools up to each number.
 
 {sizes_table(results.rows)}
 
-In the handshake era plain FastMCP keeps a session in the memory of one process, and answers with an event stream. The generated
-server keeps none, so that any worker can answer any call, and answers in one exchange (`runtime/exchange.py`).
+In the handshake era, plain FastMCP keeps a session in the memory of one process, and answers with an event stream. The generated
+server keeps no session, so any worker can answer any call. It answers in one exchange (`runtime/exchange.py`).
 
 ## Where the time of a call goes
 
-A call in memory, in microseconds, the outermost layer first. Measured between the layers (`python -m benchmarks.call --layers`).
+The time of an in-memory call, in microseconds, outermost layer first. Measured with `python -m benchmarks.call --layers`.
 
 {table(["Layer", "µs"], layers)}
 
@@ -398,7 +400,7 @@ A call in memory, in microseconds, the outermost layer first. Measured between t
 
 ## Load
 
-The contract's tools only.
+Without extra tools.
 
 {loads_table(results.rows)}
 
@@ -415,17 +417,17 @@ Resident, in MiB, after a quarter of {results.plan.memory_calls:,} calls and aft
 
 
 WHY = """\
-On FastMCP 4.2 two bars are not reached:
+On FastMCP 4.2 two targets are missed:
 
-- **In memory.** Three layers are nearly all of the difference. `CallLog` writes its record before the answer leaves, so that no
-  crash loses it: a `LogRecord`, a search for secrets, JSON and one write, each run once a call. In a loop all of it takes 17 µs;
-  in a call, with the processor's caches full of other code, three to four times as much. `Deadlines` runs a call in a task of
-  its own, since a thread that hangs would otherwise hold up its answer: one task, one timer and two turns of the event loop.
-  `RateLimiting` is one step of throttled-py. The other layers take about a microsecond each. The rest of the difference is the
-  client's: the output schema also describes an error, and FastMCP's client reads the schema again for each answer.
-- **MCPServer.** Plain FastMCP itself costs more than this bar allows (its row below): context, telemetry, visibility rules and
-  lookup of the tool are FastMCP's, and run in the generated server too. The SDK's own handling of this era costs a fifth of a
-  millisecond more than `runtime/exchange.py` does in the handshake era, as the rows of both eras show."""
+- **In memory.** Three layers cause nearly all of the difference. `CallLog` writes its record before the answer is sent, so that a
+  crash cannot lose it: a `LogRecord`, a search for secrets, JSON and one write per call. In a loop, this takes 17 µs. In a call,
+  with cold processor caches, it takes three to four times as long. `Deadlines` runs each call in its own task, because a hanging
+  thread would otherwise delay the answer: one task, one timer and two turns of the event loop. `RateLimiting` is one step of
+  throttled-py. The other layers take about a microsecond each. The rest of the difference is in the client: the output schema
+  also describes an error, and FastMCP's client parses the schema again for each answer.
+- **MCPServer.** Plain FastMCP itself costs more than this target allows (see its row below). Its context, telemetry, visibility
+  rules and tool lookup run in the generated server too. The SDK's handling of this era costs 0.2 ms more than
+  `runtime/exchange.py` in the handshake era, as the rows of both eras show."""
 
 
 def versions() -> str:
@@ -433,7 +435,7 @@ def versions() -> str:
 
 
 def report(results: Results) -> int:
-    """Print the bars; return the exit code."""
+    """Print the targets; return the exit code."""
     print()
     for bar in results.bars:
         print("  ".join(bar.cells))
@@ -445,13 +447,13 @@ def main() -> int:
     begun = time.monotonic()
     results = asyncio.run(run(chosen))
     if chosen is FULL:
-        # In a process of its own: both measure packages of one name.
+        # In its own process: both measure packages with the same name.
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             in_memory, layers = process.submit(call.measure).result()
         results = replace(results, in_memory=in_memory, layers=layers, worth=patterns.measure())
         PAGE.write_text(page(results), encoding="utf-8")
     code = report(results)
-    print(json.dumps({"seconds": round(time.monotonic() - begun), "bars met": not code}))
+    print(json.dumps({"seconds": round(time.monotonic() - begun), "targets met": not code}))
     return code
 
 

@@ -1,4 +1,4 @@
-"""How long does the import of the generated server take, as its command does it, against FastMCP's own?
+"""Measure the import of the generated server, as by its command, compared with the import of FastMCP.
 
 uv run python -m benchmarks.startup
 """

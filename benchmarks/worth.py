@@ -1,4 +1,4 @@
-"""What is each pattern worth? One figure with it and one without, in turns.
+"""Measure what each pattern is worth: alternating, with and without it.
 
 uv run python -m benchmarks.worth
 """
@@ -49,7 +49,7 @@ Clock = Callable[[], float]
 
 
 class Worth(NamedTuple):
-    """One line of the table."""
+    """One row of the table."""
 
     what: str
     with_pattern: str
@@ -83,7 +83,7 @@ def line(what: str, comparison: Comparison) -> Worth:
 
 @contextmanager
 def upstream() -> Iterator[str]:
-    """Serve an API in a process of its own."""
+    """Serve an API in its own process."""
     with subprocess.Popen([sys.executable, "-c", UPSTREAM], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -1,9 +1,9 @@
-"""Finish the project: remove what was not chosen, and fold the patterns into one file if asked to.
+"""Finish the project: remove what was not chosen, and fold the patterns into one file if requested.
 
-`finish` is a pure function from files and answers to files. `main` reads and writes them, and prints what to do next.
-The name is the manifest: a prompt owns every file whose stem is its name, with or without `test_` before it.
-`FILES` says where the template has such files. Everything else in the folder is the user's.
-The answers enter as JSON inside a raw string, so none of them can become code.
+`finish` is a pure function from files and answers to files. `main` reads and writes them, and prints the next steps.
+Names decide ownership: a prompt owns every file whose stem is its name, with or without the prefix `test_`.
+`FILES` lists where the template has such files. Everything else in the folder belongs to the user.
+The answers arrive as JSON in a raw string, so no answer can be executed as code.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 ANSWERS: dict[str, Any] = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 API_PATTERNS = ("connection_pooling", "retry", "caching")
-# The patterns, in the order in which they stand in utils.py.
+# The patterns, in their order in utils.py.
 PATTERNS = (
     "lazy_initialization",
     "connection_pooling",
@@ -34,7 +34,7 @@ PATTERNS = (
     "rate_limiting",
     "structured_logging",
 )
-# Modules that several patterns share: they stay while one of them does.
+# Modules that several patterns share. A module stays as long as one of its patterns is chosen.
 SHARED = {
     "upstream": API_PATTERNS,
     "example_api": API_PATTERNS,
@@ -44,7 +44,7 @@ SHARED = {
         "parallel_processing",
     ),
 }
-# The same, in the package's `runtime`.
+# The same for the package's `runtime`.
 RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
 # The same, in the tests of the running process.
 ENGINES = {
@@ -53,12 +53,12 @@ ENGINES = {
     "redis_engine": ("caching", "rate_limiting", "state_management"),
 }
 TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
-# Of whose mechanism the tests of the running process have a tool of their own.
+# Patterns and modules for which the production tests have a tool of their own.
 PROBES = (
     *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
     *("environment_config", "parallel_processing", "state_management"),
 )
-# All files that this hook deletes or changes, by the names that stand in their paths.
+# All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {
     "src/{package}/{name}.py": ("__main__", "server", *SHARED),
     "src/{package}/runtime/{name}.py": (*RUNTIME,),
@@ -76,10 +76,10 @@ FILES = {
 }
 # Packages that are removed with their last module.
 PACKAGES = ("src/{package}/patterns", "tests/patterns", "tests/production/probes")
-# In the template this file ends a test run, because the hooks may be refused.
+# Until this hook empties the file, it stops every test run: the user may not have accepted the hooks.
 HOOKS_RAN = "tests/__init__.py"
-# Which files were there before. The other hook writes the list, and Cookiecutter writes an empty one over it, unless it
-# keeps the files that exist (--skip-if-file-exists): then those on the list are as the user left them.
+# The files that existed before. The other hook writes the list. Cookiecutter overwrites it with an empty one, unless it
+# keeps existing files (--skip-if-file-exists): this hook must not change those either.
 KEPT = ".cookiecutter-kept.json"
 # The other hook creates this file in a project that existed before.
 EXISTED = ".cookiecutter-existed"
@@ -93,7 +93,7 @@ Files = dict[str, str]
 
 
 class Import(NamedTuple):
-    """`import module`, or one name of `from module import name`; `alias` only for the first."""
+    """`import module`, or one name of `from module import name`. Only the former can have an alias."""
 
     module: str
     name: str = ""
@@ -132,12 +132,12 @@ def template_paths(package: str) -> set[str]:
 
 
 def utils_path(package: str) -> str:
-    """Return where the file of all patterns is."""
+    """Return the path of the file with all patterns."""
     return f"src/{package}/utils.py"
 
 
 def prune(files: Files, answers: dict[str, Any]) -> Files:
-    """Remove what was not chosen, what only the hooks need, and what an earlier answer has left."""
+    """Remove what was not chosen, what only the hooks need, and what is left from earlier answers."""
     dropped = {utils_path(answers["package_name"]), KEPT}
     kept = {path: text for path, text in files.items() if path not in dropped and is_chosen(path, answers)}
     if HOOKS_RAN in kept:
@@ -151,7 +151,7 @@ def is_chosen(path: str, answers: dict[str, Any]) -> bool:
 
 
 def import_httpx(source: str) -> str:
-    """Import httpx where httpx2 is imported under that name."""
+    """Import httpx where httpx2 is imported as httpx."""
     return f"\n{source}".replace("\nimport httpx2 as httpx\n", "\nimport httpx\n")[1:]
 
 
@@ -168,7 +168,7 @@ def fold(files: Files, package: str) -> Files:
 
 
 def fold_modules(sources: Files) -> str:
-    """Return one module: the merged imports, then each body as it is, under its name and docstring."""
+    """Return one module: the merged imports, then each unchanged body under its name and docstring."""
     modules = {name: split_module(source) for name, source in sources.items()}
     if not modules:
         return HEADER
@@ -182,7 +182,7 @@ def fold_modules(sources: Files) -> str:
 
 
 def split_module(source: str) -> Module:
-    """Split a module whose imports stand together after its docstring, one package level deeper than utils.py."""
+    """Split a module one level deeper than utils.py. All its imports directly follow its docstring."""
     import ast  # noqa: PLC0415 - most projects are not folded
 
     tree = ast.parse(source)
@@ -203,7 +203,7 @@ def split_module(source: str) -> Module:
 
 
 def format_imports(imports: Iterable[Import]) -> str:
-    """Write import statements as ruff sorts and formats them."""
+    """Return import statements, sorted and formatted as ruff does."""
     sections = groupby(sorted(imports, key=import_order), key=lambda item: import_order(item)[0])
     return "\n".join("".join(format_section(section)) for _, section in sections)
 
@@ -218,7 +218,7 @@ def format_section(section: Iterable[Import]) -> Iterator[str]:
 
 
 def format_from(module: str, names: list[str], *, always_split: bool = False) -> str:
-    """Write one statement, one name a line where it is too long or asked for."""
+    """Return one statement, with one name per line if it is too long or `always_split` is set."""
     line = f"from {module} import {', '.join(names)}\n"
     if len(line) <= LINE_LENGTH + 1 and not always_split:
         return line
@@ -226,20 +226,20 @@ def format_from(module: str, names: list[str], *, always_split: bool = False) ->
 
 
 def import_order(item: Import) -> tuple[int, bool, str, tuple[int, str, str]]:
-    """Order by section, `import` before `from`, module, and name."""
+    """Sort by section, `import` before `from`, module, and name."""
     root = item.module.partition(".")[0]
     section = 2 if item.module.startswith(".") else 0 if root in sys.stdlib_module_names else 1
     return section, bool(item.name), item.module, name_order(item.name)
 
 
 def name_order(name: str) -> tuple[int, str, str]:
-    """Order names as ruff does: constants, classes, others."""
+    """Sort names as ruff does: constants, classes, others."""
     kind = 0 if len(name) > 1 and name.isupper() else 1 if name[:1].isupper() else 2
     return kind, name.lower(), name
 
 
 def import_from_utils(source: str, package_name: str, patterns: Collection[str]) -> str:
-    """Replace the imports from `patterns` by one statement, the last of its section: nothing sorts after utils."""
+    """Replace the imports from `patterns` with one statement at the end of its section: nothing sorts after utils."""
     if "patterns." not in source:
         return source
     import ast  # noqa: PLC0415
@@ -286,7 +286,7 @@ def folders(package: str) -> list[str]:
 
 
 def next_steps(project: Path, slug: str) -> list[str]:
-    """Return what to print about a new project: at most eight lines. The first call needs no API and no settings."""
+    """Return what to print about a new project: at most eight lines. The first call needs neither an API nor settings."""
     return [
         "",
         f"{slug} is ready. To install it, call a tool, run its tests and serve http://127.0.0.1:8000/mcp:",
@@ -306,7 +306,7 @@ def change_folder(path: str) -> str:
 
 
 def shell_quoted(text: str) -> str:
-    """Quote a word for the shell: on Windows for PowerShell, and where possible for cmd too."""
+    """Quote a word for the shell: PowerShell on Windows, and cmd too where possible."""
     if not WINDOWS:
         return shlex.quote(text)
     if re.fullmatch(r"[\w.:\\/~+-]+", text):
@@ -317,12 +317,12 @@ def shell_quoted(text: str) -> str:
 
 
 def is_new(project: Path, answers: dict[str, Any]) -> bool:
-    """Whether the user has just created this project."""
+    """Return whether the user has just created this project."""
     return not is_compared(project, answers) and not (project / EXISTED).exists()
 
 
 def is_compared(project: Path, answers: dict[str, Any]) -> bool:
-    """Whether cruft only generates this project to compare it with another: it does so in a temporary folder."""
+    """Return whether cruft generates this project only to compare it: it does so in a temporary folder."""
     return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
 
 
@@ -355,7 +355,7 @@ def finish_folder(project: Path, answers: dict[str, Any]) -> None:
 
 
 def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
-    """Read the files that this hook may change: none that was kept, none behind a symbolic link, none of the user's own."""
+    """Read the files that this hook may change. Leave out the user's own files, kept ones, and those behind a symbolic link."""
     utils = utils_path(package)
     paths = template_paths(package) - {utils}
     files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
@@ -372,19 +372,19 @@ def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
 
 
 def is_plain(project: Path, path: str) -> bool:
-    """Whether a path leads to a file, and through no symbolic link: the template has none."""
+    """Return whether a path is a file and contains no symbolic link: the template has none."""
     place = project / path
     inside = [place, *place.parents[: path.count("/")]]
     return place.is_file() and not any(step.is_symlink() for step in inside)
 
 
 def is_folded(path: Path) -> bool:
-    """Whether a file is from an earlier answer, and not the user's own, whose encoding is unknown."""
+    """Return whether the template generated this file. A file of the user may have any encoding."""
     return path.read_bytes().startswith(HEADER.strip().encode())
 
 
 def remove_saved_answers(answers: dict[str, Any]) -> None:
-    """Remove the file that the answers came from, unless its content has changed."""
+    """Remove the file with the saved answers, unless its content has changed."""
     path = Path(str(answers.get(SAVED, "")))
     try:
         saved = json.loads(read(path))["cookiecutter"]
@@ -395,7 +395,7 @@ def remove_saved_answers(answers: dict[str, Any]) -> None:
 
 
 def say(lines: list[str]) -> None:
-    """Print the lines. A closed console, or one without some of the characters, must not fail the generation."""
+    """Print the lines. A console that is closed or lacks some characters must not make the generation fail."""
     console = sys.stdout
     if console is None:
         return
@@ -406,7 +406,7 @@ def say(lines: list[str]) -> None:
         console.flush()
     except (OSError, ValueError):
         with suppress(OSError):
-            console.close()  # or else Python flushes it again at exit, and fails
+            console.close()  # otherwise Python flushes it again at exit, and fails
 
 
 def read(path: Path) -> str:
@@ -414,7 +414,7 @@ def read(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write with the line ends that the template has, on Windows too."""
+    """Write the file with the template's line endings, on Windows too."""
     path.write_text(text, encoding="utf-8", newline="\n")
 
 

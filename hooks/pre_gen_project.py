@@ -1,7 +1,7 @@
 """Refuse answers that cannot give a working project, before Cookiecutter writes a file.
 
 All bad answers are reported at once. The others are saved, and one command continues with them.
-The answers arrive as JSON in a raw string, so that none of them is executed.
+The answers arrive as JSON in a raw string, so no answer can be executed as code.
 """
 
 import json
@@ -37,7 +37,7 @@ CHOICES = {
 }
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
-# What a project imports or installs, with underscores. A package with one of these names would hide it.
+# What a project imports or installs, with underscores. A package with one of these names would shadow it.
 DEPENDENCIES = (
     "aiosqlite",
     "anyio",
@@ -80,15 +80,15 @@ WINDOWS_RESERVED = frozenset(
     + [f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10)]
 )
 WINDOWS = sys.platform == "win32"
-# Names that the tests would import instead of the package.
+# Names that would make the tests import something other than the package.
 OWN_NAMES = frozenset({"server", "src", "tests", "test"})
 
-# Also in the other hook: the list of files that existed before, and the first line of the file with all patterns.
+# Also in the other hook: the list of existing files, and the first line of the file with all patterns.
 KEPT = ".cookiecutter-kept.json"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 # Tells the other hook that the project existed before.
 EXISTED = ".cookiecutter-existed"
-# In a file with saved answers, the path of that file. Cookiecutter passes it to the other hook, which removes the file.
+# A file with saved answers contains its own path. Cookiecutter passes it to the other hook, which removes the file.
 SAVED = "_answers_file"
 
 # The prompt of a bad answer, and what is wrong with the answer.
@@ -96,7 +96,7 @@ Problem = tuple[str, str]
 
 
 def shown(value: str) -> str:
-    """Quote an answer for a message: on one line, and shortened."""
+    """Quote an answer for a message, on one line and shortened."""
     return repr(value if len(value) <= MAX_SHOWN_LENGTH else f"{value[:MAX_SHOWN_LENGTH]}...")
 
 
@@ -235,7 +235,7 @@ def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> l
 
 
 def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
-    """Continue with a replay file: Cookiecutter asks for what is missing in it, and does not render its texts."""
+    """Continue with a replay file: Cookiecutter asks only for missing answers, and does not render the texts."""
     output = Path(answers["_output_dir"])
     good = good_answers(answers, bad)
     try:
@@ -248,7 +248,7 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
             f"Your answers could not be saved: {error}",
             "Cookiecutter has stored all of them in its replay folder, by default ~/.cookiecutter_replay.",
         ]
-    # Of a remote template, this is the clone: it has the same commit, and needs neither network nor confirmation.
+    # For a remote template this is the clone: it has the same commit, and needs neither network nor confirmation.
     template = str(answers["_repo_dir"])
     words = ["-m", "cookiecutter", within(template), "--replay-file", str(file), "--output-dir", str(output)]
     if bad:
@@ -256,7 +256,7 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
             f"Your other answers are saved. To continue, run this command. It asks only for {listed(bad)}:"
         ]
     else:
-        lines = ["Your answers are saved. To continue after that, run this command:"]
+        lines = ["Your answers are saved. Once that is fixed, continue with this command:"]
     lines += ["", f"    {command(words)}", ""]
     if "project_slug" not in bad and any(project.iterdir()):
         lines.append("Add the options -f or -f -s again: the project folder already exists.")
@@ -265,7 +265,7 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
 
 
 def replay_file(answers: dict[str, Any], folder: Path) -> Path:
-    """Return the file to save the answers in: the one that they came from, or else a new one."""
+    """Return the file to save the answers in: the one they came from, or a new one."""
     before = Path(str(answers.get(SAVED, "")))
     if is_saved(before):
         return before
@@ -273,13 +273,13 @@ def replay_file(answers: dict[str, Any], folder: Path) -> Path:
 
 
 def free_place(folder: Path) -> Path:
-    """Return a path that does not exist: an existing file may hold the answers for another project."""
+    """Return a path that does not exist: an existing file may contain the answers for another project."""
     names = (f"cookiecutter-answers{f'-{number}' if number > 1 else ''}.json" for number in count(1))
     return next(path for path in map(folder.joinpath, names) if not path.exists() and not path.is_symlink())
 
 
 def is_saved(path: Path) -> bool:
-    """Whether this hook has written the file."""
+    """Return whether this hook wrote the file."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         return bool(saved["cookiecutter"][SAVED] == str(path))
@@ -319,17 +319,17 @@ def continue_with_cruft(answers: dict[str, Any], bad: list[str], project: Path) 
 
 
 def is_compared(project: Path, answers: dict[str, Any]) -> bool:
-    """Whether cruft only generates this project to compare it with another: it does so in a temporary folder."""
+    """Return whether cruft generates this project only to compare it: it does so in a temporary folder."""
     return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
 
 
 def good_answers(answers: dict[str, Any], bad: list[str]) -> dict[str, Any]:
-    """Return the answers that need not be asked for again, without the variables of Cookiecutter itself."""
+    """Return the good answers, without Cookiecutter's own variables."""
     return {name: value for name, value in answers.items() if name[0] != "_" and name not in bad}
 
 
 def as_template(text: str) -> str:
-    """Return a template that renders as `text`. This hook is a template itself, so it cannot contain two braces."""
+    """Return a template that renders as `text`. This hook is itself a template, so it cannot contain double braces."""
     return f"{2 * chr(123)} {json.dumps(text, ensure_ascii=False)} {2 * chr(125)}"
 
 
@@ -339,19 +339,19 @@ def listed(names: list[str]) -> str:
 
 
 def within(path: str) -> str:
-    """Return a path that is not parsed as an option."""
+    """Return the path in a form that is not parsed as an option."""
     return f"./{path}" if path.startswith("-") else path
 
 
 def command(words: list[str]) -> str:
-    """Return the command line that runs this Python, which has Cookiecutter installed, with `words` as arguments."""
+    """Return the command line that runs this Python, where Cookiecutter is installed, with `words` as arguments."""
     program = shell_quoted(sys.executable or "python")
     call = "& " if program[0] in "\"'" and WINDOWS else ""
     return call + " ".join([program, *map(shell_quoted, words)])
 
 
 def shell_quoted(text: str) -> str:
-    """Quote a word for the shell: on Windows for PowerShell, and where possible for cmd too."""
+    """Quote a word for the shell: PowerShell on Windows, and cmd too where possible."""
     if not WINDOWS:
         return shlex.quote(text)
     if re.fullmatch(r"[\w.:\\/~+-]+", text):

@@ -1,4 +1,4 @@
-"""Combinations of all options, others with every commit, that are compared with the real Cookiecutter."""
+"""Random combinations of all options, different with every commit, to compare with the real Cookiecutter."""
 
 import functools
 import random
@@ -14,7 +14,7 @@ FIXED = "a fixed seed, since there is no git repository"
 
 @functools.cache
 def source() -> str:
-    """Return what the combinations are drawn from: the commit, or a fixed text where there is none."""
+    """Return the seed of the combinations: the commit, or a fixed text without one."""
     run = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=TEMPLATE, capture_output=True, text=True, check=False
     )
@@ -22,7 +22,7 @@ def source() -> str:
 
 
 def draw() -> list[tuple[Combination, Combination]]:
-    """Return combinations, each with a variation; all differ."""
+    """Return distinct combinations, each with a variation."""
     generator = random.Random(source())
     every = [(one, other) for one in DECLARATION.combinations() for other in DECLARATION.variations]
     return generator.sample(every, COUNT)

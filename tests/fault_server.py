@@ -1,4 +1,4 @@
-"""An API on this machine that fails in every way an upstream can, each under a path of its own."""
+"""A local API that fails in every way an upstream can, each under its own path."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ DRIP_SECONDS = 0.2
 
 @dataclass
 class Request:
-    """One request of a case, the `attempt`-th, and the way to answer it."""
+    """A request, the `attempt`-th of its case, and methods to answer it."""
 
     server: "FaultServer"
     case: str
@@ -31,7 +31,7 @@ class Request:
     writer: asyncio.StreamWriter
 
     async def send(self, *chunks: bytes) -> bool:
-        """Send bytes, and keep the connection."""
+        """Send bytes, and keep the connection open."""
         for chunk in chunks:
             self.writer.write(chunk)
             await self.writer.drain()
@@ -69,7 +69,7 @@ def always(status: int = 200, *, body: bytes = b'{"ok": true}', **headers: str) 
 
 
 def failing(times: int, status: int, **headers: str) -> Play:
-    """Answer with `status` the first `times` times, and then well."""
+    """Answer with `status` the first `times` times, and with 200 after that."""
     refusal = head(status, 0, **headers)
 
     async def play(request: Request) -> bool:
@@ -89,7 +89,7 @@ def raw(content: bytes) -> Play:
 
 
 def redirecting(location: str) -> Play:
-    """Redirect to `location`, in which `{case}`, `{base}` and `{other}` stand for what belongs there."""
+    """Redirect to `location`, with `{case}`, `{base}` and `{other}` filled in."""
 
     async def play(request: Request) -> bool:
         place = {"case": request.case, "base": request.server.url, "other": request.server.other_url}
@@ -173,9 +173,9 @@ def bomb(encoding: str) -> Play:
 
 @dataclass
 class FaultServer:
-    """Answers `/base/.../FAULT~CASE` as `plays[FAULT]` says, and remembers what it was asked.
+    """Answers `/base/.../FAULT~CASE` with `plays[FAULT]`, and records the requests.
 
-    `requests` are pairs of case and head. `others` counts connections to another origin, which nobody may call.
+    `requests` are pairs of case and head. `others` counts connections to another origin, which must not be called.
     """
 
     plays: dict[str, Play]
@@ -242,7 +242,7 @@ class FaultServer:
             reset(writer)
 
     async def end(self) -> None:
-        """Close everything, and end what still hangs or drips."""
+        """Close everything, and cancel what still hangs or drips."""
         for server in self._listening:
             server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -251,7 +251,7 @@ class FaultServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something in the server's own thread, and wait for it."""
+        """Run a coroutine in the server's thread, and wait for it."""
 
         async def wrapped() -> None:
             await work()
@@ -261,7 +261,7 @@ class FaultServer:
 
 @contextmanager
 def fault_server(plays: dict[str, Play]) -> Iterator[FaultServer]:
-    """Serve in a thread, so that no load of the test slows the API down."""
+    """Serve in a thread, so that the load of the test does not slow the API down."""
     server = FaultServer(plays)
     thread = threading.Thread(target=server.loop.run_forever)
     thread.start()

@@ -1,4 +1,4 @@
-"""Faults that people make, each a change in one place of the template: `mutations.py` checks that the proof finds them."""
+"""Typical faults, each a change in one place of the template: `mutations.py` checks that the proof finds them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from .combinations import ALL, NONE, PATTERNS
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong, the text to replace (once in its file), its replacement, and where the fault should be found.
+    """The fault in words, the text to replace (once in its file), its replacement, and where it should be found.
 
-    Without combinations: in the one with only the file's pattern, or in the one without patterns. `tests` names the
+    Without combinations: in the project with only the file's pattern, or without patterns. `tests` names the
     template's own tests, for faults that the proof of the combinations does not cover.
     """
 
@@ -32,7 +32,7 @@ def only(*patterns: str) -> Combination:
     return frozenset(patterns)
 
 
-# By file: of the generated package, of the project, or of the template.
+# Keyed by a path in the generated package, the project or the template.
 FAULTS: dict[str, list[Fault]] = {
     "patterns/lazy_initialization.py": [
         Fault(
@@ -81,9 +81,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "tools/connection_pooling.py": [
-        Fault(
-            "an annotation says that a GET changes something", '"readOnlyHint": True', '"readOnlyHint": False'
-        ),
+        Fault("a GET is annotated as not read-only", '"readOnlyHint": True', '"readOnlyHint": False'),
     ],
     "patterns/retry.py": [
         Fault("500, which is not transient, is retried", "{429, 502, 503, 504}", "{429, 500, 502, 503, 504}"),
@@ -437,7 +435,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/api_urls.py": [
         Fault(
-            "a path may leave the base URL's",
+            "a path can leave the base URL",
             "        or not path.startswith(base.path)\n",
             "",
             [only("connection_pooling")],
@@ -602,7 +600,7 @@ FAULTS: dict[str, list[Fault]] = {
             [only("lazy_initialization")],
         ),
         Fault(
-            "a lasting failure is retryable",
+            "a permanent failure is retryable",
             "    sqlite3.SQLITE_ERROR,\n",
             "",
             [only("lazy_initialization")],
@@ -622,7 +620,7 @@ FAULTS: dict[str, list[Fault]] = {
             [only("lazy_initialization")],
         ),
         Fault(
-            "an item that does not fit alone is on no page",
+            "an oversized item is missing from every page",
             "if items and not kept:",
             "if not items and not kept:",
             [only("lazy_initialization")],
@@ -791,7 +789,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_malformed_messages.py -k two_hundred",
         ),
         Fault(
-            "the server keeps what was sent",
+            "the server keeps request bodies",
             "    return bytes(body)\n",
             "    KEPT.append(bytes(100_000) + body)\n    return bytes(body)\n\n\nKEPT: list[bytes] = []\n",
             tests="tests/test_load.py -k abandoned",
@@ -927,13 +925,13 @@ FAULTS: dict[str, list[Fault]] = {
             "a call continues after its client has disconnected",
             "json_response=False,",
             "json_response=True,",
-            tests="tests/test_load.py -k vanished",
+            tests="tests/test_load.py -k disconnected",
         ),
         Fault(
             "the first handshake-era call delays all callers",
             '_ = getattr(self, "_state_store", None)',
             "pass",
-            tests="tests/test_load.py -k waits_for_no_import",
+            tests="tests/test_load.py -k wait_for_imports",
         ),
         Fault(
             "the SDK answers malformed messages",
@@ -1057,7 +1055,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a hanging worker keeps a signal from the others",
             "                process.process.terminate()\n",
             "                pass\n",
-            tests="tests/test_stopping.py -k no_signal_reaches",
+            tests="tests/test_stopping.py -k ignores_signals",
         ),
     ],
     "runtime/logs.py": [
@@ -1086,13 +1084,13 @@ FAULTS: dict[str, list[Fault]] = {
             "the process waits for a hanging thread",
             "        _wait_and_leave(0, code, _last_words())\n    sys.exit",
             "        pass\n    sys.exit",
-            tests="tests/test_stopping.py -k thread_that_hangs",
+            tests="tests/test_stopping.py -k hanging_thread",
         ),
         Fault(
             "a process that exits in time is killed",
             "    if _running():\n",
             "    if code:\n",
-            tests="tests/test_stopping.py -k as_every_program",
+            tests="tests/test_stopping.py -k without_hanging",
         ),
     ],
     "runtime/stdio.py": [
@@ -1107,7 +1105,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a child process reads messages from stdin",
             "    os.dup2(null, 0)\n",
             "",
-            tests="tests/test_stopping.py -k takes_no_message_away",
+            tests="tests/test_stopping.py -k neither_reads_nor_writes",
         ),
         Fault(
             "a malformed line is not answered",
@@ -1225,7 +1223,7 @@ FAULTS: dict[str, list[Fault]] = {
             [only("retry")],
         ),
         Fault(
-            "a user's file is deleted because its name is a pattern's",
+            "a user's file is deleted because it has a pattern's name",
             ' if name not in ("rate_limiting", "structured_logging"))',
             ")",
             tests="tests/test_overwriting.py -k 'overwriting and to-rate_limiting'",
@@ -1255,25 +1253,25 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_overwriting.py -k 'overwriting and to-self_contained'",
         ),
         Fault(
-            "the hook changes files that it does not name",
+            "the hook changes files that it does not list",
             "others = {path: text for path, text in files.items() if path not in paths}",
             'others = {path: "" for path in files if path not in paths}',
             tests="tests/test_finish.py -k 'may_change and all'",
         ),
         Fault(
-            "the next steps are printed over a project that exists",
+            "the next steps are printed for an existing project",
             " and not (project / EXISTED).exists()",
             "",
-            tests="tests/test_next_steps.py -k exists_and",
+            tests="tests/test_next_steps.py -k prints_nothing",
         ),
         Fault(
-            "a console that is closed fails the generation",
+            "a closed console makes the generation fail",
             "except (OSError, ValueError):\n        with suppress",
             "except LookupError:\n        with suppress",
-            tests="tests/test_next_steps.py -k nobody",
+            tests="tests/test_next_steps.py -k cannot_be_written",
         ),
         Fault(
-            "a console without some of the characters fails the generation",
+            "a console that lacks some characters makes the generation fail",
             '.encode(encoding, "backslashreplace")',
             ".encode(encoding)",
             tests="tests/test_next_steps.py -k lack",
@@ -1291,7 +1289,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_next_steps.py -k 'one_after and none'",
         ),
         Fault(
-            "the saved answers stay beside the project",
+            "the saved answers are left next to the project",
             "            path.unlink()\n    except",
             "            path.exists()\n    except",
             tests="tests/test_continuing.py -k 'every_other_answer and quotes and not triple'",
@@ -1310,7 +1308,7 @@ FAULTS: dict[str, list[Fault]] = {
             "the slug cannot be asked for without the name",
             "cookiecutter.project_name | default('') | slugify",
             "cookiecutter.project_name | slugify",
-            tests="tests/test_continuing.py -k 'asked_again'",
+            tests="tests/test_continuing.py -k asked_for_again",
         ),
         Fault(
             "Cookiecutter deletes a folder before it copies it",

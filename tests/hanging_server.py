@@ -1,4 +1,4 @@
-"""A generated server with tools that take their time, where they can be cancelled and where not, and with child processes.
+"""A generated server with slow tools, some of which cannot be cancelled, and a tool with a child process.
 
 Run as a program, it is the server's command; the variable `RUN` names the package.
 """
@@ -23,26 +23,26 @@ def tell(text: str) -> None:
 
 
 async def wait(seconds: float, label: str) -> str:
-    """Sleep, and tell the log when that begins."""
+    """Log a message, and sleep."""
     tell(f"waiting: {label}")
     await anyio.sleep(seconds)
     return "done"
 
 
 def sleep_in_thread(seconds: float) -> str:
-    """Sleep where nothing can be cancelled."""
+    """Sleep in a thread, which cannot be cancelled."""
     tell("sleeping in a thread")
     time.sleep(seconds)
     return "awake"
 
 
 async def block(seconds: float) -> str:
-    """Do the same in the thread of the event loop."""
+    """Sleep in the thread of the event loop."""
     return sleep_in_thread(seconds)
 
 
 def run_child() -> str:
-    """Return what a child process reads from stdin, after it has written to its stdout."""
+    """Return what a child process reads from stdin after writing to its stdout."""
     code = "print('a child', flush=True); import sys; sys.stderr.write(sys.stdin.read())"
     child = subprocess.run(
         [sys.executable, "-c", code], check=True, stderr=subprocess.PIPE, text=True, timeout=2

@@ -1,4 +1,4 @@
-"""The hooks as modules, so that a test can call what is in them."""
+"""Load the hooks as modules, so that tests can call their functions."""
 
 import ast
 import json
@@ -22,7 +22,7 @@ def load_hook(name: str, answers: Mapping[str, Any] | None = None) -> ModuleType
 
 
 def hook_constant(hook: str, name: str) -> ast.expr:
-    """Return what a hook assigns to a constant."""
+    """Return the expression that a hook assigns to a constant."""
     (value,) = (
         node.value
         for node in parsed(hook).body
@@ -32,7 +32,7 @@ def hook_constant(hook: str, name: str) -> ast.expr:
 
 
 def hook_function(hook: str, name: str) -> str:
-    """Return the source of a hook's function."""
+    """Return the source of a function in a hook."""
     (function,) = (
         node for node in parsed(hook).body if isinstance(node, ast.FunctionDef) and node.name == name
     )

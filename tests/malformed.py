@@ -1,4 +1,4 @@
-"""Messages that no client would send, spelled out from a small grammar: the same ones in every run."""
+"""Malformed messages, generated from a small grammar: the same ones in every run."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from .running import HANDSHAKE, META, MODERN, headers_of, http_request, message, tool_call
 
-# One value of each kind; each place below says which of them are wrong there.
+# One value of each kind. Each field below lists the kinds that are invalid there.
 KINDS: dict[str, Any] = {
     "null": None,
     "true": True,
@@ -25,7 +25,7 @@ NO_TEXT = {kind for kind, value in KINDS.items() if not isinstance(value, str)}
 NO_OBJECT = set(KINDS) - {"object"}
 NO_ID = set(KINDS) - {"number", "empty", "control characters"}
 
-# Methods of either era whose parameters are checked, and a parameter of each.
+# Methods of each era whose parameters are checked, with one parameter each.
 METHODS = {
     HANDSHAKE: {
         "initialize": "clientInfo",
@@ -56,7 +56,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def wrong_messages(era: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield messages that are JSON objects, with one thing wrong in each."""
+    """Yield messages that are JSON objects with one defect each."""
     good = tool_call(era, "process_data", {"text": "a"})
     params: dict[str, Any] = good["params"]
     for field in ("jsonrpc", "method", "params"):
@@ -101,7 +101,7 @@ def wrong_messages(era: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def wrong_metadata(good: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield messages with a `_meta` that is not what the 2026-07-28 revision asks for, or no object at all."""
+    """Yield messages with a `_meta` that is not an object or violates the 2026-07-28 revision."""
     params = good["params"]
     for kind in sorted(NO_OBJECT - {"null"}):
         yield f"_meta is {kind}", {**good, "params": {**params, "_meta": KINDS[kind]}}
@@ -116,7 +116,7 @@ def wrong_metadata(good: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
                 )
 
 
-# The members of a message as the SDKs for Python and for TypeScript write them, and as JSON-RPC's specification does.
+# The order of members in the Python SDK, the TypeScript SDK and the JSON-RPC specification.
 ORDERS = (
     ("jsonrpc", "id", "method", "params"),
     ("method", "params", "jsonrpc", "id"),
@@ -125,7 +125,7 @@ ORDERS = (
 
 
 def wrong_bodies(era: str, order: Sequence[str] = ORDERS[0]) -> Iterator[tuple[str, bytes]]:
-    """Yield bodies that are no message for reasons of form; their members have the given order."""
+    """Yield bodies with broken syntax; their members have the given order."""
     message = tool_call(era, "process_data", {"text": "a"})
     good = json.dumps({member: message[member] for member in order}).encode()
     yield from {
@@ -146,9 +146,9 @@ def wrong_bodies(era: str, order: Sequence[str] = ORDERS[0]) -> Iterator[tuple[s
         "a batch of numbers": b"[1, 2, 3]",
         "half a message": good[: len(good) // 2],
         "all but the last brace": good[:-1],
-        "something behind": good + b"x",
+        "trailing garbage": good + b"x",
         "two messages": good + b"\n" + good,
-        "NUL behind": good + b"\0",
+        "trailing NUL": good + b"\0",
         "a byte order mark": b"\xef\xbb\xbf" + good,
         "UTF-16": good.decode().encode("utf-16"),
         "UTF-32": good.decode().encode("utf-32"),
@@ -173,7 +173,7 @@ def wrong_bodies(era: str, order: Sequence[str] = ORDERS[0]) -> Iterator[tuple[s
 
 
 def wrong_headers(era: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the headers of a good message, with one that is wrong."""
+    """Yield the headers of a good message with one defect each."""
     names = {
         "Content-Type": ["", "text/plain", "application/xml", "multipart/form-data", "json"],
         "Accept": ["", "text/html", "image/*", "application/json;q=x"],
@@ -197,29 +197,29 @@ def wrong_headers(era: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def wrong_requests(address: str) -> Iterator[tuple[str, bytes]]:
-    """Yield what is no HTTP request to this path, whatever its body."""
+    """Yield requests that are invalid for this path, regardless of their body."""
     rest = f" /mcp HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n"
     yield from (
         (method, f"{method}{rest}Accept: application/json, text/event-stream\r\n\r\n".encode())
         for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "NOPE")
     )
     yield from {
-        "no HTTP": b"hello\r\n\r\n",
+        "not HTTP": b"hello\r\n\r\n",
         "no version": b"POST /mcp\r\n\r\n",
-        "a version to come": b"POST /mcp HTTP/9.9\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "a future version": b"POST /mcp HTTP/9.9\r\nHost: x\r\nConnection: close\r\n\r\n",
         "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 32 + b"\r\n\r\n",
         "a header of 200 KB": f"POST{rest}X: ".encode() + b"y" * 200_000,
         "NUL in a header": f"POST{rest}X: a\0b\r\n\r\n".encode(),
         "no colon": f"POST{rest}nonsense\r\n\r\n".encode(),
         "no host": b"POST /mcp HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        "a chunk of no size": f"POST{rest}Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode(),
+        "a chunk without a size": f"POST{rest}Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode(),
         "another path": f"POST /nope HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode(),
         "a path to a parent": f"GET /../../etc/passwd HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode(),
     }.items()
 
 
 def malformed(era: str, address: str) -> dict[str, bytes]:
-    """Return whole HTTP requests by what is wrong with each."""
+    """Return complete HTTP requests, keyed by what is wrong with each."""
     good = tool_call(era, "process_data", {"text": "a"})
     requests = dict(wrong_requests(address))
     for name, wrong in wrong_messages(era):
@@ -232,7 +232,7 @@ def malformed(era: str, address: str) -> dict[str, bytes]:
 
 
 def mirrored(era: str, wrong: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a message, which repeat what is wrong in it where a header can."""
+    """Return the headers of a message, which repeat its defects where a header can."""
     params = wrong.get("params")
     repeatable = {"method": wrong.get("method"), "params": params if isinstance(params, dict) else {}}
     headers = headers_of(era, repeatable)

@@ -12,7 +12,8 @@ def main() -> None:
     package, prefix = sys.argv[1:]
     app = importlib.import_module(f"{package}.server").mcp.http_app()
     host = Starlette(routes=[Mount(prefix, app)], lifespan=app.lifespan)
-    uvicorn.run(host, port=0, access_log=False)  # nobody reads stdout
+
+    uvicorn.run(host, port=0, access_log=False)  # stdout is not read
 
 
 if __name__ == "__main__":

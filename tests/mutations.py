@@ -1,7 +1,7 @@
-"""Are the tests worth anything? Plants the faults of `faults.py`, one at a time, and asks whether the proof finds each.
+"""Mutation testing: plant the faults of `faults.py`, one at a time, and check that the proof finds each.
 
-Run from the repository: `python -m tests.mutations`, or with parts of names, as `python -m tests.mutations retry.py`. Writes
-`docs/mutations.md`, and ends with code 1 if a fault has survived.
+Run from the repository: `python -m tests.mutations`, or with parts of names: `python -m tests.mutations retry.py`. Writes
+`docs/mutations.md`, and exits with code 1 if a fault survived.
 """
 
 import io
@@ -30,12 +30,12 @@ PAGE = TEMPLATE / "docs" / "mutations.md"
 NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", ".tools", ".*cache", "node_modules", "__pycache__", "uv.lock"
 )
-SURVIVED = "nothing: it has survived"
+SURVIVED = "nothing: the fault survived"
 HEADER = """\
 # Planted faults
 
-Each row is a fault that was planted, alone, into a copy of the template, and the check that found it. The faults are in
-[tests/faults.py](../tests/faults.py). `uv run python -m tests.mutations` plants them all again and writes this page.
+Each row is a fault that was planted on its own in a copy of the template, and the check that found it. The faults are in
+[tests/faults.py](../tests/faults.py). `uv run python -m tests.mutations` plants them all and rewrites this page.
 
 | In | Fault | Found by |
 |---|---|---|
@@ -49,12 +49,12 @@ def main(parts: list[str]) -> int:
         for fault in faults
         if not parts or any(part in f"{where}: {fault.what}" for part in parts)
     ]
-    # All faults are planted into the template as it is now, whatever becomes of it meanwhile.
+    # Copy the template first: it may change during the run.
     with copy_of(TEMPLATE) as template:
         for where, fault in chosen:
             planted(template, where, fault)
         if problem := problem_without_fault(template, chosen):
-            print(f"The template is not green as it is: {problem}")
+            print(f"The template fails without any fault: {problem}")
             return 2
         found: dict[tuple[str, str], str] = {}
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -75,7 +75,7 @@ def copy_of(template: Path) -> Iterator[Path]:
 
 
 def problem_without_fault(template: Path, chosen: Iterable[tuple[str, Fault]]) -> str:
-    """Return the first problem of the combinations as they are: a fault must not be found that was not planted."""
+    """Return the first problem without a fault: a later finding must come from the planted fault."""
     asked: dict[bool, set[Combination]] = {True: set(), False: set()}
     for where, fault in chosen:
         if not fault.tests:
@@ -97,7 +97,7 @@ def prove_quietly(template: Path, combinations: Iterable[Combination], processes
 
 
 def find(template: Path, chosen: tuple[str, Fault]) -> str:
-    """Plant a fault in a copy of the template, and return what has found it."""
+    """Plant a fault in a copy of the template, and return the check that found it."""
     where, fault = chosen
     with copy_of(template) as copy:
         file_of(copy, where).write_text(planted(copy, where, fault), encoding="utf-8", newline="\n")
@@ -114,14 +114,14 @@ def file_of(template: Path, where: str) -> Path:
 
 
 def planted(template: Path, where: str, fault: Fault) -> str:
-    """Return the text of a file with its fault.
+    """Return the text of a file with the fault in it.
 
     Raises:
-        ValueError: what the fault replaces does not stand exactly once in the file.
+        ValueError: the text that the fault replaces does not occur exactly once in the file.
     """
     text = file_of(template, where).read_text(encoding="utf-8")
     if text.count(fault.old) != 1:
-        raise ValueError(f"{where} holds {text.count(fault.old)} times, not once: {fault.old!r}")
+        raise ValueError(f"{fault.old!r} must occur once in {where}, not {text.count(fault.old)} times")
     return text.replace(fault.old, fault.new)
 
 
@@ -136,11 +136,11 @@ def run_own_tests(copy: Path, tests: str) -> str:
     failed = re.search(r"^FAILED (tests/[^\s:]+::\w+)", run.stdout, flags=re.MULTILINE)
     if run.returncode != (1 if failed else 0):
         raise RuntimeError(run.stdout[-3000:] + run.stderr[-3000:])
-    return f"`{failed[1]}`, of the template" if failed else ""
+    return f"`{failed[1]}` (of the template)" if failed else ""
 
 
 def first_problem(proof: Proof) -> str:
-    """Return what has found a fault: a test if there is one."""
+    """Return the check that found a fault, preferably a test."""
     texts = {problem.text for problems in proof.problems.values() for problem in problems}
     tests = sorted({found[0] for text in texts if (found := re.match(r"tests/[^\s:]+::\w+", text))})
     lines = (text.splitlines()[0].replace("`", "'").replace("|", "/") for text in texts)
@@ -151,7 +151,7 @@ def first_problem(proof: Proof) -> str:
 
 
 def write_page(found: dict[tuple[str, str], str]) -> None:
-    """Write a row for each fault; those that were not planted now keep theirs."""
+    """Write a row for each fault. Faults that were not planted in this run keep their row."""
     rows = {}
     if PAGE.exists():
         for line in PAGE.read_text(encoding="utf-8").splitlines():

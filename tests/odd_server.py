@@ -1,4 +1,4 @@
-"""A generated server with tools that return and raise what cannot be sent. Run with the package's name."""
+"""A generated server with tools that return and raise unserializable values. Run with the package name."""
 
 import importlib
 import math

@@ -1,4 +1,4 @@
-"""What the matrix asks of a generated server: runs in the project, beside its tests."""
+"""Report the components of a generated server to the matrix. Runs in the project, next to its tests."""
 
 import importlib
 

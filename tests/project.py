@@ -1,4 +1,4 @@
-"""A generated project, and what can be done with it."""
+"""A generated project and its commands."""
 
 import functools
 import os
@@ -26,7 +26,7 @@ class Project:
         return self.path / "src" / self.package_name
 
     def files(self) -> dict[str, bytes]:
-        """Return the content of every file by its path with forward slashes."""
+        """Return the content of every file, keyed by its path with forward slashes."""
         return {
             path.relative_to(self.path).as_posix(): path.read_bytes()
             for path in sorted(self.path.rglob("*"))
@@ -57,9 +57,9 @@ class Project:
         }
 
     def run_tests(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run the project's own tests, on Linux in a fork that has imported the libraries."""
+        """Run the project's own tests; on Linux in a fork that has already imported the libraries."""
         arguments = ("-q", "-p", "no:cacheprovider", *arguments)
-        if sys.platform != "linux":  # on macOS a process that has looked for proxies must not fork
+        if sys.platform != "linux":  # on macOS a process that has looked up proxies must not fork
             return self.run("-m", "pytest", "-p", "anyio", *arguments, **variables)
         with tempfile.TemporaryDirectory() as folder:
             printed = [Path(folder, name) for name in ("stdout", "stderr")]
@@ -73,7 +73,7 @@ class Project:
         return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
 
     def lint(self) -> str:
-        """Return what ruff's check and format have to say; nothing if all is well."""
+        """Return the output of ruff check and ruff format, which is empty if all is well."""
         check = self.run("-m", "ruff", "check", "--no-cache", "--quiet", "--output-format=concise", ".")
         form = self.run("-m", "ruff", "format", "--no-cache", "--quiet", "--diff", ".")
         return check.stdout + check.stderr + form.stdout + form.stderr
@@ -81,7 +81,7 @@ class Project:
 
 @functools.cache
 def forks() -> ForkServerContext:
-    """Return what forks processes that have imported the libraries, which takes longer than most tests."""
+    """Return a fork server that has imported the libraries: the imports take longer than most tests."""
     context = get_context("forkserver")
     context.set_forkserver_preload(LIBRARIES)
     return context
@@ -90,7 +90,7 @@ def forks() -> ForkServerContext:
 def run_pytest(
     project: Path, arguments: Sequence[str], environment: Mapping[str, str], printed: Sequence[Path]
 ) -> None:
-    """Do in this process what `python -m pytest` does in the folder of a project."""
+    """Do the same as `python -m pytest` in the folder of a project, in this process."""
     for number, path in enumerate(printed, start=1):
         with path.open("wb") as file:
             os.dup2(file.fileno(), number)
@@ -103,7 +103,7 @@ def run_pytest(
     sys.path[:] = [str(project), environment["PYTHONPATH"], *kept]
     for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
         del sys.modules[name]
-    import pytest  # noqa: PLC0415 - loaded by now
+    import pytest  # noqa: PLC0415 - already loaded
 
     sys.exit(pytest.main(list(arguments), plugins=[sys.modules[PLUGIN]]))
 

@@ -1,4 +1,4 @@
-"""A generated server that runs, and a client of its wire that may also send what no client would."""
+"""Run a generated server, and talk to it with a client that can also send malformed requests."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ UNLIMITED = {"RATE_LIMIT_PER_MINUTE": "1000000", "RATE_LIMIT_BURST": "1000000"}
 
 @dataclass(frozen=True)
 class Reply:
-    """One HTTP answer, read to the end of the connection."""
+    """One HTTP response, read to the end of the connection."""
 
     status: int
     headers: dict[str, str]
@@ -46,7 +46,7 @@ class Reply:
 
     @property
     def message(self) -> dict[str, Any]:
-        """Return the JSON-RPC answer, the last one where it comes as a stream of events."""
+        """Return the JSON-RPC response, the last one if it is an event stream."""
         if "event-stream" not in self.headers.get("content-type", ""):
             content = self.body
         else:
@@ -62,14 +62,14 @@ class Reply:
 
 @dataclass
 class Running:
-    """A server process that serves HTTP at `host`:`port`, and what it has logged."""
+    """A server process that serves HTTP at `host`:`port`, and its log."""
 
     process: "subprocess.Popen[bytes]"
     log: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     host: str = "127.0.0.1"
     port: int = 0
-    prefix: str = ""  # of all paths
+    prefix: str = ""  # prepended to every path
     host_header: str = ""
 
     def follow(self) -> None:
@@ -81,7 +81,7 @@ class Running:
                 self.changed.notify_all()
 
     def logged(self, text: str, times: int = 1) -> str:
-        """Wait for a line of the log that contains `text`, the first or a later one."""
+        """Wait for the nth log line that contains `text`, and return it."""
 
         def found() -> list[str]:
             return [line for line in self.log if text in line][times - 1 :]
@@ -97,7 +97,7 @@ class Running:
 
     @property
     def open_files(self) -> int:
-        """Return how many files and sockets the process has open."""
+        """Return the number of open files and sockets of the process."""
         process = psutil.Process(self.process.pid)
         if sys.platform == "win32":
             return process.num_handles()
@@ -111,14 +111,14 @@ class Running:
         return f"{self.host}:{self.port}"
 
     async def send(self, request: bytes, source: str | None = None) -> Reply:
-        """Send bytes and read the answer to its end; `source` is the address to send from."""
+        """Send bytes from the address `source`, and read the whole answer."""
         method, space, rest = request.partition(b" ")
         if self.prefix and rest.startswith(b"/"):
             request = method + space + self.prefix.encode() + rest
         local = (source, 0) if source else None
         reader, writer = await asyncio.open_connection(self.host, self.port, local_addr=local)
         try:
-            # A server may answer, and close, before it has read everything.
+            # A server may answer and close the connection before it has read everything.
             with suppress(ConnectionError):
                 writer.write(request)
                 await writer.drain()
@@ -142,13 +142,13 @@ class Running:
         headers: Mapping[str, str] | None = None,
         source: str | None = None,
     ) -> Reply:
-        """Call a tool; `headers` are sent besides those of the protocol."""
+        """Call a tool; `headers` are sent in addition to those of the protocol."""
         message = tool_call(era, tool, arguments)
         sent = {**headers_of(era, message), **(headers or {})}
         return await self.post(json.dumps(message).encode(), sent, source)
 
     async def good_call(self, era: str, text: str = "tea for two") -> None:
-        """Make a call that every server answers."""
+        """Make a call that must succeed on every server."""
         reply = await self.call(era, "process_data", {"text": text})
         assert reply.status == 200, reply
         assert reply.result["structuredContent"]["words"] == len(text.split()), reply
@@ -168,7 +168,7 @@ def tool_call(era: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def headers_of(era: str, message: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers with which a client of `era` sends `message`."""
+    """Return the headers that a client of `era` sends with `message`."""
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
@@ -189,11 +189,11 @@ def http_request(address: str, body: bytes, headers: Mapping[str, str]) -> bytes
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
     received = bytearray()
-    with suppress(ConnectionError):  # reset after the answer, with some of the request unread
+    with suppress(ConnectionError):  # the server resets after its answer if it has not read the whole request
         while chunk := await reader.read(65536):
             received += chunk
     assert received, "the connection has ended without an answer"
-    if not received.startswith(b"HTTP/"):  # nginx refuses a request without a version like that
+    if not received.startswith(b"HTTP/"):  # nginx refuses a request without a version in this way
         return Reply(400, {}, bytes(received))
     head, _, body = bytes(received).partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
@@ -222,7 +222,7 @@ def environment(project: Project, home: Path, **variables: str) -> dict[str, str
 def start(
     project: Project, home: Path, *flags: str, script: str = "", **variables: str
 ) -> "subprocess.Popen[bytes]":
-    """Start the server's command, or a script that changes it, with pipes for all that it reads and writes."""
+    """Start the server's command, or a script that changes it, with pipes for all standard streams."""
     command = [script, project.package_name] if script else ["-m", project.package_name]
     return start_python(project, home, *command, *flags, **variables)
 
@@ -241,12 +241,12 @@ def start_python(
 
 
 def port_in(line: str) -> int:
-    """Return the port that a server has said it serves on."""
+    """Return the port in the line that a server logs once it is serving."""
     return int(line.split("http://")[1].split(maxsplit=1)[0].split(":")[1])
 
 
 def read_until_serving(process: "subprocess.Popen[bytes]") -> Running:
-    """Read the log of a server up to the line that says where it serves, and no further."""
+    """Read the log of a server only up to the line with its address."""
     assert process.stderr is not None
     lines = (line.decode() for line in process.stderr)
     return Running(process, port=port_in(next(line for line in lines if SERVING in line)))
@@ -254,7 +254,7 @@ def read_until_serving(process: "subprocess.Popen[bytes]") -> Running:
 
 @contextmanager
 def following(process: "subprocess.Popen[bytes]") -> Iterator[Running]:
-    """Read the log of a server meanwhile, and kill it at the end."""
+    """Read the log of a server in the background, and kill the server at the end."""
     with process:
         server = Running(process)
         thread = threading.Thread(target=server.follow)
@@ -268,7 +268,7 @@ def following(process: "subprocess.Popen[bytes]") -> Iterator[Running]:
 
 @contextmanager
 def serving(process: "subprocess.Popen[bytes]") -> Iterator[Running]:
-    """Wait until a process serves HTTP, and learn from its log on which port."""
+    """Wait until a process serves HTTP, and read the port from its log."""
     with following(process) as server:
         server.port = port_in(server.logged(SERVING))
         yield server
@@ -286,7 +286,7 @@ def running(
 
 @contextmanager
 def with_root_path(project: Project, home: Path, **variables: str) -> Iterator[Running]:
-    """Serve with uvicorn's own command and a root path, as behind a proxy that strips the prefix."""
+    """Serve with the uvicorn command and a root path, as behind a proxy that strips the prefix."""
     command = ("-m", "uvicorn", "--factory", f"{project.package_name}.__main__:app", "--port", "0")
     flags = ("--no-proxy-headers", "--root-path", PREFIX)
     with serving(start_python(project, home, *command, *flags, **variables)) as server:
@@ -295,7 +295,7 @@ def with_root_path(project: Project, home: Path, **variables: str) -> Iterator[R
 
 @contextmanager
 def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]:
-    """Serve another app, in which the server is mounted at a prefix."""
+    """Serve another app that mounts the server at a prefix."""
     process = start_python(project, home, MOUNTED_SERVER, project.package_name, PREFIX, **variables)
     with serving(process) as server:
         server.prefix = PREFIX
@@ -304,7 +304,7 @@ def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]
 
 @contextmanager
 def behind_nginx(project: Project, home: Path, **variables: str) -> Iterator[Running]:
-    """Serve behind nginx, as the generated README shows it, with a prefix that nginx does not strip."""
+    """Serve behind nginx as in the generated README, with a prefix that nginx does not strip."""
     if NGINX_PROGRAM is None:
         pytest.skip("nginx is not installed")
     port = free_port()
@@ -331,7 +331,7 @@ http {{
 
 @contextmanager
 def nginx(folder: Path, port: int, http: str) -> Iterator[None]:
-    """Run nginx with `http` in its http block, which listens to `port`."""
+    """Run nginx with `http` in its http block, listening on `port`."""
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, http=http))
     program = [NGINX_PROGRAM or "nginx", "-e", str(folder / "error.log"), "-c", str(config)]
@@ -362,7 +362,7 @@ def wait_for_port(port: int) -> None:
 
 @dataclass
 class Observed:
-    """How long each probe has waited for its answer, in seconds, and how much memory there was at most."""
+    """How long each probe waited for its answer, in seconds, and the peak memory in bytes."""
 
     waits: list[float] = field(default_factory=list)
     memory: int = 0
@@ -370,14 +370,14 @@ class Observed:
 
 @asynccontextmanager
 async def observed(server: Running, every_seconds: float = 0.05) -> AsyncIterator[Observed]:
-    """Ask for `/livez` all the while, and look at the memory."""
+    """Poll `/livez` and the memory in the background."""
     so_far = Observed()
     clock = asyncio.get_running_loop().time
 
     async def observe() -> None:
         while True:
             start = clock()
-            await server.get("/livez")  # a 404 will do: the event loop is free
+            await server.get("/livez")  # a 404 is enough: the event loop is not blocked
             so_far.waits.append(clock() - start)
             so_far.memory = max(so_far.memory, server.memory)
             await asyncio.sleep(every_seconds)

@@ -1,4 +1,4 @@
-"""A template of three yes/no prompts that has nothing in common with this one: the engine's own tests prove it."""
+"""A template of three yes/no prompts, unrelated to this one, for the engine's own tests."""
 
 import json
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ if "one_file" in CHOSEN:
 if "one_file" in CHOSEN or not modules:
     shutil.rmtree(parts)
 '''
-# The same as a function from files to files, so that the template is rendered in pieces.
+# The same as a function from files to files, so that the template can be rendered in pieces.
 PURE_HOOK = '''\
 """Leave out what was not chosen, and put the parts into one file if asked to."""
 
@@ -253,14 +253,14 @@ def files(chosen: Combination) -> set[str]:
 
 
 def listing(chosen: Combination) -> list[str]:
-    """Return what a project should offer."""
+    """Return the names that a project should offer."""
     offers = {"colour": "paint", "greeting": "greet"}
     return ["word", *(offer for name, offer in offers.items() if name in chosen)]
 
 
 @dataclass(frozen=True)
 class SmallTemplate:
-    """The template, written into a folder, where faults can be planted in it."""
+    """The template, written to a folder, in which faults can be planted."""
 
     folder: Path
 
@@ -281,7 +281,7 @@ class SmallTemplate:
             files=files,
             probe=f"{self.folder / 'probe.py'}:listing",
             listing=listing,
-            # words.txt has one line more where there is a colour.
+            # words.txt has one more line if there is a colour.
             closures={
                 "tests/test_colour.py": 1,
                 "tests/test_greeting.py": 2,
@@ -303,13 +303,13 @@ class SmallTemplate:
         target.write_text(text, encoding="utf-8", newline="\n")
 
     def plant(self, statement: str, where: Iterable[Combination], hook: str = "post") -> None:
-        """Let a hook execute a statement, at its end, in some combinations only."""
+        """Add a statement to the end of a hook, for some combinations only."""
         path = self.folder / "hooks" / f"{hook}_gen_project.py"
         line = f"if CHOSEN in {[sorted(combination) for combination in where]}:\n    {statement}\n"
         path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8", newline="\n")
 
     def claim(self, *, additive: bool = True, uniform: bool = True) -> Declaration:
-        """Add a prompt that is additive and a choice that is uniform; return the declaration that says so of them."""
+        """Add an additive prompt and a uniform choice; return the declaration with both."""
         prompts = json.loads(COOKIECUTTER) | {"shout": False, "tone": ["plain", "warm", "cold"]}
         self.put("cookiecutter.json", json.dumps(prompts))
         self.put("hooks/post_gen_project.py", PURE_HOOK)

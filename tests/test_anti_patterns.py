@@ -1,4 +1,4 @@
-"""The source's three anti-patterns, and their kin: each is planted in a generated project, and found by its checks."""
+"""Anti-patterns are planted in a generated project, and its own checks find each of them."""
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_the_tests_of_the_project_find(planted: str, test: str, bake: Bake) -> N
     project = bake()
     path = project.package / "tools" / "process_data.py"
     source = path.read_text(encoding="utf-8")
-    # A cycle shows at the top of a module, before it has defined what others import.
+    # An import cycle fails at the top of a module, before it defines what others import.
     changed = source.replace('"""\n', f'"""\n{planted}', 1) if planted == CYCLE else source + planted
     path.write_text(changed, encoding="utf-8")
     run = project.run_tests(test)

@@ -1,4 +1,4 @@
-"""The benchmarks still run, and a bar that is missed is reported."""
+"""The benchmarks still run, and a missed limit is reported."""
 
 import asyncio
 import re
@@ -27,14 +27,14 @@ def verdicts(*rows: Row, memory: Memory = MEMORY) -> list[str]:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("name", ["call", "generation", "startup"])
-def test_a_benchmark_says_its_ratio_and_its_bar(name: str) -> None:
+def test_a_benchmark_reports_its_ratio_and_its_limit(name: str) -> None:
     command = [sys.executable, "-c", ONE_ROUND.format(name)]
     printed = subprocess.run(command, cwd=TEMPLATE, check=True, capture_output=True, text=True).stdout
     assert re.search(r", ratio \d+\.\d\d \(at most [\d.]+\): (holds|MISSED)$", printed, re.MULTILINE)
 
 
 @pytest.mark.matrix
-def test_two_contestants_answer_every_call_in_both_eras_and_the_page_shows_them() -> None:
+def test_two_servers_answer_every_call_in_both_eras_and_the_page_shows_them() -> None:
     plan = replace(SMALLEST, contestants=(OURS, PLAIN))
     results = asyncio.run(serving.run(plan))
     assert [(row.contestant, row.era) for row in results.rows] == [
@@ -53,7 +53,7 @@ def test_two_contestants_answer_every_call_in_both_eras_and_the_page_shows_them(
         assert " | ".join(bar.cells) in text
 
 
-def test_a_bar_is_met_at_its_limit() -> None:
+def test_a_value_at_the_limit_meets_it() -> None:
     assert verdicts(ROW) == ["met", "met", "met"]
     assert serving.report(Results(SMALLEST, [ROW], [MEMORY])) == 0
 
@@ -69,7 +69,7 @@ def test_a_bar_is_met_at_its_limit() -> None:
         (ROW, replace(MEMORY, errors=1), 2),
     ],
 )
-def test_a_bar_that_is_missed_is_reported_and_gives_exit_code_1(
+def test_a_missed_limit_is_reported_with_exit_code_1(
     row: Row, memory: Memory, missed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [index for index, verdict in enumerate(verdicts(row, memory=memory)) if verdict == "MISSED"] == [
@@ -77,4 +77,4 @@ def test_a_bar_that_is_missed_is_reported_and_gives_exit_code_1(
     ]
     assert serving.report(Results(SMALLEST, [row], [memory])) == 1
     assert capsys.readouterr().out.count("MISSED") == 1
-    assert "1 of 3 bars are missed" in serving.page(Results(SMALLEST, [row], [memory]))
+    assert "1 of 3 targets are missed" in serving.page(Results(SMALLEST, [row], [memory]))

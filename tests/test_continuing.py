@@ -1,4 +1,4 @@
-"""When answers are refused, no other answer is lost: the printed command continues with them."""
+"""When an answer is refused, the other answers are not lost: the printed command continues with them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ QUESTIONS = [name for name in PROMPTS if name[0] != "_"]
 
 @pytest.fixture(scope="module")
 def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository with the template."""
+    """Return a repository that contains the template."""
     folder = tmp_path_factory.mktemp("repository")
     for path in (TEMPLATE / "hooks", SKELETON):
         shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -36,22 +36,22 @@ def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(answers: dict[str, Any]) -> list[str]:
-    """Return answers as they are given on the command line, where texts are templates."""
+    """Return answers as command line arguments, where texts are templates."""
     return [
         f"{name}={quoted(str(value))}" if name in PRE.TEXTS else f"{name}={value}"
         for name, value in answers.items()
     ]
 
 
-def command_in(said: str) -> str:
-    """Return the one command in a message: the indented line, which a path may break."""
-    found = re.findall(r"^    (\S.*?)\n\n", said, flags=re.MULTILINE | re.DOTALL)
-    assert len(found) == 1, said
+def command_in(message: str) -> str:
+    """Return the only command in a message: the indented line, possibly with line breaks from a path."""
+    found = re.findall(r"^    (\S.*?)\n\n", message, flags=re.MULTILINE | re.DOTALL)
+    assert len(found) == 1, message
     return str(found[0])
 
 
 def refused(user: User, folder: Path, *arguments: str, typed: str = "") -> str:
-    """Generate with answers that are refused; return what is said."""
+    """Generate with answers that are refused; return the message."""
     run = user.run(["cookiecutter", str(TEMPLATE), *arguments], cwd=folder, typed=typed)
     assert run.returncode == 1, run.stdout
     return run.stderr
@@ -62,8 +62,8 @@ def test_the_command_continues_with_every_other_answer(
     kind: str, user: User, bake_once: Bake, tmp_path: Path
 ) -> None:
     texts = dict.fromkeys(FREE_TEXT, TEXTS[kind])
-    said = refused(user, tmp_path, "--no-input", *words({**texts, **BAD, **OTHERS}))
-    run = user.run(command_in(said), cwd=tmp_path, typed="\n".join([*GOOD.values(), ""]))
+    message = refused(user, tmp_path, "--no-input", *words({**texts, **BAD, **OTHERS}))
+    run = user.run(command_in(message), cwd=tmp_path, typed="\n".join([*GOOD.values(), ""]))
     assert_passed(run)
     expected = bake_once(**dict.fromkeys(FREE_TEXT, quoted(TEXTS[kind])), **GOOD, **OTHERS)
     assert Project(tmp_path / "weather", "the_weather").files() == expected.files()
@@ -83,8 +83,8 @@ def test_the_command_continues_with_typed_answers_in_an_odd_folder(
         "license": "2",
         "retry": "n",
     }
-    said = refused(user, folder, typed="\n".join(typed.get(name, "") for name in QUESTIONS) + "\n")
-    assert_passed(user.run(command_in(said), cwd=folder, typed="\n".join([*GOOD.values(), ""])))
+    message = refused(user, folder, typed="\n".join(typed.get(name, "") for name in QUESTIONS) + "\n")
+    assert_passed(user.run(command_in(message), cwd=folder, typed="\n".join([*GOOD.values(), ""])))
     texts = {name: quoted(typed[name]) for name in FREE_TEXT}
     expected = bake_once(**texts, **GOOD, license="Apache-2.0", retry=False)
     assert Project(folder / "weather", "the_weather").files() == expected.files()
@@ -103,7 +103,7 @@ def test_the_command_continues_with_typed_answers_in_an_odd_folder(
     ],
     ids=str,
 )
-def test_only_the_bad_answers_are_asked_again_and_enter_gives_a_good_one(
+def test_only_the_bad_answers_are_asked_for_again_and_their_defaults_are_valid(
     bad: dict[str, str], asked: list[str], user: User, tmp_path: Path
 ) -> None:
     run = user.run(
@@ -116,12 +116,12 @@ def test_only_the_bad_answers_are_asked_again_and_enter_gives_a_good_one(
 
 
 def test_a_second_refusal_continues_from_the_first(user: User, bake_once: Bake, tmp_path: Path) -> None:
-    said = refused(user, tmp_path, "--no-input", *words({**BAD, **OTHERS}))
+    message = refused(user, tmp_path, "--no-input", *words({**BAD, **OTHERS}))
     again = {**GOOD, "package_name": "class"}
-    run = user.run(command_in(said), cwd=tmp_path, typed="\n".join([*again.values(), ""]))
+    run = user.run(command_in(message), cwd=tmp_path, typed="\n".join([*again.values(), ""]))
     assert run.returncode == 1
     assert [path.name for path in tmp_path.iterdir()] == [SAVED]
-    assert command_in(run.stderr) == command_in(said)
+    assert command_in(run.stderr) == command_in(message)
     assert_passed(user.run(command_in(run.stderr), cwd=tmp_path, typed="the_weather\n"))
     project = Project(tmp_path / "weather", "the_weather")
     assert project.files() == bake_once(**GOOD, **OTHERS).files()
@@ -132,17 +132,17 @@ def test_the_answers_of_another_refusal_are_not_lost(user: User, tmp_path: Path)
         refused(user, tmp_path, "--no-input", *words({"description": text, "author_email": "x"}))
         for text in ("The first.", "The second.")
     )
-    for said, text in ((first, "The first."), (second, "The second.")):
-        assert_passed(user.run(command_in(said), cwd=tmp_path, typed="\n"))
+    for message, text in ((first, "The first."), (second, "The second.")):
+        assert_passed(user.run(command_in(message), cwd=tmp_path, typed="\n"))
         assert f"\n{text}\n" in (tmp_path / "my-mcp-server" / "README.md").read_text(encoding="utf-8")
         shutil.rmtree(tmp_path / "my-mcp-server")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_that_name_that_is_the_users_own_stays(user: User, tmp_path: Path) -> None:
+def test_a_user_file_with_that_name_is_not_overwritten(user: User, tmp_path: Path) -> None:
     (tmp_path / SAVED).write_text("mine", encoding="utf-8")
-    said = refused(user, tmp_path, "--no-input", "author_email=x")
-    assert_passed(user.run(command_in(said), cwd=tmp_path, typed="\n"))
+    message = refused(user, tmp_path, "--no-input", "author_email=x")
+    assert_passed(user.run(command_in(message), cwd=tmp_path, typed="\n"))
     assert (tmp_path / SAVED).read_text(encoding="utf-8") == "mine"
 
 
@@ -158,17 +158,17 @@ def test_the_command_uses_the_same_commit_and_no_network(
     assert (tmp_path / "my-mcp-server").is_dir()
 
 
-def test_in_a_folder_that_exists_the_flags_must_be_given_again(user: User, bake: Bake) -> None:
+def test_an_existing_folder_needs_the_flags_again(user: User, bake: Bake) -> None:
     project = bake()
     utils = project.package / "utils.py"
     utils.write_text("MINE = 1\n", encoding="utf-8")
     flags = ["--no-input", "-f", "self_contained=yes"]
-    said = refused(user, project.path.parent, *flags, *words({"description": "It goes on."}))
-    assert "\nYour answers are saved. To continue after that, run this command:\n" in said
-    assert "\nAdd the options -f or -f -s again: " in said
+    message = refused(user, project.path.parent, *flags, *words({"description": "It continues."}))
+    assert "\nYour answers are saved. Once that is fixed, continue with this command:\n" in message
+    assert "\nAdd the options -f or -f -s again: " in message
     utils.unlink()
-    assert_passed(user.run(f"{command_in(said)} -f", cwd=project.path.parent))
-    assert project.files() == bake(self_contained=True, description="It goes on.").files()
+    assert_passed(user.run(f"{command_in(message)} -f", cwd=project.path.parent))
+    assert project.files() == bake(self_contained=True, description="It continues.").files()
 
 
 def test_the_traceback_is_announced(user: User, tmp_path: Path) -> None:
@@ -177,13 +177,13 @@ def test_the_traceback_is_announced(user: User, tmp_path: Path) -> None:
     )
 
 
-def test_without_a_place_for_the_file_the_message_names_where_cookiecutter_has_the_answers(
+def test_if_the_file_cannot_be_written_the_message_names_cookiecutters_copy(
     user: User, tmp_path: Path
 ) -> None:
     answers = {"_output_dir": str(tmp_path / "gone"), "_repo_dir": "."}
-    said = "\n".join(PRE.how_to_continue(answers, ["retry"], tmp_path))
-    assert said.startswith("Your answers could not be saved: ")
-    assert "~/.cookiecutter_replay" in said
+    message = "\n".join(PRE.how_to_continue(answers, ["retry"], tmp_path))
+    assert message.startswith("Your answers could not be saved: ")
+    assert "~/.cookiecutter_replay" in message
     refused(user, tmp_path, "--no-input", "author_email=x", "description=It is kept.")
     replay = (user.home / ".cookiecutter_replay" / f"{TEMPLATE.name}.json").read_text(encoding="utf-8")
     assert json.loads(replay)["cookiecutter"]["description"] == "It is kept."
@@ -249,6 +249,6 @@ def test_a_quoted_program_is_called_in_powershell(monkeypatch: pytest.MonkeyPatc
     assert PRE.command(["-m", "x"]) == '& "C:\\Users\\Ada L\\python.exe" -m x'
 
 
-def test_a_template_whose_name_begins_with_a_dash_is_no_option() -> None:
+def test_a_template_whose_name_begins_with_a_dash_is_not_parsed_as_an_option() -> None:
     assert PRE.within("-f") == "./-f"
     assert PRE.within("/a/-f") == "/a/-f"

@@ -52,7 +52,7 @@ def prompts_seen(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_file_sees_only_the_prompts_of_the_table(path: Path) -> None:
+def test_a_file_uses_only_the_prompts_of_the_table(path: Path) -> None:
     seen = prompts_seen(path.read_text(encoding="utf-8"))
     if name_of(path) in SEES:
         assert seen == SEES[name_of(path)]

@@ -1,4 +1,4 @@
-"""A project declares what it imports, no less and no more, each with an upper bound.
+"""A project declares exactly what it imports, each dependency with an upper bound.
 
 All combinations are tested in one environment, where a missing dependency would not be missed.
 """
@@ -20,11 +20,11 @@ from .combinations import LINEAR, TEMPLATE, answers
 from .conftest import Bake, Projects
 from .project import Project
 
-# Needed without being imported: a database driver, and tools of the command line.
+# Needed without being imported: a database driver and command line tools.
 NOT_IMPORTED = {"aiosqlite", "asyncpg", "mypy", "ruff", "types-psutil"}
-# Parts of a package that always comes with exactly one version of them.
+# Parts of a package that pins exactly one version of them.
 INSTALLED_BY = {"fastmcp-slim": "fastmcp", "mcp-types": "mcp", "pydantic-core": "pydantic"}
-# What the extra `fastmcp[tasks]` brings in.
+# Dependencies of the extra `fastmcp[tasks]`.
 REFUSED = {"fastmcp-tasks", "docket", "pydocket"}
 distributions = cache(packages_distributions)
 
@@ -61,7 +61,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 def undeclared(project: Project) -> set[str]:
-    """Return the distributions that the package or its tests import and pyproject.toml does not name."""
+    """Return the distributions that the package or its tests import without a declaration in pyproject.toml."""
     metadata = tomllib.loads(project.text("pyproject.toml"))
     own = {canonical(project.package_name)}
     runtime = declared(metadata["project"]["dependencies"])
@@ -72,7 +72,7 @@ def undeclared(project: Project) -> set[str]:
 
 
 def unused(project: Project) -> set[str]:
-    """Return the distributions that pyproject.toml names and nothing imports."""
+    """Return the distributions that are declared in pyproject.toml but never imported."""
     metadata = tomllib.loads(project.text("pyproject.toml"))
     runtime = declared(metadata["project"]["dependencies"]) - imported(project.package.rglob("*.py"))
     development = declared(metadata["dependency-groups"]["dev"])
@@ -104,7 +104,7 @@ def test_every_dependency_has_an_upper_bound(project: Project) -> None:
         assert any(part.operator == "<" for part in Requirement(line).specifier), line
 
 
-def test_no_extra_of_fastmcp_holds_it_back(project: Project) -> None:
+def test_no_fastmcp_extra_pins_an_older_version(project: Project) -> None:
     """`fastmcp[tasks]` makes uv choose FastMCP 4.1.4."""
     metadata = tomllib.loads(project.text("pyproject.toml"))
     lines = metadata["project"]["dependencies"] + metadata["dependency-groups"]["dev"]
@@ -112,7 +112,7 @@ def test_no_extra_of_fastmcp_holds_it_back(project: Project) -> None:
     assert [line for line in lines if line.startswith("fastmcp")] == ["fastmcp>=4.2.3,<5"]
 
 
-def test_the_lock_holds_the_fastmcp_of_the_projects_and_nothing_of_its_tasks() -> None:
+def test_the_lock_has_the_fastmcp_of_the_projects_without_its_tasks_extra() -> None:
     locked = tomllib.loads((TEMPLATE / "uv.lock").read_text(encoding="utf-8"))["package"]
     versions = {package["name"]: package["version"] for package in locked if "version" in package}
     assert not REFUSED & versions.keys()

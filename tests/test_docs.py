@@ -24,7 +24,7 @@ def shown_prompts() -> list[str]:
     return [name for name in PROMPTS if not name.startswith("_")]
 
 
-def test_names_in_tests() -> None:
+def test_every_test_that_a_page_cites_exists() -> None:
     """Every test that a page cites exists, in a project or in the template."""
     sources = [*(SKELETON / "tests").rglob("test_*.py"), *(TEMPLATE / "tests").rglob("test_*.py")]
     known = {path.name for path in sources} | {path.stem for path in sources}

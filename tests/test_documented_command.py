@@ -1,4 +1,4 @@
-"""The commands of the README work as they are written; GitHub is a folder here."""
+"""The commands of the README work as written; a folder replaces GitHub."""
 
 import json
 import re
@@ -18,6 +18,7 @@ from .project import Project, assert_passed
 from .user import User
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+PATTERNS_LATER = (TEMPLATE / "docs" / "patterns-later.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^cookiecutter gh:.*$", README, flags=re.MULTILINE)
 REPOSITORIES = sorted({shlex.split(command)[1].removeprefix("gh:") for command in COMMANDS})
 ENTER_EVERYWHERE = "\n" * len(PROMPTS)
@@ -25,7 +26,7 @@ ENTER_EVERYWHERE = "\n" * len(PROMPTS)
 
 @pytest.fixture(scope="module")
 def online(published: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
-    """Return a user for whom the template is on GitHub: a release v1.0.0, and one commit since."""
+    """Return a user who sees the template on GitHub: release v1.0.0, and one later commit."""
     home = tmp_path_factory.mktemp("online")
     online = User(home)
     github = home / "github"
@@ -49,14 +50,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def cruft_command(name: str) -> str:
-    """Return the command of cruft that the README shows, in its text or in a block."""
+    """Return the cruft command in the README, from its text or from a block."""
     found = re.findall(rf"`(cruft {name} [^`]+)`|^(cruft {name} .+)$", README, flags=re.MULTILINE)
     assert len(found) == 1, f"the README shows `cruft {name}` {len(found)} times"
     return str(found[0][0] or found[0][1])
 
 
 def project_in(folder: Path) -> Project:
-    """Return the one project in a folder."""
+    """Return the only project in a folder."""
     (path,) = folder.iterdir()
     (package,) = (path / "src").iterdir()
     return Project(path, package.name)
@@ -67,7 +68,7 @@ def given(command: str) -> dict[str, str]:
     return dict(word.split("=", 1) for word in shlex.split(command) if "=" in word and word[0] != "-")
 
 
-def test_the_readme_names_one_repository_and_shows_the_command_with_and_without_questions() -> None:
+def test_the_readme_names_one_repository_and_shows_the_command_with_and_without_prompts() -> None:
     assert len(REPOSITORIES) == 1
     assert [command for command in COMMANDS if "--no-input" in command]
     assert [command for command in COMMANDS if "--no-input" not in command]
@@ -96,7 +97,7 @@ def test_a_release_can_be_checked_out(online: User, bake: Bake, folder: Path) ->
     assert project_in(folder).files() == bake().files()
 
 
-def test_a_recipe_answers_the_patterns_of_a_release_too(online: User, bake: Bake, folder: Path) -> None:
+def test_a_recipe_works_with_a_release_too(online: User, bake: Bake, folder: Path) -> None:
     shutil.copytree(TEMPLATE / "recipes", folder / "recipes")
     command = f"cookiecutter gh:{REPOSITORIES[0]} --checkout v1.0.0 --replay-file recipes/minimal.json"
     assert_passed(online.run(command, cwd=folder, typed=ENTER_EVERYWHERE))
@@ -120,8 +121,28 @@ def test_the_documented_commands_of_cruft_generate_and_update_the_project(
     }
 
 
+def test_the_documented_commands_of_cruft_work_in_a_clone(
+    user: User, published: Path, bake: Bake, folder: Path
+) -> None:
+    clone = folder / "mcp-server-template"
+    user.git("clone", "--quiet", str(published), str(clone), cwd=folder)
+    create, link = re.findall(r"^uvx (cruft (?:create|link) .+)$", PATTERNS_LATER, flags=re.MULTILINE)
+    assert f"`.tools/bin/uvx {create}`" in README
+    assert_passed(user.run(create, cwd=clone, typed=ENTER_EVERYWHERE))
+    project = Project(folder / "my-mcp-server", "my_mcp_server")
+    created = project.files()
+    before = json.loads(created.pop(".cruft.json"))
+    (project.path / ".cruft.json").unlink()
+    user.commit(project.path, "Create")
+    assert_passed(user.run(link, cwd=project.path, typed=ENTER_EVERYWHERE))
+    linked = json.loads(project.text(".cruft.json"))
+    assert linked["commit"] == before["commit"]
+    assert Path(linked["template"]).resolve() == clone.resolve()
+    assert created == bake().files()
+
+
 @pytest.mark.parametrize("chosen", [frozenset(PATTERNS), NONE], ids=["all", "none"])
-def test_a_project_from_refused_hooks_is_not_pruned_but_works(
+def test_a_project_generated_without_the_hooks_is_not_pruned_but_works(
     chosen: frozenset[str], user: User, folder: Path
 ) -> None:
     words = [f"{name}={answer}" for name, answer in answers(chosen).items()]

@@ -1,4 +1,4 @@
-"""`finish` of the hook is a function from files to files: given all or some of a project's files, it gives the same."""
+"""The hook's `finish` is a pure function from files to files. It needs only the files that it may change."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ POST = load_hook("post_gen_project")
 
 @pytest.fixture(scope="module")
 def unfinished(user: User, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Return all that the template renders, as it is before the hook."""
+    """Return everything that the template renders, before the hook runs."""
     folder = tmp_path_factory.mktemp("unfinished")
     user.run(["cookiecutter", str(TEMPLATE), "--no-input", "--accept-hooks", "no"], cwd=folder)
     return texts(Project(folder / "my-mcp-server", PACKAGE_NAME))
@@ -39,15 +39,15 @@ def asked(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def reads_answers(path: str) -> bool:
-    """Whether a file of the project is a template, whose text depends on the answers."""
+    """Return whether the text of a file depends on the answers."""
     source = SKELETON / path.replace(f"src/{PACKAGE_NAME}", PACKAGE)
     return source.exists() and "cookiecutter." in source.read_text(encoding="utf-8")
 
 
-def test_of_all_rendered_files_it_makes_those_of_the_project(
+def test_all_rendered_files_become_those_of_the_project(
     asked: dict[str, Any], unfinished: Files, bake_once: Bake
 ) -> None:
-    """The files that read the answers are rendered for others here, so their text is not compared."""
+    """Files that use the answers were rendered for other answers here, so their text is not compared."""
     finished, expected = POST.finish(unfinished, asked), texts(bake_once(**asked))
     assert finished.keys() == expected.keys()
     assert {
@@ -55,7 +55,7 @@ def test_of_all_rendered_files_it_makes_those_of_the_project(
     } == set()
 
 
-def test_given_only_the_files_that_it_may_change_it_makes_the_same_of_them(
+def test_the_result_is_the_same_for_only_the_files_that_it_may_change(
     asked: dict[str, Any], unfinished: Files
 ) -> None:
     packages = {f"{folder}/__init__.py" for folder in POST.folders(PACKAGE_NAME)}
@@ -67,14 +67,16 @@ def test_given_only_the_files_that_it_may_change_it_makes_the_same_of_them(
     assert {path: whole[path] for path in others} == {path: unfinished[path] for path in others}
 
 
-def test_it_changes_no_argument_and_gives_the_same_again(asked: dict[str, Any], unfinished: Files) -> None:
+def test_it_does_not_modify_its_arguments_and_is_deterministic(
+    asked: dict[str, Any], unfinished: Files
+) -> None:
     files, answered = dict(unfinished), dict(asked)
     first = POST.finish(files, answered)
     assert (files, answered) == (unfinished, asked)
     assert POST.finish(files, answered) == first
 
 
-def test_a_package_stays_with_a_module_of_the_users_own(unfinished: Files) -> None:
+def test_a_package_with_a_user_module_is_kept(unfinished: Files) -> None:
     mine = f"src/{PACKAGE_NAME}/patterns/mine.py"
     asked = given("only-self_contained", "httpx2")
     assert f"src/{PACKAGE_NAME}/patterns/__init__.py" not in POST.finish(unfinished, asked)

@@ -1,4 +1,4 @@
-"""Answers are data: whatever is typed, the project is valid, and no answer is lost or becomes code."""
+"""Answers are data: for any text, the project is valid, and no answer is lost or executed."""
 
 import os
 import tomllib
@@ -13,8 +13,8 @@ from .project import Project, assert_passed
 from .user import User
 
 FREE_TEXT = ("project_name", "description", "author_name")
-# The only files that free text reaches; the others are what they are with harmless answers.
-TOLD = {"README.md", "pyproject.toml", "LICENSE"}
+# The only files that contain free text. All others are the same as with harmless answers.
+WITH_TEXT = {"README.md", "pyproject.toml", "LICENSE"}
 BRACES = "{{ 1+1 }} {% if oops %} {# gone? #} {{ cookiecutter.update(license='none') }} ${HOME} {0} {{ oops"
 TEXTS = {
     "quotes": """He said "hi", she said 'hello', both `wrote` it down""",
@@ -34,7 +34,7 @@ TEXTS = {
 }
 WORST = " ".join(TEXTS.values()) + "\n" + TEXTS["several lines"]
 
-# Project names, and the names that are derived from them.
+# Project names, and the names derived from them.
 NAMES = {
     "\N{ROCKET}\N{SLICE OF PIZZA}": ("mcp-server", "mcp_server"),
     "--- !? ---": ("mcp-server", "mcp_server"),
@@ -56,8 +56,8 @@ def joined(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(bake_once: Bake) -> Callable[[str], Project]:
-    """Bake one project for each text, with the text as the answer to every question that takes one."""
+def with_text(bake_once: Bake) -> Callable[[str], Project]:
+    """Generate one project for each text, which answers every free-text prompt."""
 
     def project(text: str) -> Project:
         return bake_once(
@@ -91,8 +91,8 @@ def changed_files(project: Project, other: Project) -> set[str]:
     return {name for name, content in files.items() if content != others[name]}
 
 
-def assert_told(project: Project, *, name: str, description: str, author: str) -> None:
-    """Check that the metadata is valid and holds all texts, and the README each of their characters."""
+def assert_has_texts(project: Project, *, name: str, description: str, author: str) -> None:
+    """Check that the metadata is valid and contains all texts, and the README all their characters."""
     files = project.files()
     metadata = tomllib.loads(project.text("pyproject.toml"))["project"]
     assert metadata["description"] == joined(description)
@@ -103,31 +103,31 @@ def assert_told(project: Project, *, name: str, description: str, author: str) -
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_no_answer_breaks_the_metadata_or_is_lost(kind: str, told: Callable[[str], Project]) -> None:
+def test_no_answer_breaks_the_metadata_or_is_lost(kind: str, with_text: Callable[[str], Project]) -> None:
     text = TEXTS[kind]
-    assert_told(told(text), name=text, description=text, author=text)
+    assert_has_texts(with_text(text), name=text, description=text, author=text)
 
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_no_answer_reaches_a_file_that_runs(
-    kind: str, told: Callable[[str], Project], harmless: Project
+    kind: str, with_text: Callable[[str], Project], harmless: Project
 ) -> None:
-    assert changed_files(told(TEXTS[kind]), harmless) == TOLD
+    assert changed_files(with_text(TEXTS[kind]), harmless) == WITH_TEXT
 
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_no_answer_changes_the_settings_of_a_tool(
-    kind: str, told: Callable[[str], Project], harmless: Project
+    kind: str, with_text: Callable[[str], Project], harmless: Project
 ) -> None:
     expected, actual = (
-        tomllib.loads(project.text("pyproject.toml")) for project in (harmless, told(TEXTS[kind]))
+        tomllib.loads(project.text("pyproject.toml")) for project in (harmless, with_text(TEXTS[kind]))
     )
     for table in (expected, actual):
         del table["project"]["description"], table["project"]["authors"]
     assert actual == expected
 
 
-def test_what_is_typed_at_the_prompt_is_never_executed(user: User, harmless: Project, tmp_path: Path) -> None:
+def test_typed_answers_are_never_executed(user: User, harmless: Project, tmp_path: Path) -> None:
     typed = {
         "project_name": f"{BRACES} 1",
         "project_slug": "my-mcp-server",
@@ -139,22 +139,22 @@ def test_what_is_typed_at_the_prompt_is_never_executed(user: User, harmless: Pro
     run = user.run(["cookiecutter", str(TEMPLATE)], cwd=tmp_path, typed="\n".join(lines) + "\n")
     assert_passed(run)
     project = Project(tmp_path / "my-mcp-server", "my_mcp_server")
-    assert_told(
+    assert_has_texts(
         project,
         name=typed["project_name"],
         description=typed["description"],
         author=typed["author_name"],
     )
-    assert changed_files(project, harmless) == TOLD
+    assert changed_files(project, harmless) == WITH_TEXT
 
 
-def test_a_project_of_all_hostile_texts_at_once_is_clean(worst: Project) -> None:
-    assert_told(worst, name=WORST, description=WORST, author=WORST)
+def test_a_project_with_all_hostile_texts_at_once_is_clean(worst: Project) -> None:
+    assert_has_texts(worst, name=WORST, description=WORST, author=WORST)
     assert worst.lint() == ""
 
 
 @pytest.mark.matrix
-def test_a_project_of_all_hostile_texts_at_once_passes_its_own_tests(worst: Project) -> None:
+def test_a_project_with_all_hostile_texts_at_once_passes_its_own_tests(worst: Project) -> None:
     assert_passed(worst.run_tests("-k", "not production or nothing_but_protocol"))
 
 

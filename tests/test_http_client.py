@@ -1,4 +1,4 @@
-"""The other HTTP client differs in nothing but its name. What its projects do is shown by the matrix, as of any choice."""
+"""Projects with the other HTTP client differ only in its name. The matrix proves that they work."""
 
 import re
 
@@ -11,7 +11,7 @@ from .conftest import Bake, Projects, Render
 from .project import assert_passed
 
 DEFAULT, OTHER = "import httpx2 as httpx", "import httpx"
-# Tests speak httpx2 to the server, whatever it uses itself.
+# Tests talk to the server with httpx2, even if the server itself uses httpx.
 HTTPX2 = re.compile(r"^\s*(?:import|from) httpx2\b", flags=re.MULTILINE)
 
 
@@ -24,7 +24,7 @@ def is_the_clients_name(path: str, old: str, new: str) -> bool:
 
 
 def changed_files(before: Files, after: Files) -> set[str]:
-    """Return which files differ, and check that they do in nothing but the client's name."""
+    """Return which files differ, and check that they differ only in the client's name."""
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}
     for path in changed:
@@ -53,9 +53,9 @@ def test_no_module_imports_the_client_that_was_not_chosen(name: str, render: Ren
 
 
 @pytest.mark.matrix
-def test_the_running_process_that_calls_an_api_holds_with_httpx(bake: Bake) -> None:
-    """The other processes run the same lines, as every combination shows."""
+def test_the_production_tests_of_the_api_pass_with_httpx(bake: Bake) -> None:
+    """The other production tests run the same code with either client."""
     project = bake(http_client="httpx", **answers(ALL))
-    # As pytest sorts them: the faults of test_upstream use up the budget of retries.
+    # In the order of pytest: the faults of test_upstream use up the retry budget.
     names = ("calls", "signals", *API_PATTERNS, "upstream")
     assert_passed(project.run_tests(*(f"tests/production/test_{name}.py" for name in names)))

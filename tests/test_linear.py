@@ -1,4 +1,4 @@
-"""The linear design: none, all, only each, all but each; 26 projects from the real Cookiecutter, as users get them.
+"""The linear design: none, all, only each, all but each: 26 projects, rendered by the real Cookiecutter.
 
 With three settings or more it covers every triple of settings. The matrix proves all combinations in ways of its own,
 which save time: here they are held against the plain ones.
@@ -29,7 +29,7 @@ WHOLE = {"none": 0, "all": 1, "only-self_contained": 2, "all-but-self_contained"
 
 @pytest.fixture(scope="module")
 def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keep what the type checker learns about the libraries, for the next project."""
+    """Share the type checker's cache of the libraries between projects."""
     return tmp_path_factory.mktemp("types")
 
 
@@ -44,7 +44,7 @@ def test_the_design_covers_every_triple_of_settings() -> None:
 
 @pytest.fixture(scope="module")
 def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, Combination], Files]:
-    """Return how the matrix renders a combination, with a variation, of those that are compared here."""
+    """Return how the matrix renders the combinations that are compared here."""
     store = Store(tmp_path_factory.mktemp("contents"))
     asked = [*LINEAR.values(), *(combination for combination, _ in DRAWN)]
     rendered = render_varied(DECLARATION, dict.fromkeys(asked), DECLARATION.variations, store, lambda _: None)
@@ -59,12 +59,12 @@ def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, C
 
 
 def test_every_project_is_rendered_in_pieces() -> None:
-    """Otherwise the matrix would render each as a whole, and take an hour."""
+    """Otherwise the matrix would render each project as a whole, and take an hour."""
     assert {piece.source for piece in Factoring(DECLARATION).pieces} >= {"README.md", "pyproject.toml"}
 
 
 @EACH
-def test_the_pieces_are_byte_for_byte_what_cookiecutter_makes(
+def test_the_pieces_are_byte_for_byte_what_cookiecutter_renders(
     name: str, projects: Projects, pieced: Callable[[Combination, Combination], Files]
 ) -> None:
     assert pieced(LINEAR[name], frozenset()) == projects(name).files()
@@ -72,7 +72,7 @@ def test_the_pieces_are_byte_for_byte_what_cookiecutter_makes(
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("drawn", DRAWN, ids=lambda drawn: DECLARATION.name(drawn[0] | drawn[1]))
-def test_the_pieces_of_a_drawn_combination_are_what_cookiecutter_makes(
+def test_the_pieces_of_a_random_combination_are_what_cookiecutter_renders(
     drawn: tuple[Combination, Combination],
     cookies: Cookies,
     pieced: Callable[[Combination, Combination], Files],
@@ -83,10 +83,10 @@ def test_the_pieces_of_a_drawn_combination_are_what_cookiecutter_makes(
 
 
 @EACH
-def test_the_rendering_of_a_whole_project_is_byte_for_byte_what_cookiecutter_makes(
+def test_a_project_rendered_as_a_whole_is_byte_for_byte_what_cookiecutter_renders(
     name: str, projects: Projects, render: Render
 ) -> None:
-    """A fork whose hook is not a function is rendered this way."""
+    """The matrix renders forks this way if their hook is not a function."""
     assert render(LINEAR[name]) == projects(name).files()
 
 
@@ -103,16 +103,16 @@ def test_a_project_is_clean_under_its_own_lint_rules(name: str, projects: Projec
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_project_is_strictly_typed_as_its_user_checks_it(name: str, bake: Bake, types: Path) -> None:
+def test_a_project_passes_strict_type_checking(name: str, bake: Bake, types: Path) -> None:
     project = bake(**answers(LINEAR[name]))
     for path in project.path.rglob("*.py"):
-        # A file of the same name, size and second is the same to mypy.
+        # mypy does not notice a change that keeps the name, size and second of a file.
         os.utime(path, (WHOLE[name], WHOLE[name]))
     assert_passed(project.run("-m", "mypy", "--cache-dir", str(types)))
 
 
 @pytest.mark.matrix
-@pytest.mark.skipif(hasattr(os, "fork"), reason="the matrix runs it")
+@pytest.mark.skipif(hasattr(os, "fork"), reason="the matrix runs these tests")
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_suite_passes_where_no_process_can_fork(name: str, projects: Projects) -> None:
     assert_passed(projects(name).run_tests())

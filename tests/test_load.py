@@ -1,4 +1,4 @@
-"""Many clients, and clients that go away: nobody gets an error, and nothing stays behind."""
+"""Many clients, and clients that disconnect: no client gets an error, and nothing leaks."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 
 CALLS_OF_A_CLIENT = 4
 ABANDONED = 300
-# Of 300 abandoned sessions together, and what may stay open for a moment.
+# For all 300 abandoned sessions together; and how many files may stay open briefly.
 LARGEST_GROWTH = 10 * MIB
 LARGEST_GROWTH_UNDER_LOAD = 64 * MIB
 SPARE_FILES = 20
@@ -64,7 +64,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def one_client(server: Running, era: str, number: int) -> None:
-    """Do what a client does in its life: greet, list, call."""
+    """Do what a typical client does: initialize, list tools, call."""
     greeting = "initialize" if era == HANDSHAKE else "server/discover"
     for method in (greeting, "tools/list"):
         asked = message(era, method)
@@ -77,7 +77,7 @@ async def one_client(server: Running, era: str, number: int) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("clients", [1, 8, 32, 128])
-def test_no_client_of_many_at_once_gets_an_error(server: Running, clients: int, era: str) -> None:
+def test_no_client_gets_an_error_under_concurrent_load(server: Running, clients: int, era: str) -> None:
     async def sweep() -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*(one_client(server, era, number) for number in range(clients)))
@@ -94,7 +94,7 @@ def test_abandoned_sessions_leak_neither_memory_nor_open_files(server: Running, 
     greeted = greeted.replace(b"Connection: close\r\n", b"")
 
     async def abandon(number: int) -> None:
-        """Open a session, or only half of a request, and go without a word."""
+        """Open a session or send half a request, and disconnect without closing it."""
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(greeted if number % 3 else greeted[: len(greeted) // 2])
         await writer.drain()
@@ -107,7 +107,7 @@ def test_abandoned_sessions_leak_neither_memory_nor_open_files(server: Running, 
         await server.good_call(era)
 
     files = server.open_files
-    asyncio.run(sweep(ABANDONED // 3))  # the first hundred also fill caches and pools
+    asyncio.run(sweep(ABANDONED // 3))  # warm up caches and pools
     before = server.memory
     asyncio.run(sweep(ABANDONED))
     asyncio.run(until(lambda: server.open_files <= files + SPARE_FILES))
@@ -115,7 +115,7 @@ def test_abandoned_sessions_leak_neither_memory_nor_open_files(server: Running, 
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_the_calls_of_hundreds_of_vanished_clients_are_cancelled(
+def test_the_calls_of_hundreds_of_disconnected_clients_are_cancelled(
     server: Running, upstream: FaultServer, era: str
 ) -> None:
     call = tool_call(era, "api_request", {"endpoint": f"hanging~{era}"})
@@ -133,7 +133,7 @@ def test_the_calls_of_hundreds_of_vanished_clients_are_cancelled(
         assert upstream.open_connections >= ABANDONED
         for _, writer in connections:
             writer.transport.abort()
-        # A call that is cancelled hangs up; nothing else would for 50 seconds.
+        # A cancelled call closes its connection. Otherwise that would take 50 seconds.
         await until(lambda: upstream.open_connections == 0)
         await until(lambda: cancelled() - before == ABANDONED)
         await server.good_call(era)
@@ -145,9 +145,7 @@ def test_the_calls_of_hundreds_of_vanished_clients_are_cancelled(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_a_worker_that_is_killed_is_replaced_and_no_later_client_fails(
-    projects: Projects, tmp_path: Path
-) -> None:
+def test_a_killed_worker_is_replaced_and_later_calls_succeed(projects: Projects, tmp_path: Path) -> None:
     state = {"STATE_URL": f"sqlite:///{tmp_path / 'state.db'}", **UNLIMITED}
     with running(projects("all"), tmp_path, "--workers", "3", **state) as server:
         server.logged("Application startup complete", times=3)
@@ -161,7 +159,7 @@ def test_a_worker_that_is_killed_is_replaced_and_no_later_client_fails(
 
 
 async def count_to(server: Running, last: int) -> None:
-    """Let twenty clients increment one counter, ten of each era."""
+    """Let twenty clients increment one counter, ten in each era."""
 
     async def count(number: int) -> int:
         reply = await server.call(ERAS[number % 2], "increment_counter", {"name": "calls"})
@@ -194,8 +192,8 @@ asyncio.run(main())
 """
 
 
-def test_the_first_call_of_an_era_waits_for_no_import(projects: Projects) -> None:
-    """FastMCP imports 400 modules for the session of the first handshake-era call; nobody is answered meanwhile."""
+def test_the_first_call_of_an_era_does_not_wait_for_imports(projects: Projects) -> None:
+    """FastMCP imports 400 modules for the first handshake-era session, which blocks all other calls."""
     project = projects("all")
     bodies = {era: tool_call(era, "process_data", {"text": "tea for two"}) for era in ERAS}
     calls = [{"body": body, "headers": headers_of(era, body)} for era, body in bodies.items()]

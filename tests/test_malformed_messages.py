@@ -1,4 +1,4 @@
-"""Whatever is sent, the sender gets a short error, and the next good call its answer."""
+"""Every malformed message gets a short error, and the next valid call still works."""
 
 import asyncio
 import itertools
@@ -50,7 +50,7 @@ HANDSHAKES: list[dict[str, Any]] = [
 ]
 LARGEST_ANSWER = 2048
 LARGEST_GROWTH = 64 * MIB
-# What only this server's own code, or that of its libraries, could have written.
+# Text that would reveal code of this server or its libraries.
 INTERNALS = (
     b"Traceback",
     b'File "',
@@ -95,7 +95,7 @@ def objections(reply: Reply) -> list[str]:
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_two_hundred_malformed_messages_are_answered_with_an_error_each(server: Running, era: str) -> None:
+def test_each_of_two_hundred_malformed_messages_gets_an_error(server: Running, era: str) -> None:
     requests = malformed(era, server.address)
     assert len(set(requests.values())) >= 200
     failures: dict[str, list[str]] = {}
@@ -149,7 +149,7 @@ def test_128_kilobytes_of_unknown_keys_are_answered_in_under_two_kibibytes(serve
     assert reply.result["content"][0]["text"].count("is not a parameter of this tool") <= 5
 
 
-# What has no id, no single one, or one that only a guess would find.
+# Bodies without an id, with several, or with one that cannot be read reliably.
 WITHOUT_ID = {
     *("nothing", "spaces", "NUL", "a word", "a form", "XML", "null", "a number", "NaN", "a text", "gzip"),
     *("an empty batch", "a batch of one", "a batch of two", "a batch of numbers", "the id twice, badly"),
@@ -158,12 +158,12 @@ WITHOUT_ID = {
 WITHOUT_FIRST_ID = {*WITHOUT_ID, "a comment"}
 WITHOUT_LAST_ID = {
     *WITHOUT_ID,
-    *("half a message", "all but the last brace", "something behind", "NUL behind", "a trailing comma"),
+    *("half a message", "all but the last brace", "trailing garbage", "trailing NUL", "a trailing comma"),
 }
 
 
 def lines(era: str) -> Iterator[tuple[bytes, int | None]]:
-    """Yield what is wrong as lines of stdin, each with an id of its own, if one can be read there."""
+    """Yield malformed lines for stdin, each with a unique id if it can be read."""
     numbers = itertools.count(100)
     for _, message in wrong_messages(era):
         number = next(numbers) if type(message.get("id")) is int and message["id"] == 1 else None
@@ -171,7 +171,7 @@ def lines(era: str) -> Iterator[tuple[bytes, int | None]]:
     for order in ORDERS:
         for name, body in wrong_bodies(era, order):
             if name == "a raw newline in a text":
-                continue  # which are two lines
+                continue  # these are two lines
             unreadable = WITHOUT_FIRST_ID if order[1] == "id" else WITHOUT_LAST_ID
             number = None if name in unreadable else next(numbers)
             yield body.replace(b"\n", b" ").replace(b'"id": 1', b'"id": %d' % (number or 1)), number
@@ -193,7 +193,7 @@ def test_every_bad_line_on_stdio_is_answered_with_an_error(
     assert log.count("Refused a line of stdin") >= sum(number is None for _, number in bad)
 
 
-def test_a_script_that_reads_nothing_until_it_has_written_everything_is_answered(
+def test_a_script_that_writes_everything_before_it_reads_is_answered(
     projects: Projects, tmp_path: Path
 ) -> None:
     count = 20_000
@@ -207,7 +207,7 @@ def test_a_script_that_reads_nothing_until_it_has_written_everything_is_answered
         watchdog = threading.Timer(PATIENCE_SECONDS, process.kill)
         watchdog.start()
         threads.submit(process.stderr.read)
-        write(process, *[b"no message"] * count)
+        write(process, *[b"not a message"] * count)
         process.stdin.close()
         assert len(process.stdout.read().splitlines()) == count
         assert process.wait(PATIENCE_SECONDS) == 0
@@ -215,7 +215,7 @@ def test_a_script_that_reads_nothing_until_it_has_written_everything_is_answered
 
 
 def talk(project: Project, home: Path, era: str, bad: list[bytes]) -> tuple[list[dict[str, Any]], str]:
-    """Send bad lines between two good calls; return the answers to all but the first, and the log."""
+    """Send bad lines between two good calls; return all answers except the first, and the log."""
     good = tool_call(era, "process_data", {"text": "tea for two"})
     with (
         start(project, home, "--transport", "stdio", **UNLIMITED) as process,
@@ -247,7 +247,7 @@ def write(process: "subprocess.Popen[bytes]", *messages: bytes) -> None:
 
 
 def write_all(process: "subprocess.Popen[bytes]", *messages: bytes) -> None:
-    """Write the last lines that there will be."""
+    """Write lines, and close stdin."""
     assert process.stdin is not None
     write(process, *messages)
     process.stdin.close()

@@ -1,4 +1,4 @@
-"""The faults that `mutations.py` plants fit the template as it is, and its page speaks of each."""
+"""The faults that `mutations.py` plants match the current template, and its page lists each one."""
 
 import pytest
 
@@ -13,7 +13,7 @@ NO_CODE = {"__init__.py", "process_data.py"}
 @pytest.mark.parametrize(
     ("where", "fault"), EACH, ids=lambda item: item if isinstance(item, str) else item.what
 )
-def test_a_fault_has_its_place(where: str, fault: Fault) -> None:
+def test_a_fault_can_be_planted(where: str, fault: Fault) -> None:
     assert planted(TEMPLATE, where, fault) != file_of(TEMPLATE, where).read_text(encoding="utf-8")
 
 
@@ -26,7 +26,7 @@ def test_there_is_a_fault_for_every_module_and_hook() -> None:
     assert modules | hooks <= FAULTS.keys()
 
 
-def test_the_page_has_a_row_for_every_fault_and_none_has_survived() -> None:
+def test_the_page_has_a_row_for_every_fault_and_none_survived() -> None:
     rows = PAGE.read_text(encoding="utf-8")
     assert [fault.what for where, fault in EACH if f"| `{where}` | {fault.what} | " not in rows] == []
     assert SURVIVED not in rows

@@ -1,4 +1,4 @@
-"""Requests from strangers, proxies and browsers are limited, and counted for the right caller."""
+"""Requests from untrusted clients, proxies and browsers are limited, and attributed to the right caller."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ BURST = 3
 
 @pytest.fixture(scope="module")
 def impatient(projects: Projects, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Serve with a short limit on the time that a request may take to arrive."""
+    """Serve with a short read timeout for requests."""
     limits = {**UNLIMITED, "REQUEST_READ_TIMEOUT_SECONDS": str(READ_SECONDS)}
     with running(projects("none"), tmp_path_factory.mktemp("home"), **limits) as started:
         yield started
@@ -87,7 +87,7 @@ def test_a_body_that_is_declared_too_large_is_refused_before_it_is_sent(impatien
     assert b"connection: close" in head.lower()
 
 
-def test_a_body_without_an_end_is_refused_after_a_few_megabytes(impatient: Running) -> None:
+def test_an_endless_body_is_refused_after_a_few_megabytes(impatient: Running) -> None:
     async def send() -> tuple[int, bytes]:
         reader, writer = await asyncio.open_connection(impatient.host, impatient.port)
         reading = asyncio.create_task(reader.read(65536))
@@ -138,7 +138,7 @@ def test_a_request_that_does_not_arrive_in_time_is_cut_off(impatient: Running, n
     assert bool(reply) == bool(expected)
 
 
-def test_a_hundred_half_open_requests_are_cut_off_and_others_answered_meanwhile(impatient: Running) -> None:
+def test_a_hundred_incomplete_requests_are_cut_off_while_others_are_answered(impatient: Running) -> None:
     async def send() -> list[bytes]:
         half = [asyncio.create_task(answer_to(impatient, HEAD)) for _ in range(100)]
         for era in ERAS:
@@ -182,7 +182,7 @@ def test_a_call_may_take_longer_than_its_request_may_take_to_arrive(
             body = json.dumps(message).encode()
             request = http_request(server.address, body, headers_of(HANDSHAKE, message))
             reader, writer = await asyncio.open_connection(server.host, server.port)
-            for start in range(0, len(request), 100):  # slow, but in time
+            for start in range(0, len(request), 100):  # slow, but within the limit
                 writer.write(request[start : start + 100])
                 await writer.drain()
                 await asyncio.sleep(0.02)
@@ -214,7 +214,7 @@ def behind_proxies(projects: Projects, tmp_path_factory: pytest.TempPathFactory)
 
 
 def passed(server: Running, source: str, *headers: dict[str, str]) -> int:
-    """Make a call with each of some headers, and return how many were not refused."""
+    """Make one call for each set of headers, and return how many were not refused."""
 
     async def call_each() -> list[Reply]:
         calls = [server.call(MODERN, "process_data", {"text": "a"}, each, source) for each in headers]
@@ -227,7 +227,7 @@ def callers(server: Running) -> list[str]:
     return [json.loads(line)["caller"] for line in server.log if '"tool call"' in line]
 
 
-def test_nobody_can_choose_an_address_without_a_trusted_proxy(projects: Projects, tmp_path: Path) -> None:
+def test_without_a_trusted_proxy_no_client_can_choose_its_address(projects: Projects, tmp_path: Path) -> None:
     forged = [
         {name: value.format(number)}
         for number in range(1, 6)
@@ -239,7 +239,9 @@ def test_nobody_can_choose_an_address_without_a_trusted_proxy(projects: Projects
         assert set(callers(server)) == {"127.0.0.1"}
 
 
-def test_a_stranger_beside_trusted_proxies_cannot_choose_an_address(behind_proxies: Running) -> None:
+def test_an_untrusted_client_cannot_choose_its_address_despite_trusted_proxies(
+    behind_proxies: Running,
+) -> None:
     forged = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(10)]
     assert passed(behind_proxies, STRANGER, *forged) == BURST
     assert STRANGER in callers(behind_proxies)
@@ -261,7 +263,7 @@ ROUTES: dict[str, tuple[dict[str, str], str]] = {
         "203.0.113.11",
     ),
     "only proxies": ({"X-Forwarded-For": "10.0.0.12, 10.0.0.13"}, "10.0.0.12"),
-    # Nothing that can be believed: the proxy itself is the caller.
+    # No trustworthy address: the proxy itself is the caller.
     "both, and one of them forged": (
         {"Forwarded": "for=198.51.100.1", "X-Forwarded-For": "203.0.113.14"},
         PROXY,
@@ -282,7 +284,7 @@ def test_the_first_untrusted_address_from_the_right_is_the_caller(behind_proxies
     assert callers(behind_proxies)[-1] == expected
 
 
-def test_callers_behind_one_proxy_have_a_share_each(behind_proxies: Running) -> None:
+def test_each_caller_behind_one_proxy_has_its_own_rate_limit(behind_proxies: Running) -> None:
     addresses = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in (100, 101, 102)]
     assert passed(behind_proxies, PROXY, *addresses * (BURST + 2)) == BURST * len(addresses)
 
@@ -364,7 +366,7 @@ fetch("%s", {method: "POST", headers, body: %s})
 
 @contextmanager
 def page(content: str) -> Iterator[int]:
-    """Serve a page on a port of its own, which makes an origin of its own."""
+    """Serve a page on its own port, and so from its own origin."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -374,7 +376,7 @@ def page(content: str) -> Iterator[int]:
             self.wfile.write(content.encode())
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What is printed after generation can be followed line by line, and never spoils a project."""
+"""The commands printed after generation work in order, and printing them cannot make the generation fail."""
 
 import inspect
 import os
@@ -18,7 +18,7 @@ from .test_continuing import ODD_FOLDER, words
 from .user import User
 
 POST = load_hook("post_gen_project")
-# Stands in for uv without the network: installs the project beside the libraries that are installed here.
+# Replaces uv without the network: installs the project next to the libraries that are installed here.
 UV = f"""\
 #!{sys.executable}
 import os, pathlib, sys, sysconfig, tomllib, venv
@@ -42,7 +42,7 @@ match sys.argv[1:]:
 
 
 def generate(user: User, folder: Path, *arguments: str) -> list[str]:
-    """Generate a project; return the lines that are printed."""
+    """Generate a project; return the printed lines."""
     run = user.run(["cookiecutter", str(TEMPLATE), "--no-input", *arguments], cwd=folder)
     assert_passed(run)
     assert run.stderr == ""
@@ -55,16 +55,16 @@ def commands(lines: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the beginning of a command line of a user who has uv."""
+    """Return the start of a command line for a user who has uv."""
     programs = tmp_path_factory.mktemp("programs")
     (programs / "uv").write_text(UV, encoding="utf-8")
     (programs / "uv").chmod(0o755)
-    # A few tests of the project show that they can be run; the others run elsewhere.
+    # A few of the project's tests show that the command works. The others run elsewhere.
     options = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_ADDOPTS='-p anyio -p no:cacheprovider -k process_data'"
     return f"export PATH={shlex.quote(str(programs))}:$PATH {options}; "
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for uv is a shell script")
+@pytest.mark.skipif(sys.platform == "win32", reason="the replacement for uv is a shell script")
 @pytest.mark.parametrize(
     "given",
     [
@@ -100,7 +100,7 @@ def test_the_commands_work_one_after_the_other(
 
 
 @pytest.mark.parametrize("name", ["none", "all"])
-def test_at_most_eight_plain_lines_are_printed_and_name_what_the_readme_has(
+def test_at_most_eight_plain_lines_are_printed_and_they_match_the_readme(
     name: str, user: User, tmp_path: Path
 ) -> None:
     lines = generate(user, tmp_path, *words(answers(LINEAR[name])))
@@ -117,13 +117,13 @@ def test_at_most_eight_plain_lines_are_printed_and_name_what_the_readme_has(
 
 
 def test_the_lines_do_not_depend_on_the_options() -> None:
-    """So what works with none and with all works with any: only names and places differ."""
+    """Only names and paths differ, so commands that work with none and with all work with any pattern."""
     parameters = inspect.signature(POST.next_steps).parameters
     assert list(parameters) == ["project", "slug"]
 
 
 @pytest.mark.parametrize("flags", [["-f"], ["-f", "-s"]], ids=" ".join)
-def test_nothing_is_printed_over_a_project_that_exists_and_nothing_of_the_hooks_stays(
+def test_regenerating_an_existing_project_prints_nothing_and_removes_the_hook_files(
     flags: list[str], user: User, tmp_path: Path
 ) -> None:
     generate(user, tmp_path)
@@ -132,12 +132,12 @@ def test_nothing_is_printed_over_a_project_that_exists_and_nothing_of_the_hooks_
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_new_project_in_an_empty_folder_that_exists_is_new(user: User, tmp_path: Path) -> None:
+def test_a_project_in_an_existing_empty_folder_is_new(user: User, tmp_path: Path) -> None:
     (tmp_path / "my-mcp-server").mkdir()
     assert commands(generate(user, tmp_path, "-f"))
 
 
-def test_cruft_prints_it_for_a_new_project_and_not_for_an_update(
+def test_cruft_prints_the_steps_for_a_new_project_but_not_for_an_update(
     user: User, published: Path, tmp_path: Path
 ) -> None:
     created = user.run(["cruft", "create", str(published), "--no-input"], cwd=tmp_path)
@@ -152,13 +152,13 @@ def test_cruft_prints_it_for_a_new_project_and_not_for_an_update(
     assert "uv run" not in updated.stdout + updated.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the shell is POSIX's")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
     "console",
     [">&-", "> /dev/full", "| true", "| exec 1>&- cat"],
     ids=["closed", "full", "gone", "shut"],
 )
-def test_a_project_is_made_although_nobody_can_read_the_lines(
+def test_generation_succeeds_when_the_console_cannot_be_written(
     console: str, user: User, tmp_path: Path
 ) -> None:
     command = shlex.join(["cookiecutter", str(TEMPLATE), "--no-input"])
@@ -169,7 +169,7 @@ def test_a_project_is_made_although_nobody_can_read_the_lines(
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
-def test_a_console_may_lack_the_characters_of_the_folder(encoding: str, user: User, tmp_path: Path) -> None:
+def test_a_console_may_lack_characters_of_the_folder_name(encoding: str, user: User, tmp_path: Path) -> None:
     folder = tmp_path / "\N{ROCKET}"
     folder.mkdir()
     command = (

@@ -1,7 +1,7 @@
-"""Generating over an existing project: what the user has written survives, and the rest is the template's.
+"""Generating over an existing project keeps what the user wrote.
 
-`-f` makes the template's files what the new answers make them, and touches nothing else. With `-s` it changes and
-deletes no file at all: it adds those that are missing.
+`-f` regenerates the template's files from the new answers, and touches nothing else. With `-s` too, it changes and
+deletes no file: it only adds missing ones.
 """
 
 import ast
@@ -33,7 +33,7 @@ SHARED = (
     *("upstream", "example_api", "database", "results"),
     *("api_client", "api_failures", "api_urls"),
 )
-# What a rule by name, by folder or by content could mistake for the template's own.
+# Names that a rule by name, folder or content could mistake for files of the template.
 NAMES = [*PATTERNS, *SHARED, *(f"test_{name}" for name in PATTERNS)]
 IMPORTS = """\
 import httpx2 as httpx
@@ -75,7 +75,7 @@ IDENTITY = {
     "license": "Apache-2.0",
     "package_name": "quoting",
 }
-# The answers of a project, and those with which it is generated again.
+# The answers of a project, and the answers for generating it again.
 CHANGES: dict[str, tuple[Answers, Answers]] = {
     "nothing": ({}, {}),
     **{f"to-{name}": ({}, {name: not PROMPTS[name]}) for name in PATTERNS},
@@ -102,11 +102,11 @@ EACH = pytest.mark.parametrize(
 
 
 def tree(folder: Path) -> Tree:
-    """Return all that is in a folder, links as what they lead to."""
+    """Return the content of every file in a folder, and the target of every symbolic link."""
     found = {}
     for root, folders, names in os.walk(folder):
         if "__pycache__" in folders and ".venv" not in Path(root).parts:
-            folders.remove("__pycache__")  # of other tests that have run the project
+            folders.remove("__pycache__")  # left by other tests that ran the project
         for name in (*names, *(name for name in folders if Path(root, name).is_symlink())):
             path = Path(root, name)
             content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
@@ -116,7 +116,7 @@ def tree(folder: Path) -> Tree:
 
 @pytest.fixture(scope="module")
 def foreign(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder of files that are none of the template's, under Git; no test may change it."""
+    """Create a Git repository of files that are not from the template; no test may change it."""
     folder = tmp_path_factory.mktemp("foreign") / "project"
     for name, text in FOREIGN.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def foreign(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in NAMES:
         (elsewhere / name).mkdir(parents=True)
         (elsewhere / f"{name}.py").write_text(IMPORTS, encoding="utf-8")
-    with contextlib.suppress(OSError):  # Windows may allow no links
+    with contextlib.suppress(OSError):  # Windows may not allow symbolic links
         (folder / "data" / "caching").symlink_to(elsewhere, target_is_directory=True)
         (folder / "tests" / "linked").symlink_to(elsewhere, target_is_directory=True)
         (folder / "tests" / "unit" / "test_data.py").symlink_to(elsewhere / "retry.py")
@@ -138,7 +138,7 @@ def foreign(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def generate(tmp_path: Path) -> Generate:
-    """Generate over a project with the real Cookiecutter."""
+    """Return a function that generates over a project with the real Cookiecutter."""
     configuration = tmp_path / "configuration"
     configuration.write_text(f"replay_dir: '{tmp_path / 'replay'}'\n", encoding="utf-8")
 
@@ -160,7 +160,7 @@ def generate(tmp_path: Path) -> Generate:
 
 @pytest.fixture
 def grown(bake: Bake, foreign: Path) -> Grow:
-    """Make a project that a user has worked on: its files are edited, and there are others."""
+    """Return a function that creates a project with edited files and with files of the user."""
 
     def project(answers: Answers) -> Project:
         made = bake(**answers)
@@ -174,7 +174,7 @@ def grown(bake: Bake, foreign: Path) -> Grow:
 
 
 @EACH
-def test_overwriting_replaces_the_files_of_the_template_and_changes_no_other(
+def test_overwriting_changes_only_the_files_of_the_template(
     change: str, grown: Grow, foreign: Path, bake_once: Bake, generate: Generate
 ) -> None:
     before, after = CHANGES[change]
@@ -191,7 +191,7 @@ def test_overwriting_replaces_the_files_of_the_template_and_changes_no_other(
 
 
 @EACH
-def test_keeping_files_that_exist_changes_none_and_adds_those_that_are_missing(
+def test_keeping_existing_files_changes_none_and_adds_missing_ones(
     change: str, grown: Grow, bake_once: Bake, generate: Generate
 ) -> None:
     before, after = CHANGES[change]
@@ -203,7 +203,7 @@ def test_keeping_files_that_exist_changes_none_and_adds_those_that_are_missing(
     assert found.keys() == edited.keys() | tree(bake_once(**after).path).keys()
 
 
-def test_the_folder_of_the_patterns_goes_with_its_bytecode(bake: Bake, generate: Generate) -> None:
+def test_the_patterns_folder_is_removed_with_its_bytecode(bake: Bake, generate: Generate) -> None:
     project = bake()
     cache = project.package / "patterns" / "__pycache__"
     cache.mkdir(exist_ok=True)
@@ -230,10 +230,10 @@ def test_a_users_module_named_utils_is_not_mistaken_for_the_templates(
 
 
 @pytest.mark.parametrize("name", ["tests/patterns/test_retry.py", "tests/surface"])
-def test_a_link_instead_of_a_file_or_folder_of_the_template_stays(
+def test_a_symbolic_link_in_place_of_a_template_file_or_folder_is_kept(
     name: str, bake: Bake, generate: Generate, tmp_path: Path
 ) -> None:
-    """Cookiecutter writes to what it leads to; the hook deletes nothing there."""
+    """Cookiecutter writes to its target; the hook deletes nothing there."""
     project = bake()
     elsewhere = tmp_path / "elsewhere"
     (project.path / name).rename(elsewhere)
@@ -260,7 +260,7 @@ def test_a_project_whose_hooks_did_not_run_is_fixed_by_the_command_that_it_names
     assert_passed(project.run_tests("tests/test_architecture.py"))
 
 
-def test_the_hook_names_every_file_that_an_answer_removes_or_changes_and_no_other(bake_once: Bake) -> None:
+def test_the_hook_lists_exactly_the_files_that_an_answer_removes_or_changes(bake_once: Bake) -> None:
     named = {
         form.format(package=PACKAGE.removeprefix("src/"), name=name)
         for form, names in load_hook("post_gen_project").FILES.items()
@@ -279,13 +279,13 @@ def test_the_hook_names_every_file_that_an_answer_removes_or_changes_and_no_othe
 
 
 @pytest.mark.parametrize("name", ["KEPT", "HEADER", "EXISTED", "SAVED"])
-def test_the_hooks_agree_on_a_name(name: str) -> None:
+def test_both_hooks_have_the_same_constants(name: str) -> None:
     values = [ast.literal_eval(hook_constant(f"{when}_gen_project", name)) for when in ("pre", "post")]
     assert values[0] == values[1]
 
 
 @pytest.mark.parametrize("name", ["shell_quoted", "is_compared"])
-def test_the_hooks_agree_on_a_function(name: str) -> None:
+def test_both_hooks_have_the_same_functions(name: str) -> None:
     """A hook cannot import another file of the template."""
     pre, post = (hook_function(hook, name) for hook in HOOKS)
     assert pre == post

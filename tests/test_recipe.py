@@ -1,4 +1,4 @@
-"""The README of a project says how to add tools and how to remove the examples: here it is followed to the letter."""
+"""Follow the README of a project literally: add tools, and remove the examples."""
 
 import re
 import textwrap
@@ -26,7 +26,7 @@ ADD = "## Add a tool"
 
 
 class Block(NamedTuple):
-    """A code block of the README, and the file that was named last above it."""
+    """A code block of the README, and the last file name above it."""
 
     language: str
     code: str
@@ -85,7 +85,7 @@ def remove(project: Project, module: str) -> None:
 
 
 def check(project: Project, *tests: str) -> None:
-    """Do what the recipe ends with: all of it is green."""
+    """Run the checks at the end of the recipe."""
     project.run("-m", "ruff", "check", "--no-cache", "--fix", "--quiet", ".")
     assert_passed(project.run("-m", "ruff", "format", "--no-cache", "."))
     assert project.lint() == ""
@@ -122,7 +122,7 @@ def test_a_server_without_any_tool_passes_its_tests(project: Project) -> None:
     check(project, "tests")
 
 
-def test_the_recipe_adds_four_things_with_less_than_ten_lines_of_test_code(bake: Bake) -> None:
+def test_the_recipe_adds_four_components_with_less_than_ten_lines_of_test_code(bake: Bake) -> None:
     project = bake()
     before = project.files()
     follow(project)
@@ -133,7 +133,7 @@ def test_the_recipe_adds_four_things_with_less_than_ten_lines_of_test_code(bake:
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_every_readme_shows_the_recipe_with_code_that_is_python(name: str, projects: Projects) -> None:
+def test_every_readme_shows_the_recipe_with_valid_python(name: str, projects: Projects) -> None:
     project = projects(name)
     shown = [block for block in blocks(project, ADD) if block.language == "python"]
     assert len(shown) >= 4
@@ -143,11 +143,11 @@ def test_every_readme_shows_the_recipe_with_code_that_is_python(name: str, proje
 
 @dataclass(frozen=True)
 class Mistake:
-    """A change of the recipe's code, and what the tests of the project say of it."""
+    """A change of the recipe's code, and what the project's tests report about it."""
 
     old: str
     new: str
-    told: str
+    report: str
     path: str = "tools/issues.py"
 
 
@@ -244,7 +244,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_answered_with_what_to_change(mistake: str, bake: Bake) -> None:
+def test_the_report_of_a_mistake_names_the_fix(mistake: str, bake: Bake) -> None:
     wrong = MISTAKES[mistake]
     project = bake()
     follow(project)
@@ -255,4 +255,4 @@ def test_a_mistake_is_answered_with_what_to_change(mistake: str, bake: Bake) -> 
     path.write_text(text.replace(wrong.old, wrong.new) if wrong.old else text, encoding="utf-8")
     run = project.run_tests("tests/test_server.py", "tests/test_architecture.py", "tests/test_surface.py")
     assert run.returncode == 1, run.stdout
-    assert wrong.told in run.stdout
+    assert wrong.report in run.stdout

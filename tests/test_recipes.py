@@ -1,4 +1,4 @@
-"""Every recipe works by its documented command line, and gives one of the projects that the matrix proves."""
+"""Every recipe works with its documented command, and gives a project that the matrix proves."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_the_readme_documents_every_recipe() -> None:
 def test_a_recipe_gives_the_project_that_the_matrix_proves(
     recipe: str, tmp_path: Path, render: Render
 ) -> None:
-    """Press Enter at every question that is left."""
+    """Press Enter at every remaining prompt."""
     command = ["-m", "cookiecutter", ".", "--replay-file", f"recipes/{recipe}.json", "-o", str(tmp_path)]
     run = subprocess.run(
         [sys.executable, *command],

@@ -1,4 +1,4 @@
-"""Answers that cannot give a working project are refused with a message for each, and no project is written.
+"""Answers that cannot give a working project are refused, each with a message, and no project is written.
 
 `test_continuing.py` tests how the user continues.
 """
@@ -89,13 +89,13 @@ GOOD: list[dict[str, Any]] = [
 
 
 def problems(message: str) -> str:
-    """Return what is wrong with the answers, without how to continue."""
+    """Return the part of a message that describes the bad answers."""
     return message.partition("\n\n")[0].rstrip("\n") + "\n"
 
 
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """Return what the message on stderr says about the refused answers."""
+    """Generate with bad answers, and return what stderr says about them."""
     configuration = tmp_path / "configuration"
     configuration.write_text(f"replay_dir: '{tmp_path / 'replay'}'\n", encoding="utf-8")
     output = tmp_path / "outside" / "output"
@@ -199,7 +199,7 @@ def test_the_command_prints_one_line_and_writes_only_the_other_answers(
 
 
 @pytest.mark.parametrize("slug", ["", ".", "..", "a" * 300])
-def test_a_slug_that_names_no_new_folder_stops_cookiecutter_itself(
+def test_cookiecutter_itself_rejects_a_slug_that_cannot_be_a_new_folder(
     slug: str, user: User, tmp_path: Path
 ) -> None:
     """Cookiecutter creates the folder before it runs the hook."""
@@ -211,7 +211,7 @@ def test_a_slug_that_names_no_new_folder_stops_cookiecutter_itself(
     assert list(tmp_path.rglob("*")) == [output]
 
 
-def test_an_empty_slug_is_refused_where_the_folder_may_exist(user: User, tmp_path: Path) -> None:
+def test_an_empty_slug_is_refused_when_the_folder_may_exist(user: User, tmp_path: Path) -> None:
     words = ["--no-input", "--overwrite-if-exists", "project_slug=", "package_name=weather"]
     run = user.run(["cookiecutter", str(TEMPLATE), *words], cwd=tmp_path)
     assert problems(run.stderr) == "project_slug '' is empty. Choose another name, such as weather-server.\n"
@@ -219,7 +219,7 @@ def test_an_empty_slug_is_refused_where_the_folder_may_exist(user: User, tmp_pat
 
 
 def message_for(answer: dict[str, str], folder: Path) -> str:
-    """Run the hook with an answer that current versions of Cookiecutter do not pass on; return its message."""
+    """Run the hook with an answer that current Cookiecutter versions never pass; return its message."""
     context = generate_context(str(TEMPLATE / "cookiecutter.json"))
     context["cookiecutter"] = {**prompt_for_config(context, no_input=True), **answer}
     source = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
@@ -254,7 +254,7 @@ def test_the_hook_knows_the_choices_of_the_prompts(name: str) -> None:
 
 @pytest.mark.parametrize(("hook", "patterns"), [(HOOKS[0], PATTERNS), (HOOKS[1], PATTERNS[1:])])
 def test_the_hooks_know_the_patterns_of_the_prompts_in_their_order(hook: str, patterns: list[str]) -> None:
-    """`self_contained` is a layout: it has no section of its own in utils.py."""
+    """`self_contained` is a layout, so utils.py has no section for it."""
     assert ast.literal_eval(hook_constant(hook, "PATTERNS")) == tuple(patterns)
     assert PATTERNS[0] == "self_contained"
 

@@ -1,7 +1,7 @@
-"""Settings come from where the README says, whatever else a folder or an environment holds.
+"""Settings come only from the sources that the README documents.
 
-Servers are started beside hostile files and with sources that cannot be read; and a project's own tests are run where its
-developer has real systems, and must not touch them.
+Servers are started next to hostile files and with unreadable sources. A project's own tests are run where its
+developer has configured real systems, which they must not touch.
 """
 
 import json
@@ -54,7 +54,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def script_of(project: Project, folder: Path) -> Path:
-    """Return the console script, as an installation makes it."""
+    """Return the console script that an installation would create."""
     script = folder / "server_command.py"
     script.write_text(SCRIPT.format(package=project.package_name), encoding="utf-8")
     return script
@@ -75,7 +75,7 @@ def run(
     )
 
 
-def test_no_env_file_of_the_current_folder_is_read_on_stdio_nor_for_help(
+def test_no_env_file_of_the_current_folder_is_read_on_stdio_or_for_help(
     folder: Path, tmp_path: Path, projects: Projects
 ) -> None:
     project = projects("all")
@@ -84,7 +84,7 @@ def test_no_env_file_of_the_current_folder_is_read_on_stdio_nor_for_help(
         helped = run(project, folder, *command, "--help")
         assert helped.returncode == 0, helped.stderr
         assert "--transport" in helped.stdout
-    # A number as text is taken, unless FastMCP is told to be strict.
+    # A number as text is accepted, unless FastMCP validates strictly.
     call = tool_call(MODERN, "database_operation", {"limit": "2"})
     with subprocess.Popen(
         [sys.executable, script],
@@ -159,7 +159,7 @@ def env_file_that_is_a_folder(folder: Path) -> dict[str, str]:
     return {"ENV_FILE": str(folder / "chosen.env")}
 
 
-def secret_file_that_is_no_text(folder: Path) -> dict[str, str]:
+def secret_file_that_is_binary(folder: Path) -> dict[str, str]:
     (folder / "secrets").mkdir()
     (folder / "secrets" / "http_port").write_bytes(b"\xff\xfe9\x00")
     return {"SECRETS_DIR": str(folder / "secrets")}
@@ -177,13 +177,13 @@ def secrets_that_are_missing(folder: Path) -> dict[str, str]:
 SOURCES: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
     "ENV_FILE in Latin-1": (chosen_env_file(b"NAME=caf\xe9\n"), "chosen.env"),
     "ENV_FILE in UTF-16": (chosen_env_file("HTTP_PORT=1\n".encode("utf-16")), "chosen.env"),
-    "ENV_FILE with a line that is none": (chosen_env_file(b"HTTP_PORT 1\n"), "chosen.env: line 1"),
+    "ENV_FILE with an invalid line": (chosen_env_file(b"HTTP_PORT 1\n"), "chosen.env: line 1"),
     "ENV_FILE is a folder": (env_file_that_is_a_folder, "chosen.env"),
     "ENV_FILE is missing": (lambda folder: {"ENV_FILE": str(folder / "none.env")}, "none.env"),
-    "a secret file is no text": (secret_file_that_is_no_text, "http_port"),
+    "a secret file is binary": (secret_file_that_is_binary, "http_port"),
     "a secret file is a folder": (secret_file_that_is_a_folder, "http_port"),
     "SECRETS_DIR is missing": (secrets_that_are_missing, "secrets"),
-    "a value of FastMCP's": (lambda _: {"FASTMCP_LOG_LEVEL": "nonsense"}, "FASTMCP_LOG_LEVEL: "),
+    "a FastMCP variable": (lambda _: {"FASTMCP_LOG_LEVEL": "nonsense"}, "FASTMCP_LOG_LEVEL: "),
     "FastMCP's own file": (
         lambda folder: {"FASTMCP_ENV_FILE": chosen_env_file(b"A=\xff\n")(folder)["ENV_FILE"]},
         "FASTMCP_",
@@ -192,7 +192,7 @@ SOURCES: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_source_that_cannot_be_read_is_one_line_with_its_name_and_exit_code_2(
+def test_an_unreadable_source_is_reported_by_name_in_one_line_with_exit_code_2(
     source: str, tmp_path: Path, projects: Projects
 ) -> None:
     project = projects("only-environment_config")
@@ -207,7 +207,7 @@ def test_a_source_that_cannot_be_read_is_one_line_with_its_name_and_exit_code_2(
 
 
 @pytest.mark.parametrize("content", [b"[production\n", b"[production]\nhttp_prt = 1\n", b"\xff"])
-def test_profiles_that_cannot_be_read_are_one_line_and_exit_code_2(
+def test_unreadable_profiles_are_reported_in_one_line_with_exit_code_2(
     content: bytes, tmp_path: Path, bake: Bake
 ) -> None:
     project = bake(**answers(frozenset({"environment_config"})))
@@ -229,7 +229,7 @@ def test_an_app_under_uvicorn_refuses_bad_settings_in_one_line_too(
     assert "LOG_LEVEL: " in ended.stderr
 
 
-# A project whose developer has real systems.
+# A project whose developer has configured real systems.
 
 WRITING_TOOL = '''\
 """Create an issue."""
@@ -278,7 +278,7 @@ async def test_an_issue_is_created(client: McpClient, api: Upstream) -> None:
 
 @dataclass
 class Recorder:
-    """A real API, and every request that has reached it."""
+    """A real API that records every request."""
 
     url: str = ""
     requests: list[str] = field(default_factory=list)
@@ -296,7 +296,7 @@ def real_api() -> Iterator[Recorder]:
             self.end_headers()
             self.wfile.write(b"{}")
 
-        do_POST = do_HEAD = do_GET  # noqa: N815 - as the base class calls them
+        do_POST = do_HEAD = do_GET  # noqa: N815 - names of the base class
 
         def log_message(self, *_arguments: object) -> None:
             """Print nothing."""
@@ -314,7 +314,7 @@ def real_api() -> Iterator[Recorder]:
 
 @dataclass(frozen=True)
 class Developer:
-    """What a developer's machine holds, and nobody's tests may change."""
+    """A developer's machine, which no test may change."""
 
     home: Path
     variables: dict[str, str]
@@ -344,7 +344,7 @@ def developer(real_api: Recorder, tmp_path: Path) -> Developer:
 
 
 def add_writing_tool(project: Project) -> None:
-    """Do what the README says of a new tool."""
+    """Add a tool as the README describes."""
     server = project.package / "server.py"
     text = server.read_text(encoding="utf-8")
     for before, inserted in [
@@ -360,7 +360,7 @@ def add_writing_tool(project: Project) -> None:
 
 
 @pytest.mark.parametrize("place", ["the .env file", "the environment"])
-def test_a_projects_tests_touch_no_system_of_its_developer(
+def test_a_projects_tests_do_not_touch_the_developers_systems(
     place: str, bake: Bake, developer: Developer, real_api: Recorder
 ) -> None:
     project = bake()

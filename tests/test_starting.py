@@ -1,4 +1,4 @@
-"""The guards hold for every documented way to start the server, and the server starts wherever it is put."""
+"""The guards work for every documented way to start the server, and it starts in any environment."""
 
 import asyncio
 import json
@@ -61,7 +61,7 @@ def gunicorn(project: Project, home: Path, **variables: str) -> Iterator[Running
         server.logged("Application startup complete")
         server.port = port
         yield server
-        server.process.terminate()  # a kill would leave its worker
+        server.process.terminate()  # a kill would leave its worker running
         server.process.wait(PATIENCE_SECONDS)
 
 
@@ -79,7 +79,7 @@ def server(
     request: pytest.FixtureRequest, projects: Projects, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     if request.param == "gunicorn" and sys.platform == "win32":
-        pytest.skip("there is no gunicorn on Windows")
+        pytest.skip("gunicorn does not support Windows")
     with WAYS[request.param](projects("all"), tmp_path_factory.mktemp("home"), **UNLIMITED) as started:
         yield started
 
@@ -89,7 +89,7 @@ def test_calls_are_answered(server: Running, era: str) -> None:
     asyncio.run(server.good_call(era))
 
 
-def test_a_foreign_host_and_a_foreign_origin_are_refused_by_the_name_of_the_setting(server: Running) -> None:
+def test_a_foreign_host_or_origin_is_refused_and_the_message_names_the_setting(server: Running) -> None:
     async def send(header: str, value: str) -> tuple[int, bytes]:
         body = json.dumps(tool_call(MODERN, "process_data", {"text": "a"})).encode()
         headers = headers_of(MODERN, message(MODERN, "tools/call", name="process_data"))
@@ -127,7 +127,7 @@ def test_an_exception_is_masked_and_the_log_has_the_chosen_form(
     assert reply.result["isError"]
     assert b"canary" not in reply.body
     if "mounted" in request.node.name:
-        return  # the log is the host's
+        return  # the host app configures the log
     assert json.loads(server.logged('"arguments":["unknown"]'))["message"] == "tool call"
     own = [line for line in server.log if "[gunicorn" not in line and "] [INFO]" not in line]
     serving = next(number for number, line in enumerate(own) if "startup complete" in line)
@@ -135,7 +135,7 @@ def test_an_exception_is_masked_and_the_log_has_the_chosen_form(
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
-def test_the_endpoint_has_two_paths_and_redirects_from_neither(server: Running, path: str) -> None:
+def test_the_endpoint_answers_at_both_paths_without_a_redirect(server: Running, path: str) -> None:
     body = json.dumps(tool_call(MODERN, "process_data", {"text": "tea for two"})).encode()
     headers = headers_of(MODERN, json.loads(body))
     request = http_request(server.address, body, headers).replace(b" /mcp ", f" {path} ".encode(), 1)
@@ -169,14 +169,14 @@ def test_an_unauthenticated_server_does_not_start_on_a_public_address(
     assert b"startup complete" not in log
 
 
-def test_uvicorn_with_its_own_trust_in_proxies_warns(projects: Projects, tmp_path: Path) -> None:
+def test_a_warning_is_logged_if_uvicorn_itself_trusts_proxies(projects: Projects, tmp_path: Path) -> None:
     project = projects("all")
     command = ("-m", "uvicorn", "--factory", f"{project.package_name}.__main__:app", "--port", "0")
     with following(start_python(project, tmp_path, *command)) as server:
         assert "TRUSTED_PROXIES" in server.logged("--no-proxy-headers")
 
 
-def test_public_url_is_an_address_of_the_server_with_its_prefix_stripped_or_not(
+def test_the_server_accepts_public_url_with_its_prefix_stripped_or_not(
     projects: Projects, tmp_path: Path
 ) -> None:
     public = {"PUBLIC_URL": "https://mcp.example.com/tools/a", **UNLIMITED}
@@ -193,7 +193,7 @@ def test_public_url_is_an_address_of_the_server_with_its_prefix_stripped_or_not(
         assert asyncio.run(server.call(MODERN, "process_data", {"text": "a"})).status == 404
 
 
-# Surroundings
+# The environment
 
 WITHOUT_USER = """
 import os, pwd, runpy, sys
@@ -208,7 +208,7 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 @NOT_ON_WINDOWS
-def test_a_user_without_a_name_and_a_home_can_start_the_server(projects: Projects, tmp_path: Path) -> None:
+def test_a_user_without_a_name_or_home_can_start_the_server(projects: Projects, tmp_path: Path) -> None:
     script = tmp_path / "without_user.py"
     script.write_text(WITHOUT_USER)
     project = projects("all")
@@ -287,7 +287,7 @@ def test_stdio_without_its_streams_is_refused_in_one_line(
 def test_fastmcp_run_on_stdio_answers_every_line(projects: Projects, tmp_path: Path) -> None:
     project = projects("all")
     command = ("-m", "fastmcp.cli", "run", str(project.path / "server.py"), "--no-banner")
-    lines = [b"no message", b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}']
+    lines = [b"not a message", b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}']
     lines.append(json.dumps(tool_call(MODERN, "process_data", {"text": "tea for two"})).encode())
     with start_python(project, tmp_path, *command) as process:
         out, log = process.communicate(b"\n".join(lines) + b"\n", timeout=PATIENCE_SECONDS)
@@ -298,7 +298,7 @@ def test_fastmcp_run_on_stdio_answers_every_line(projects: Projects, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["stdio", "mcp-json"])
-def test_what_fastmcp_install_prints_starts_the_server_from_any_folder(
+def test_the_command_that_fastmcp_install_prints_starts_the_server_from_any_folder(
     bake: Bake, tmp_path: Path, kind: str
 ) -> None:
     project = bake()

@@ -1,4 +1,4 @@
-"""However a server is stopped: it answers what it can, and is gone soon after its grace period, although something hangs."""
+"""A stopping server answers what it can and exits soon after its grace period, even if something hangs."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ from .running import (
 pytestmark = [
     pytest.mark.matrix,
     pytest.mark.sweep,
-    pytest.mark.skipif(sys.platform == "win32", reason="no process can be sent SIGTERM there"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM"),
 ]
 
 PROGRAM = Path(__file__).with_name("hanging_server.py")
@@ -65,7 +65,7 @@ def family(server: Running) -> list[psutil.Process]:
 
 
 def gone_after(processes: list[psutil.Process]) -> float:
-    """Return how many seconds it takes until all of them have ended."""
+    """Return how many seconds the processes take to exit."""
     begin = time.monotonic()
     _, alive = psutil.wait_procs(processes, PATIENCE_SECONDS)
     for process in alive:
@@ -92,7 +92,7 @@ def test_a_hanging_call_does_not_delay_shutdown(
         server.logged("Application startup complete", times=workers)
 
         async def call() -> None:
-            with suppress(AssertionError, OSError):  # it is cut
+            with suppress(AssertionError, OSError):  # the call is cut off
                 await server.call(HANDSHAKE, tool, {"seconds": HANGS_SECONDS})
 
         caller = threading.Thread(target=asyncio.run, args=[call()])
@@ -125,19 +125,19 @@ def test_a_hanging_call_does_not_delay_shutdown_on_stdio(
         server.logged("Exiting before the shutdown is complete")
 
 
-def test_a_worker_that_no_signal_reaches_does_not_delay_shutdown(projects: Projects, tmp_path: Path) -> None:
+def test_a_worker_that_ignores_signals_does_not_delay_shutdown(projects: Projects, tmp_path: Path) -> None:
     with hanging_server(projects("none"), tmp_path, "--workers", "2") as server:
         server.logged("Application startup complete", times=2)
         processes = family(server)
         workers = [process for process in processes if "spawn_main" in " ".join(process.cmdline())]
         workers[0].suspend()
-        time.sleep(1)  # the supervisor asks it whether it lives, and waits
+        time.sleep(1)  # the supervisor is now waiting for its health check
         server.process.terminate()
         assert gone_after(processes) < PATIENCE_SECONDS / 2
-        server.logged("Draining")  # the other one
+        server.logged("Draining")  # by the other worker
 
 
-def test_a_stream_of_a_session_does_not_delay_shutdown(projects: Projects, tmp_path: Path) -> None:
+def test_an_open_session_stream_does_not_delay_shutdown(projects: Projects, tmp_path: Path) -> None:
     with hanging_server(projects("none"), tmp_path, HTTP_SESSIONS="true") as server:
 
         async def stream_until_the_end() -> bytes:
@@ -161,7 +161,7 @@ def test_a_stream_of_a_session_does_not_delay_shutdown(projects: Projects, tmp_p
         assert not any("The grace period is over" in line for line in server.log)
 
 
-def test_calls_that_are_cut_get_the_end_of_an_answer(projects: Projects, tmp_path: Path) -> None:
+def test_calls_that_are_cut_off_get_a_complete_http_response(projects: Projects, tmp_path: Path) -> None:
     with hanging_server(projects("none"), tmp_path) as server:
 
         async def answers() -> tuple[bytes, bytes]:
@@ -182,13 +182,15 @@ def test_calls_that_are_cut_get_the_end_of_an_answer(projects: Projects, tmp_pat
             return answers
 
         for answer in asyncio.run(answers()):
-            # An event stream has begun, and is ended as such; or nothing has, and it is a 503.
+            # A started event stream is terminated properly; otherwise the answer is a 503.
             assert answer.endswith(b"0\r\n\r\n") or b" 503 " in answer
             assert b"connection: close" in answer.lower() or b"text/event-stream" in answer
         assert gone_after(family(server)) < PATIENCE_SECONDS / 2
 
 
-def test_one_interrupt_ends_a_server_whose_call_is_answered(projects: Projects, tmp_path: Path) -> None:
+def test_one_interrupt_stops_the_server_after_the_in_flight_call_is_answered(
+    projects: Projects, tmp_path: Path
+) -> None:
     with hanging_server(projects("none"), tmp_path) as server:
 
         async def call() -> object:
@@ -237,7 +239,7 @@ def test_a_client_that_keeps_sending_is_answered_until_the_server_closes_its_con
                 answers = [await post(client)]
                 server.process.terminate()
                 await asyncio.to_thread(server.logged, "Draining")
-                answers.append(await post(newcomer))  # for the delay, all is as before
+                answers.append(await post(newcomer))  # new connections are accepted during the delay
                 while "close" not in answers[-1].headers.get("connection", ""):
                     answers.append(await post(client))
                 with pytest.raises(httpx2.ConnectError):
@@ -252,13 +254,15 @@ def test_a_client_that_keeps_sending_is_answered_until_the_server_closes_its_con
 
 
 def talk(process: "subprocess.Popen[bytes]", *others: object) -> dict[object, dict[str, Any]]:
-    """Send messages to a server on stdio, and return the answers by id after the end of stdin."""
+    """Send messages to a server on stdio, close stdin, and return the answers by id."""
     lines = [message(HANDSHAKE, "initialize") | {"id": "begin"}, *others]
     out, _ = process.communicate(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
     return {answer["id"]: answer for answer in map(json.loads, out.splitlines())}
 
 
-def test_a_child_process_takes_no_message_away_and_writes_none(projects: Projects, tmp_path: Path) -> None:
+def test_a_child_process_neither_reads_nor_writes_protocol_messages(
+    projects: Projects, tmp_path: Path
+) -> None:
     with start_hanging_server(projects("none"), tmp_path) as process:
         call = tool_call(HANDSHAKE, "run_child", {}) | {"id": 0}
         pings = [message(HANDSHAKE, "ping") | {"id": number} for number in range(1, 10)]
@@ -312,16 +316,14 @@ leave(3)
         ("leave_within(90, 5)\nleave_within(0.1, 4)", 4),
     ],
 )
-def test_a_process_with_a_thread_that_hangs_is_gone_and_says_so(
-    end: str, code: int, projects: Projects
-) -> None:
+def test_a_process_with_a_hanging_thread_exits_and_logs_it(end: str, code: int, projects: Projects) -> None:
     project = projects("none")
     ended = project.run("-c", HANGING.format(package=project.package_name, end=end))
     assert ended.returncode == code
     assert "Exiting before the shutdown is complete: 1 threads still running" in ended.stderr
 
 
-def test_a_process_without_one_ends_as_every_program_of_python(projects: Projects) -> None:
+def test_a_process_without_hanging_threads_exits_normally(projects: Projects) -> None:
     project = projects("none")
     ended = project.run("-c", TIDY.format(package=project.package_name))
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "closed\n", "")

@@ -1,4 +1,4 @@
-"""The lock of the surface, as a user meets it: what it says of a change, and the one command that agrees to it."""
+"""The surface snapshot as a user sees it: the report of a change, and the command that accepts it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ async def forecast() -> dict[str, str]:
 
 
 def surface_test(project: Project, *arguments: str) -> str:
-    """Run the test of the surface, which must fail unless it is told to agree; return what it says."""
+    """Run the surface test, which must fail unless it updates the snapshot; return its output."""
     run = project.run_tests("tests/test_surface.py", *arguments)
     assert run.returncode == (0 if UPDATE in arguments else 1), run.stdout + run.stderr
     return run.stdout
@@ -37,7 +37,7 @@ def project(bake: Bake) -> Project:
     return bake()
 
 
-def test_the_files_of_a_new_project_are_those_that_the_command_writes(project: Project) -> None:
+def test_the_command_does_not_change_the_files_of_a_new_project(project: Project) -> None:
     before = project.files()
     surface_test(project, UPDATE)
     assert project.files() == before
@@ -51,28 +51,28 @@ def test_a_changed_tool_is_classified_and_accepted_by_one_command(project: Proje
     replace(tool, "    succeeded: int", "    succeeded: str")
     replace(tool, '"idempotentHint": True', '"idempotentHint": False')
     replace(tool, 'title="Process a batch"', 'title="Process many"')
-    told = surface_test(project)
+    report = surface_test(project)
     for line in (
         'breaking     batch_process: field of the result `succeeded`: type is now "string", it was "integer"',
         "breaking     batch_process: parameter `items` is now called `texts`",
         "behavioural  batch_process: annotation idempotentHint is now false, it was true",
         'wording      batch_process: title is now "Process many", it was "Process a batch"',
     ):
-        assert line in told
-    assert ACCEPT in told
+        assert line in report
+    assert ACCEPT in report
     surface_test(project, UPDATE)
     assert_passed(project.run_tests("tests/test_surface.py"))
 
 
 @pytest.mark.matrix
-def test_a_users_own_tool_gets_a_file_and_one_that_is_deleted_loses_its_own(project: Project) -> None:
+def test_a_new_tool_gets_a_file_and_a_deleted_tool_loses_it(project: Project) -> None:
     (project.package / "tools" / "weather.py").write_text(TOOL, encoding="utf-8")
     server = project.package / "server.py"
     replace(server, "from .tools.caching import cached_fetch", "from .tools.weather import forecast")
     replace(server, "        cached_fetch,\n", "        forecast,\n")
-    told = surface_test(project)
-    assert "breaking     cached_fetch: is gone" in told
-    assert "behavioural  forecast: is new" in told
+    report = surface_test(project)
+    assert "breaking     cached_fetch: is gone" in report
+    assert "behavioural  forecast: is new" in report
     surface_test(project, UPDATE)
     files = project.files()
     assert "tests/surface/weather.json" in files
@@ -80,7 +80,7 @@ def test_a_users_own_tool_gets_a_file_and_one_that_is_deleted_loses_its_own(proj
 
 
 @pytest.mark.matrix
-def test_a_tool_that_says_too_much_is_refused_with_its_cost(project: Project) -> None:
+def test_a_tool_with_a_long_description_is_refused_with_its_token_count(project: Project) -> None:
     tool = project.package / "tools" / "process_data.py"
     replace(tool, "Count the words, lines and characters of a text.", "Count the words. " * 80)
     assert "process_data takes about 394 tokens" in surface_test(project, "-k", "tokens")

@@ -1,4 +1,4 @@
-"""What a server stands on gives way, and is there again: the log, the disk, the store, the database."""
+"""The log, the disk, the state store or the database of a server fails and recovers."""
 
 import asyncio
 import json
@@ -36,8 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(projects: Projects, folder: Path) -> Iterator[Running]:
-    """Serve with a state store, and with a database that is none."""
-    (folder / "users.db").write_text("This is no database.\n" * 1000)
+    """Serve with a state store and a damaged database."""
+    (folder / "users.db").write_text("This is not a database.\n" * 1000)
     stores = {
         "STATE_URL": f"sqlite:///{folder / 'state.db'}",
         "DATABASE_URL": f"sqlite:///{folder / 'users.db'}",
@@ -57,7 +57,7 @@ async def count(server: Running, name: str) -> dict[str, Any]:
     return await structured(server, "increment_counter", name=name)
 
 
-def test_a_database_that_does_not_open_fails_its_own_tool_until_it_does(
+def test_only_the_database_tool_fails_while_the_database_cannot_be_opened(
     server: Running, folder: Path
 ) -> None:
     async def calls() -> None:
@@ -66,7 +66,7 @@ def test_a_database_that_does_not_open_fails_its_own_tool_until_it_does(
         failure = await structured(server, "database_operation")
         assert failure["error"]["message"] == "The file is damaged, or is not an SQLite database."
         assert (failure["error"]["code"], failure["error"]["retryable"]) == ("API_ERROR", False)
-        assert (await server.get("/readyz")).status == 200  # only what is open is asked
+        assert (await server.get("/readyz")).status == 200  # only open resources are checked
         (folder / "users.db").unlink()
         assert (await structured(server, "database_operation"))["users"]
 
@@ -91,8 +91,8 @@ def test_a_call_waits_for_a_locked_state_store_and_others_do_not(server: Running
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit another process")
-def test_a_full_disk_refuses_a_write_and_takes_the_next_when_there_is_room(server: Running) -> None:
-    import resource  # noqa: PLC0415 - there is none on Windows
+def test_a_write_fails_on_a_full_disk_and_succeeds_when_there_is_room(server: Running) -> None:
+    import resource  # noqa: PLC0415 - not available on Windows
 
     async def calls() -> None:
         before = (await count(server, "kept"))["value"]
@@ -109,7 +109,7 @@ def test_a_full_disk_refuses_a_write_and_takes_the_next_when_there_is_room(serve
     asyncio.run(calls())
 
 
-def test_a_log_that_nobody_reads_any_more_changes_no_answer(projects: Projects, tmp_path: Path) -> None:
+def test_a_closed_log_pipe_does_not_affect_answers(projects: Projects, tmp_path: Path) -> None:
     async def calls(server: Running) -> None:
         for era in ERAS:
             await server.good_call(era)
@@ -123,16 +123,16 @@ def test_a_log_that_nobody_reads_any_more_changes_no_answer(projects: Projects, 
         try:
             asyncio.run(calls(server))
             process.terminate()
-            assert process.wait(PATIENCE_SECONDS) in {0, 1, 120, -15, 143}  # 1: of Windows
+            assert process.wait(PATIENCE_SECONDS) in {0, 1, 120, -15, 143}  # 1 on Windows
         finally:
             process.kill()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a pipe cannot be asked there whether it is full")
-def test_a_log_that_nobody_reads_for_a_while_stops_no_call_and_says_what_was_lost(
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot tell whether a pipe is full")
+def test_a_full_log_pipe_does_not_block_calls_and_lost_lines_are_reported(
     projects: Projects, tmp_path: Path
 ) -> None:
-    names = {f"unknown_{number:050}": "" for number in range(20)}  # which the record of a call tells
+    names = {f"unknown_{number:050}": "" for number in range(20)}  # logged with each call
 
     async def calls(server: Running) -> None:
         for _ in range(50):
@@ -151,8 +151,8 @@ def test_a_log_that_nobody_reads_for_a_while_stops_no_call_and_says_what_was_los
             reading = threading.Thread(target=server.follow)
             reading.start()
             asyncio.run(one_call(server))
-            told = json.loads(server.logged("lost"))
-            assert int(told["message"].split()[0]) > 0
+            lost = json.loads(server.logged("lost"))
+            assert int(lost["message"].split()[0]) > 0
             assert all(isinstance(json.loads(line), dict) for line in server.log)
         finally:
             process.kill()
@@ -170,7 +170,7 @@ def test_a_server_on_stdio_answers_without_a_reader_of_its_log(projects: Project
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["id"] == "list"
         process.stdin.close()
-        # Python's own code for an end at which it could not write.
+        # 120 is Python's exit code if it cannot flush its output.
         assert process.wait(PATIENCE_SECONDS) in {0, 120}
 
 
@@ -180,7 +180,7 @@ from fastmcp import FastMCP
 from {package}.runtime.stdio import reserve_stdio, serve_stdio
 
 def interrupt():
-    # To this thread, so that nothing but the signal wakes the one that serves.
+    # Sent to this thread, so that only the signal handling wakes the serving thread.
     signal.pthread_kill(threading.get_ident(), signal.{name})
 
 wire = reserve_stdio()
@@ -189,11 +189,9 @@ serve_stdio(FastMCP("idle"), wire)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to a thread")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent to a thread")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_server_on_stdio_hears_a_signal_while_nothing_else_happens(
-    name: str, projects: Projects, tmp_path: Path
-) -> None:
+def test_an_idle_server_on_stdio_handles_a_signal(name: str, projects: Projects, tmp_path: Path) -> None:
     project = projects("all")
     script = tmp_path / "idle.py"
     script.write_text(INTERRUPTED_WHILE_IDLE.format(package=project.package_name, name=name))

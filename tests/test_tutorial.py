@@ -26,14 +26,14 @@ BLOCK = re.compile(
 )
 PORT = "8000"
 PUBLIC = "https://mcp.example.com"
-# Which packages uv installs is up to the machine; everything else comes from the tutorial.
+# The machine determines which packages uv installs. Everything else comes from the tutorial.
 FROM_THE_MACHINE = re.compile(
     r"PATH|UV_(DEFAULT_INDEX|INDEX|INDEX_URL|FIND_LINKS|OFFLINE)|SSL_CERT_FILE|(?i:https?_proxy|no_proxy)"
 )
 
 
 class Block(NamedTuple):
-    """A code block, and the text between it and the one before."""
+    """A code block, and the text between it and the previous one."""
 
     language: str
     code: str
@@ -95,7 +95,7 @@ class Reader:
 
     @contextmanager
     def served(self, code: str) -> Iterator[None]:
-        """Run a command in a terminal of its own, and press Ctrl+C in the end."""
+        """Run a command in its own terminal, and press Ctrl+C at the end."""
         with subprocess.Popen(
             ["sh", "-c", code], cwd=self.folder, env=self.environment, start_new_session=True
         ) as process:
@@ -110,7 +110,7 @@ class Reader:
         self.servers.close()
 
     def edit(self, block: Block) -> None:
-        """Write the file that the text above names, or add the lines to the server as it says."""
+        """Write the file that the text above names, or add the lines to the server as described."""
         if created := re.search(r"Create `(\S+)`:\s*$", block.text_above):
             path = self.folder / created[1]
             assert not path.exists()

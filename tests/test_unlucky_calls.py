@@ -1,6 +1,6 @@
-"""Whatever a tool, a resource or a prompt does: its own request fails, in time and with a code, and no other.
+"""If a tool, resource or prompt misbehaves, only its own request fails, in time and with a code.
 
-Every way to fail is tried at once, in a tool, a template and a prompt, as a coroutine and in a thread, on both
+All ways to fail run concurrently: in a tool, a template and a prompt, as a coroutine and in a thread, on both
 transports and in both protocol eras.
 """
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 
 PROGRAM = Path(__file__).with_name("unlucky_server.py")
 DEADLINE = {"TOOL_DEADLINE_SECONDS": "2"}
-# The threads that hang do so for longer.
+# Hanging threads hang for longer than this.
 LATEST_SECONDS = 20
 
 MASKED = {"cancelled", "exit", "interrupt", "own", "group", "unknown"}
@@ -47,7 +47,7 @@ def cases() -> list[tuple[str, str, str]]:
 
 
 async def failure(client: Client[Any], kind: str, function: str, how: str) -> dict[str, Any]:
-    """Make a call that fails, and return the error's body; for all but tools also its JSON-RPC code."""
+    """Make a call that fails, and return the body of the error, for resources and prompts with its JSON-RPC code."""
     arguments = {"how": how, "number": "canary" if how == "bad" else "1"}
     if kind == "tool":
         result = await client.call_tool(function, arguments, raise_on_error=False)
@@ -92,7 +92,7 @@ def check(kind: str, function: str, how: str, error: dict[str, Any]) -> None:
 async def connected(
     project: Project, home: Path, transport: str, era: str
 ) -> AsyncIterator[tuple[Client[Any], Path]]:
-    """Start the server, and return a client and the file of the server's log."""
+    """Start the server, and yield a client and the path of the server's log."""
     variables = environment(project, home, RUN=project.package_name, **UNLIMITED, **DEADLINE)
     log = home / "log"
     if transport == "stdio":
@@ -119,7 +119,7 @@ async def connected(
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-def test_every_failure_is_that_of_its_own_request_and_has_a_code(
+def test_every_failure_has_a_code_and_affects_only_its_own_request(
     projects: Projects, transport: str, era: str, tmp_path: Path
 ) -> None:
     async def calls() -> None:
@@ -137,7 +137,7 @@ def test_every_failure_is_that_of_its_own_request_and_has_a_code(
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 @pytest.mark.parametrize("transport", ["stdio", "http"])
-def test_what_a_middleware_of_the_users_raises_is_masked_and_ends_nothing(
+def test_an_exception_in_user_middleware_is_masked_and_the_server_keeps_running(
     projects: Projects, transport: str, era: str, tmp_path: Path
 ) -> None:
     async def calls() -> list[str]:

@@ -1,7 +1,7 @@
-"""Patterns come and go after generation: what `cruft update` does to a project that has grown.
+"""`cruft update` adds and removes patterns in a project that a user has edited.
 
-Every round starts from a project that a user has edited. After it, the project must be what it would be
-had it been generated so in the first place, and then been edited in the same way.
+Every round starts from an edited project. Afterwards, the project must be the same as if it had been generated
+with the new answers and then edited in the same way.
 """
 
 import ast
@@ -23,7 +23,7 @@ from .hooks import HOOKS
 from .project import Project, assert_passed
 from .user import User
 
-# Pure computation and the file system: no clock, no chance, no process, no network.
+# Pure computation and the file system: no clock, randomness, processes or network.
 HARMLESS = {
     "ast",
     "collections",
@@ -39,7 +39,7 @@ HARMLESS = {
     "typing",
 }
 
-TOOL = '''"""A tool of the user's own."""
+TOOL = '''"""A tool written by the user."""
 
 from typing import Annotated
 
@@ -66,7 +66,7 @@ async def NAME(
     """Put a text in quotes."""
     return Answer(text=f"'{text}'")
 '''
-TEST = '''"""A test of the user's own."""
+TEST = '''"""A test written by the user."""
 
 from ..client import McpClient
 
@@ -76,7 +76,7 @@ async def test_a_text_is_put_in_quotes(client: McpClient) -> None:
 '''
 PROCESS_DATA = "from .tools.process_data import process_data\n"
 UNMERGED = "<<<<<<< "
-# The layout, the pattern beside whose lines a user has edited, and one of the others.
+# The layout, the pattern whose neighbouring lines a user has edited, and one other pattern.
 QUICK = ("self_contained", "retry", "caching")
 
 Content = dict[str, bytes]
@@ -84,7 +84,7 @@ Content = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Round:
-    """A project whose answer to one prompt was changed, and changed back."""
+    """A project in which the answer to one prompt was changed, and then changed back."""
 
     pattern: str
     before: Content
@@ -93,29 +93,29 @@ class Round:
 
 
 def content(project: Project) -> Content:
-    """Return the files of a project without those of Git and cruft."""
+    """Return the files of a project, except those of Git and cruft."""
     files = project.files().items()
     return {name: text for name, text in files if not name.startswith(".git/") and name != ".cruft.json"}
 
 
 def replace(path: Path, old: str, new: str) -> None:
-    """Edit a file as a user does: at one place."""
+    """Replace text that occurs exactly once in a file."""
     text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+    assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
     path.write_text(text.replace(old, new), encoding="utf-8", newline="\n")
 
 
 def change_default(project: Project, module: str, field: str, old: str, new: str) -> None:
-    """Change a default in the code and in the README's table."""
+    """Change a default in the code and in the README table."""
     replace(project.package / module, f"{field} = Field({old},", f"{field} = Field({new},")
     variable = field.partition(":")[0].upper()
     replace(project.path / "README.md", f"| `{variable}` | `{old}` |", f"| `{variable}` | `{new}` |")
 
 
 def grow(project: Project, pattern: str) -> None:
-    """Edit a project where `pattern` has no lines: a tool, its registration and test, a default, the README.
+    """Edit lines that do not belong to `pattern`: a tool, its registration and test, a default, the README.
 
-    A user's import that stands right beside a line of the pattern is in conflict with it, as in any merge.
+    An import directly next to a line of the pattern would conflict with it, as in any merge.
     """
     tool = "plan" if pattern == "retry" else "quote"
     imports = f"from .tools.{tool} import {tool}\n"
@@ -151,7 +151,7 @@ def created(user: User, published: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def update(user: User) -> Callable[..., None]:
-    """Commit a project, and give it other answers."""
+    """Return a function that commits a project and updates it with other answers."""
 
     def updated(project: Project, *flags: str, **answers: bool) -> None:
         user.commit(project.path, "Edit")
@@ -169,7 +169,7 @@ def rounds(
     update: Callable[..., None],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[str], Round]]:
-    """Make every round that a selected test asks for, side by side."""
+    """Prepare every round that a selected test needs, in parallel."""
 
     def make(pattern: str, folder: Path) -> Round:
         switched = copy(created, folder / "switched")
@@ -197,7 +197,7 @@ def there_and_back(request: pytest.FixtureRequest, rounds: Callable[[str], Round
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_hook_has_no_means_to_depend_on_anything_but_the_answers(hook: str) -> None:
+def test_a_hook_cannot_depend_on_anything_but_the_answers(hook: str) -> None:
     tree = ast.parse((TEMPLATE / "hooks" / f"{hook}.py").read_text(encoding="utf-8"))
     imported = set()
     for node in ast.walk(tree):
@@ -214,7 +214,7 @@ def test_cruft_and_cookiecutter_give_the_same_project(created: Project, bake: Ba
     assert content(created) == bake().files()
 
 
-def test_a_switched_pattern_leaves_what_generation_would_have_made_and_every_edit(
+def test_switching_a_pattern_gives_the_project_generated_with_it_plus_every_edit(
     there_and_back: Round, bake: Bake
 ) -> None:
     pattern = there_and_back.pattern
@@ -240,7 +240,7 @@ def test_a_switched_project_is_clean(there_and_back: Round) -> None:
 @pytest.mark.parametrize("there_and_back", ["self_contained"], indirect=True)
 def test_a_switched_project_passes_its_own_tests(there_and_back: Round, tmp_path: Path) -> None:
     project = copy(there_and_back.switched, tmp_path / "project")
-    assert_passed(project.run_tests("tests/test_surface.py", "--update-surface"))  # the user's own tool
+    assert_passed(project.run_tests("tests/test_surface.py", "--update-surface"))  # includes the user's tool
     assert_passed(project.run_tests("--ignore=tests/production"))
 
 
@@ -256,7 +256,7 @@ def test_the_command_in_a_projects_readme_switches_the_pattern_that_it_names(
     assert content(project) == bake(**answers).files()
 
 
-def test_a_line_right_beside_one_of_the_pattern_is_a_marked_conflict_and_nothing_else_is(
+def test_only_a_line_next_to_one_of_the_pattern_is_a_merge_conflict(
     created: Project, update: Callable[..., None], bake: Bake, tmp_path: Path
 ) -> None:
     project, expected = copy(created, tmp_path / "project"), bake(retry=False)
@@ -270,7 +270,7 @@ def test_a_line_right_beside_one_of_the_pattern_is_a_marked_conflict_and_nothing
     assert "from .tools.quote import quote\n" in project.text(server)
 
 
-def test_a_file_of_the_pattern_that_was_edited_is_kept(
+def test_an_edited_file_of_a_removed_pattern_is_kept(
     created: Project, update: Callable[..., None], bake: Bake, tmp_path: Path
 ) -> None:
     project = copy(created, tmp_path / "project")
@@ -281,7 +281,7 @@ def test_a_file_of_the_pattern_that_was_edited_is_kept(
     assert content(project) == {**bake(retry=False).files(), tool: edited.encode()}
 
 
-def test_a_file_of_the_users_own_is_kept_when_the_layout_changes(
+def test_a_user_file_is_kept_when_the_layout_changes(
     created: Project, update: Callable[..., None], tmp_path: Path
 ) -> None:
     project = copy(created, tmp_path / "project")
@@ -292,7 +292,7 @@ def test_a_file_of_the_users_own_is_kept_when_the_layout_changes(
     assert (project.package / "utils.py").is_file()
 
 
-def test_an_update_brings_what_is_new_in_the_template_and_keeps_every_edit(
+def test_an_update_applies_template_changes_and_keeps_every_edit(
     created: Project, update: Callable[..., None], user: User, published: Path, tmp_path: Path
 ) -> None:
     newer = tmp_path / "newer"

@@ -1,4 +1,4 @@
-"""Whatever the API does, a call of it ends in time, says why, and costs the server little."""
+"""For any fault of the API, the call ends in time with the reason, and costs the server little."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from .running import ERAS, MIB, UNLIMITED, Reply, Running, observed, running
 
 pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 
-# One pattern with a tool each, and the tool's argument.
+# Patterns with a tool: the tool, its argument and the folder.
 TOOLS = {
     "connection_pooling": ("api_request", "endpoint", "faults/"),
     "caching": ("cached_fetch", "resource_id", ""),
@@ -23,7 +23,7 @@ TOOLS = {
 ATTEMPTS = 3
 DEADLINE_SECONDS = 10
 LARGEST_GROWTH = 64 * MIB
-# A probe that waits longer takes the process for dead.
+# A longer wait would make a liveness probe fail.
 LONGEST_WAIT_SECONDS = 1
 QUICK_AT_ONCE = 8
 SETTINGS = {
@@ -45,7 +45,7 @@ FROM_CLIENT = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ends: with a sentence that contains `text` and a code, or well; and after how many requests."""
+    """How a call ends: with an error that contains `text` and a code, or with success; and after how many requests."""
 
     text: str = ""
     code: str = ""
@@ -60,7 +60,7 @@ class Fault:
     slow: bool = False
 
 
-WELL = Outcome()
+SUCCESS = Outcome()
 TIMED_OUT = Outcome("The API did not answer within 1.5 seconds.", "TIMEOUT")
 DISCONNECTED = Outcome("The connection to the API failed.", "API_ERROR")
 NO_JSON = Outcome("The API did not answer with JSON.", "API_ERROR")
@@ -97,34 +97,34 @@ def after(outcome: Outcome, requests: int) -> Outcome:
 
 
 def final(play: Play, outcome: Outcome, *, slow: bool = False) -> Fault:
-    """A fault that is the same however often it is tried, and is tried once."""
+    """A fault that is not retried."""
     return Fault(play, outcome, outcome, slow)
 
 
-def passing(play: Play, outcome: Outcome, requests: int = 2, *, slow: bool = False) -> Fault:
-    """A fault that is gone with the last of `requests`."""
-    return Fault(play, outcome, after(WELL, requests), slow)
+def transient(play: Play, outcome: Outcome, requests: int = 2, *, slow: bool = False) -> Fault:
+    """A fault that is gone after `requests` attempts."""
+    return Fault(play, outcome, after(SUCCESS, requests), slow)
 
 
-def lasting(play: Play, outcome: Outcome, *, slow: bool = False) -> Fault:
-    """A fault that is tried again, in vain."""
+def persistent(play: Play, outcome: Outcome, *, slow: bool = False) -> Fault:
+    """A fault that is still there after every retry."""
     return Fault(play, outcome, after(outcome, ATTEMPTS), slow)
 
 
 FAULTS = {
-    "fine": final(always(), WELL),
-    "slow": final(api.slow, WELL, slow=True),
-    "no content": final(always(204, body=b""), WELL),
-    "a redirect within the API": final(redirecting("{base}faults/fine~{case}"), after(WELL, 2)),
-    "hanging": lasting(api.hang, TIMED_OUT, slow=True),
-    "hanging in the body": lasting(api.hang_in_the_body, TIMED_OUT, slow=True),
-    "dripping": lasting(api.drip, TIMED_OUT, slow=True),
-    "dripping its head": lasting(api.drip_the_head, TIMED_OUT, slow=True),
-    **{f"{status} once": passing(failing(1, status), answered(status)) for status in (502, 503, 504)},
-    **{f"{status} twice": passing(failing(2, status), answered(status), 3) for status in (502, 503)},
-    **{f"{status} for ever": lasting(always(status), answered(status)) for status in (502, 503, 504)},
+    "fine": final(always(), SUCCESS),
+    "slow": final(api.slow, SUCCESS, slow=True),
+    "no content": final(always(204, body=b""), SUCCESS),
+    "a redirect within the API": final(redirecting("{base}faults/fine~{case}"), after(SUCCESS, 2)),
+    "hanging": persistent(api.hang, TIMED_OUT, slow=True),
+    "hanging in the body": persistent(api.hang_in_the_body, TIMED_OUT, slow=True),
+    "dripping": persistent(api.drip, TIMED_OUT, slow=True),
+    "dripping its head": persistent(api.drip_the_head, TIMED_OUT, slow=True),
+    **{f"{status} once": transient(failing(1, status), answered(status)) for status in (502, 503, 504)},
+    **{f"{status} twice": transient(failing(2, status), answered(status), 3) for status in (502, 503)},
+    **{f"{status} always": persistent(always(status), answered(status)) for status in (502, 503, 504)},
     **{
-        f"{status} for ever": final(always(status), answered(status))
+        f"{status} always": final(always(status), answered(status))
         for status in (*REFUSALS, 418, 451, 500, 501, 507)
     },
     "a reason": final(
@@ -139,29 +139,33 @@ FAULTS = {
         raw(b"HTTP/1.1 422 No\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{"), answered(422)
     ),
     "304": final(always(304, body=b""), answered(304)),
-    "429 once": passing(failing(1, 429), refused()),
-    "429 for ever": lasting(always(429), refused()),
-    "429, wait a second": passing(
+    "429 once": transient(failing(1, 429), refused()),
+    "429 always": persistent(always(429), refused()),
+    "429, wait a second": transient(
         failing(1, 429, Retry_After="1"), refused(" It asks to wait: 1."), slow=True
     ),
-    "429, wait until a date": passing(api.in_two_seconds, refused(" It asks to wait: "), slow=True),
+    "429, wait until a date": transient(api.in_two_seconds, refused(" It asks to wait: "), slow=True),
     "429, wait an hour": final(always(429, Retry_After="3600"), refused(" It asks to wait: 3600.")),
-    "429, wait for nonsense": lasting(always(429, Retry_After="soon"), refused(" It asks to wait: soon.")),
-    "503, wait a second": passing(failing(1, 503, Retry_After="1"), answered(503), slow=True),
+    "429, wait for nonsense": persistent(always(429, Retry_After="soon"), refused(" It asks to wait: soon.")),
+    "503, wait a second": transient(failing(1, 503, Retry_After="1"), answered(503), slow=True),
     "503, wait an hour": final(always(503, Retry_After="3600"), answered(503)),
-    "garbage": lasting(raw(b"\x00\xff garbage \x01\r\n\r\n"), DISCONNECTED),
-    "another protocol": lasting(raw(b"SSH-2.0-OpenSSH_9.6\r\n"), DISCONNECTED),
-    "half a head": lasting(raw(b"HTTP/1.1 200 OK\r\nContent-Le"), DISCONNECTED),
-    "a status that is none": lasting(raw(b"HTTP/1.1 abc OK\r\n\r\n"), DISCONNECTED),
-    "a header of a megabyte": lasting(raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * MIB), DISCONNECTED),
-    "truncated": lasting(raw(api.head(length=100) + b'{"a": '), DISCONNECTED),
-    "truncated chunks": lasting(raw(api.head(Transfer_Encoding="chunked") + b'10\r\n{"a": '), DISCONNECTED),
-    "a chunk of no size": lasting(raw(api.head(Transfer_Encoding="chunked") + b"zz\r\n"), DISCONNECTED),
-    "closed once": passing(api.close_once, DISCONNECTED),
-    "closed for ever": lasting(raw(b""), DISCONNECTED),
-    "reset once": passing(api.reset_once, DISCONNECTED),
-    "reset for ever": lasting(api.reset_always, DISCONNECTED),
-    "reset in the body": lasting(api.reset_in_the_body, DISCONNECTED),
+    "garbage": persistent(raw(b"\x00\xff garbage \x01\r\n\r\n"), DISCONNECTED),
+    "another protocol": persistent(raw(b"SSH-2.0-OpenSSH_9.6\r\n"), DISCONNECTED),
+    "half a head": persistent(raw(b"HTTP/1.1 200 OK\r\nContent-Le"), DISCONNECTED),
+    "an invalid status": persistent(raw(b"HTTP/1.1 abc OK\r\n\r\n"), DISCONNECTED),
+    "a header of a megabyte": persistent(raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * MIB), DISCONNECTED),
+    "truncated": persistent(raw(api.head(length=100) + b'{"a": '), DISCONNECTED),
+    "truncated chunks": persistent(
+        raw(api.head(Transfer_Encoding="chunked") + b'10\r\n{"a": '), DISCONNECTED
+    ),
+    "a chunk without a size": persistent(
+        raw(api.head(Transfer_Encoding="chunked") + b"zz\r\n"), DISCONNECTED
+    ),
+    "closed once": transient(api.close_once, DISCONNECTED),
+    "closed always": persistent(raw(b""), DISCONNECTED),
+    "reset once": transient(api.reset_once, DISCONNECTED),
+    "reset always": persistent(api.reset_always, DISCONNECTED),
+    "reset in the body": persistent(api.reset_in_the_body, DISCONNECTED),
     "HTML": final(always(body=b"<html>Bad gateway</html>", Content_Type="text/html"), NO_JSON),
     "half a JSON text": final(always(body=b'{"a": '), NO_JSON),
     "two JSON texts": final(always(body=b"{} {}"), NO_JSON),
@@ -170,12 +174,12 @@ FAULTS = {
     "deep JSON": final(always(body=b"[" * 100_000), NO_JSON),
     "a number of 10,000 digits": final(always(body=b"1" * 10_000), NO_JSON),
     "not a number": final(always(body=b"NaN"), NO_JSON),
-    "a number beyond all": final(always(body=b'{"a": 1e400}'), NO_JSON),
+    "an infinite number": final(always(body=b'{"a": 1e400}'), NO_JSON),
     "100 MB": final(api.huge, TOO_LARGE),
     "an endless body": final(api.endless, TOO_LARGE),
     "a gzip bomb": final(api.bomb("gzip"), TOO_LARGE),
     "a deflate bomb": final(api.bomb("deflate"), TOO_LARGE),
-    "broken gzip": final(always(body=b"no gzip at all", Content_Encoding="gzip"), DISCONNECTED),
+    "broken gzip": final(always(body=b"not gzip at all", Content_Encoding="gzip"), DISCONNECTED),
     "gzip in gzip": final(always(Content_Encoding="gzip, gzip"), STRANGELY_PACKED),
     "an encoding not asked for": final(always(Content_Encoding="br"), STRANGELY_PACKED),
     "a redirect loop": final(redirecting("{base}faults/loop~{case}"), IN_CIRCLES),
@@ -227,7 +231,7 @@ async def call(server: Server, era: str, pattern: str, fault: str, case: str) ->
 
 
 def objections(server: Server, reply: Reply, expected: Outcome) -> list[str]:
-    """Return what is wrong with the answer to a call."""
+    """Return the differences between an answer and the expected outcome."""
     if reply.status != 200:
         return [f"status {reply.status}"]
     result = reply.result
@@ -241,7 +245,7 @@ def objections(server: Server, reply: Reply, expected: Outcome) -> list[str]:
 
 
 async def storm(server: Server, upstream: FaultServer, faults: dict[str, Fault]) -> dict[str, Any]:
-    """Call every tool with every fault in both eras; return what was wrong, by case."""
+    """Call every tool with every fault in both eras; return the differences by case."""
     few = asyncio.Semaphore(QUICK_AT_ONCE)
     clock = asyncio.get_running_loop().time
     wrong: dict[str, Any] = {}
@@ -273,7 +277,7 @@ async def assert_well(server: Server, case: str) -> None:
     for era in ERAS:
         for pattern in server.patterns:
             reply = await call(server, era, pattern, "fine", f"{case}-{era}-{pattern}-{server.running.port}")
-            assert objections(server, reply, WELL) == [], reply
+            assert objections(server, reply, SUCCESS) == [], reply
 
 
 def test_every_fault_ends_in_time_with_a_readable_error_and_the_server_stays_healthy(
@@ -293,7 +297,7 @@ def test_every_fault_ends_in_time_with_a_readable_error_and_the_server_stays_hea
     assert [line for line in server.running.log if "Traceback" in line or "canary" in line] == []
 
 
-def test_an_api_that_is_down_or_resets_every_connection_is_called_again_when_it_is_back(
+def test_calls_succeed_again_after_the_api_was_down_or_reset_every_connection(
     server: Server, upstream: FaultServer
 ) -> None:
     async def while_away(case: str) -> None:
@@ -321,7 +325,7 @@ def test_an_api_that_is_down_or_resets_every_connection_is_called_again_when_it_
     asyncio.run(sweep())
 
 
-def test_nothing_of_a_client_reaches_the_api_and_nothing_of_the_server_another_origin(
+def test_client_headers_do_not_reach_the_api_and_the_api_key_reaches_no_other_origin(
     server: Server, upstream: FaultServer
 ) -> None:
     asyncio.run(assert_well(server, "headers"))

@@ -1,4 +1,4 @@
-"""What clients send and tools return, over the wire: understood, mended or refused, and in no line of the log."""
+"""Values that clients send and tools return are accepted, corrected or refused, and never logged."""
 
 import asyncio
 import json
@@ -53,12 +53,12 @@ async def ask(server: Running, era: str, method: str, **params: Any) -> dict[str
     request = message(era, method, **params)
     reply = await server.post(json.dumps(request).encode(), headers_of(era, request))
     answer = reply.message
-    json.dumps(answer, ensure_ascii=False).encode()  # a lone surrogate has no bytes
+    json.dumps(answer, ensure_ascii=False).encode()  # fails on a lone surrogate
     return answer
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_whatever_a_tool_returns_or_raises_is_an_answer(server: Running, name: str) -> None:
+def test_anything_that_a_tool_returns_or_raises_becomes_an_answer(server: Running, name: str) -> None:
     async def calls() -> None:
         for era in ERAS:
             for way in WAYS:
@@ -81,7 +81,7 @@ def test_whatever_a_tool_returns_or_raises_is_an_answer(server: Running, name: s
 
 
 @pytest.mark.parametrize("name", ["half", "bytes", "nan", "object", "itself", "deep"])
-def test_a_result_that_cannot_be_sent_says_why(server: Running, name: str) -> None:
+def test_a_result_that_cannot_be_sent_gives_the_reason(server: Running, name: str) -> None:
     async def calls() -> None:
         for era in ERAS:
             reply = await server.call(era, "as_model", {"name": name})
@@ -90,7 +90,7 @@ def test_a_result_that_cannot_be_sent_says_why(server: Running, name: str) -> No
     asyncio.run(calls())
 
 
-def test_a_question_to_the_client_that_has_no_way_says_what_to_set(server: Running) -> None:
+def test_a_question_that_cannot_reach_the_client_names_the_setting(server: Running) -> None:
     async def calls() -> None:
         for era, text in ((HANDSHAKE, "HTTP_SESSIONS=true"), (MODERN, MODERN)):
             reply = await server.call(era, "ask", {})
@@ -100,7 +100,7 @@ def test_a_question_to_the_client_that_has_no_way_says_what_to_set(server: Runni
     asyncio.run(calls())
 
 
-def test_each_era_is_told_what_it_has_and_a_foreign_cursor_is_refused(server: Running) -> None:
+def test_each_era_gets_its_own_capabilities_and_a_foreign_cursor_is_refused(server: Running) -> None:
     async def calls() -> None:
         discovered = await ask(server, MODERN, "server/discover")
         assert "logging" not in discovered["result"]["capabilities"]
@@ -116,7 +116,7 @@ def test_each_era_is_told_what_it_has_and_a_foreign_cursor_is_refused(server: Ru
 
 
 class Stdio:
-    """A server on stdio, one message at a time."""
+    """A client of a server on stdio, with one message at a time."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -157,7 +157,7 @@ def on_stdio(project: Project, home: Path, log: Path, **variables: str) -> Itera
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_what_a_tool_on_stdio_returns_or_raises_is_an_answer(
+def test_anything_that_a_tool_on_stdio_returns_or_raises_becomes_an_answer(
     projects: Projects, tmp_path: Path, era: str
 ) -> None:
     with on_stdio(projects("all"), tmp_path, tmp_path / "log", **UNLIMITED) as server:
@@ -177,7 +177,7 @@ def test_what_a_tool_on_stdio_returns_or_raises_is_an_answer(
 
 
 def debugged(era: str) -> list[dict[str, Any]]:
-    """Return calls whose arguments and results hold the marker, good ones and bad ones."""
+    """Return valid and invalid calls whose arguments and results contain the marker."""
     return [
         tool_call(era, tool, arguments)
         for tool, arguments in (
@@ -246,7 +246,7 @@ def test_no_value_is_in_the_log_on_stdio_even_at_debug(projects: Projects, tmp_p
     assert [line for line in lines if MARKER in line] == []
 
 
-def test_a_list_that_a_client_sends_as_text_is_a_list(projects: Projects, tmp_path: Path) -> None:
+def test_a_list_that_a_client_sends_as_text_is_parsed(projects: Projects, tmp_path: Path) -> None:
     async def calls(server: Running) -> None:
         for era in ERAS:
             whole = await server.call(era, "batch_process", {"items": ["tea", "milk"]})

@@ -1,4 +1,4 @@
-"""A generated server with a tool, a plain `def` tool, a resource, a template and a prompt that fail as they are asked to.
+"""A generated server with a tool, a plain `def` tool, a resource, a template and a prompt that fail on request.
 
 Run as a program, it is the server's command; the variable `RUN` names the package.
 """
@@ -27,7 +27,7 @@ errors = importlib.import_module(f"{PACKAGE}.runtime.errors")
 
 
 class Own(BaseException):
-    """What no `except Exception` catches."""
+    """An error that `except Exception` does not catch."""
 
 
 async def exit_in_a_task() -> None:
@@ -78,7 +78,7 @@ async def act(how: str, number: int = 1) -> str:
 
 
 def act_in_a_thread(how: str, number: int = 1) -> str:
-    """Do the same where nothing can be cancelled."""
+    """Do the same in a thread, which cannot be cancelled."""
     if how == "hang":
         time.sleep(25)
     if how in RAISED:
@@ -87,7 +87,7 @@ def act_in_a_thread(how: str, number: int = 1) -> str:
 
 
 class Outermost(Middleware):
-    """A middleware of the user's, around all others, that fails on request."""
+    """User middleware around all others that fails on request."""
 
     async def on_message(self, context: Any, call_next: Any) -> Any:
         arguments = getattr(context.message, "arguments", None) or {}

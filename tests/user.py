@@ -1,4 +1,4 @@
-"""A user at a shell, who knows nothing of this machine."""
+"""A user at a shell, isolated from the settings of this machine."""
 
 import os
 import shutil
@@ -19,14 +19,14 @@ IDENTITY = {
 
 @dataclass(frozen=True)
 class User:
-    """Has a home folder, a name for Git, and no network."""
+    """A user with a home folder and a name for Git, but no network."""
 
     home: Path
 
     def run(
         self, command: str | list[str], *, cwd: Path, typed: str = ""
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command, given as its words or as the line that stands in a document."""
+        """Run a command, given as a list of arguments or as a line of a document."""
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         programs = str(Path(sys.executable).parent)
         return subprocess.run(
@@ -60,13 +60,13 @@ class User:
         return run.stdout
 
     def commit(self, folder: Path, message: str) -> None:
-        """Commit all that is in `folder`, which becomes a repository if it is none."""
+        """Commit everything in `folder`, which becomes a repository if necessary."""
         self.git("init", "--quiet", "--initial-branch", "main", cwd=folder)
         self.git("add", "--all", cwd=folder)
         self.git("commit", "--quiet", "--message", message, cwd=folder)
 
     def publish_template(self, folder: Path) -> None:
-        """Commit the template as it is in the work tree to a new repository."""
+        """Commit the template's work tree to a new repository."""
         listed = self.git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=TEMPLATE)
         for name in filter(None, listed.split("\0")):
             if (TEMPLATE / name).is_file():

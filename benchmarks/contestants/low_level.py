@@ -1,4 +1,4 @@
-"""The SDK's low-level server with the same tools, run as its documentation says.
+"""The SDK's low-level server with the same tools, run as its documentation describes.
 
 python benchmarks/contestants/low_level.py [PORT]
 """

@@ -1,4 +1,4 @@
-"""Tools that do nothing, the same ones on every contestant, to make a server of any size."""
+"""No-op tools, the same on every server, for servers of any size."""
 
 import os
 from collections.abc import Awaitable, Callable

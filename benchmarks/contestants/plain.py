@@ -1,4 +1,4 @@
-"""Plain FastMCP: the generated server's own tools, and nothing around them.
+"""Plain FastMCP with only the tools of the generated server.
 
 fastmcp run benchmarks/contestants/plain.py
 """

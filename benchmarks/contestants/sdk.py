@@ -1,4 +1,4 @@
-"""The SDK's MCPServer with the same tools, run as its documentation says.
+"""The SDK's MCPServer with the same tools, run as its documentation describes.
 
 python benchmarks/contestants/sdk.py [PORT]
 """

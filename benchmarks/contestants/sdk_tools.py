@@ -1,6 +1,6 @@
-"""The contract's tools for servers on the SDK, which knows nothing of injected parameters.
+"""The example tools for SDK servers, which do not support injected parameters.
 
-Only `process_data` is called; the other seven are there to be listed, with the generated server's own schemas.
+Only `process_data` is called. The other seven are only listed, with the schemas of the generated server.
 """
 
 import json

@@ -1,4 +1,4 @@
-// List and call every tool with the SDK for TypeScript: node clients.mjs v1|v2 legacy|auto URL|COMMAND CALLS
+// List and call every tool with the TypeScript SDK: node clients.mjs v1|v2 legacy|auto URL|COMMAND CALLS
 const [generation, mode, target, calls] = process.argv.slice(2);
 const packages = {
   v1: ["sdk/client/index.js", "sdk/client/streamableHttp.js", "sdk/client/stdio.js"],
@@ -12,7 +12,7 @@ const transport = target.startsWith("http")
   ? new StreamableHTTPClientTransport(new URL(target))
   : new StdioClientTransport({ ...JSON.parse(target), stderr: "ignore" });
 
-// v1 tells the version only to the transport.
+// v1 passes the version only to the transport.
 let version;
 const tell = transport.setProtocolVersion?.bind(transport);
 transport.setProtocolVersion = (negotiated) => {

@@ -15,7 +15,7 @@ PLAIN = "plain"
 
 
 def serve_generated(package: str) -> None:
-    """Let the package's own command serve its server, with the suite's tools after its own."""
+    """Run the package's command with the suite's tools added to its server."""
     command: Any = import_module(f"{package}.__main__")
     load = command.load
 
@@ -30,7 +30,7 @@ def serve_generated(package: str) -> None:
 
 
 def serve_plain() -> None:
-    """Serve the suite's tools as FastMCP does by itself, with its check of Host and Origin switched on."""
+    """Serve the suite's tools with plain FastMCP, with its Host and Origin check enabled."""
     server: FastMCP[Any] = FastMCP("plain")
     add_suite(server)
     asyncio.run(

@@ -1,4 +1,4 @@
-"""What the official conformance suite asks of a server: tools, resources and prompts, by its names and words."""
+"""The tools, resources and prompts that the official conformance suite requires, with its names and texts."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ def form(message: str, **properties: dict[str, Any]) -> ElicitRequest:
 
 
 def question(words: str, max_tokens: int = 100) -> CreateMessageRequest:
-    """Return a request for an answer of the client's model."""
+    """Return a request for an answer from the client's model."""
     message = SamplingMessage(role="user", content=text(words))
     return CreateMessageRequest(params=CreateMessageRequestParams(messages=[message], max_tokens=max_tokens))
 
@@ -70,7 +70,7 @@ def ask(requests: InputRequests, state: str | None = None) -> InputRequiredResul
 
 
 def answer(ctx: Context, name: str) -> Any:
-    """Return what the client has answered to a request, or None."""
+    """Return the client's answer to a request, or None."""
     return (ctx.input_responses or {}).get(name)
 
 
@@ -121,7 +121,7 @@ async def test_tool_with_logging(ctx: Context) -> str:
 
 
 async def test_logging_tool(ctx: Context) -> str:
-    """Send a log message, which a client gets that has asked for it."""
+    """Send a log message to clients that asked for it."""
     await ctx.info("For who asks")
     return "One message sent."
 
@@ -153,7 +153,7 @@ def said(result: CreateMessageResult) -> str:
 
 
 async def elicited(ctx: Context, request: ElicitRequest) -> str:
-    """Ask the user, in the handshake era, and say what the client has answered."""
+    """Ask the user, in the handshake era, and return the client's answer."""
     assert isinstance(request.params, ElicitRequestFormParams)
     result = await ctx.session.elicit_form(
         request.params.message, request.params.requested_schema, related_request_id=ctx.request_id
@@ -233,7 +233,7 @@ async def test_input_required_result_request_state(ctx: Context) -> str | InputR
 
 
 async def test_input_required_result_tampered_state(ctx: Context) -> str | InputRequiredResult:
-    """Ask with a state that nobody may change."""
+    """Ask with a state that must not be changed."""
     return await test_input_required_result_request_state(ctx)
 
 
@@ -291,7 +291,7 @@ async def test_streaming_elicitation(ctx: Context) -> str | InputRequiredResult:
 async def test_custom_headers(
     region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})],
 ) -> str:
-    """Have an argument that a header repeats."""
+    """Take an argument that a header repeats."""
     return region
 
 
@@ -324,7 +324,7 @@ TOOLS = (
 
 
 def add_suite(mcp: FastMCP[Any]) -> None:
-    """Add all that the suite asks for."""
+    """Add everything that the suite requires."""
     for tool in TOOLS:
         mcp.tool(tool)
 

@@ -1,8 +1,8 @@
-"""What the tests of every tool call, in a project and from outside."""
+"""The calls in the tests of every tool, inside a project and from outside."""
 
 from typing import Any
 
-# A call of each tool that the example API, or a server of the test, can answer.
+# A call of each tool that the example API or a test server can answer.
 CALLS: dict[str, dict[str, Any]] = {
     "process_data": {"text": "tea for two"},
     "database_operation": {"query": "a", "limit": 2},

@@ -1,4 +1,4 @@
-"""Every tool and resource answers in both protocol eras over HTTP, whatever else was chosen."""
+"""Every tool and resource answers in both protocol eras over HTTP, in every combination."""
 
 import json
 from pathlib import Path

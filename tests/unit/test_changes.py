@@ -1,4 +1,4 @@
-"""A change of the surface is called by its name: breaking, behavioural, or wording."""
+"""Each change of the surface is classified: breaking, behavioural, or wording."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_the_same_surface_has_no_changes() -> None:
     assert compare({"order": order}, {"order": {**order}}) == []
 
 
-def test_a_tool_that_is_gone_is_breaking_and_a_new_one_is_not() -> None:
+def test_a_removed_tool_is_breaking_and_a_new_one_is_not() -> None:
     surface = {"order": tool(), "pay": tool({"sum": {"type": "number"}})}
     gone = compare(surface, {"order": tool()})
     assert [str(change) for change in gone] == ["breaking     pay: is gone"]
@@ -54,7 +54,7 @@ def test_a_tool_that_is_gone_is_breaking_and_a_new_one_is_not() -> None:
     assert [str(change) for change in new] == ["behavioural  pay: is new"]
 
 
-def test_a_new_name_is_told_from_an_exchange() -> None:
+def test_a_rename_is_distinguished_from_a_replacement() -> None:
     (change,) = compare({"order": tool()}, {"buy": tool()})
     assert change == (BREAKING, "order", "is now called buy")
     old, new = tool({"item": {"type": "string"}}, ("item",)), tool({"what": {"type": "string"}})
@@ -63,7 +63,7 @@ def test_a_new_name_is_told_from_an_exchange() -> None:
     assert [kind for kind, _ in changes(old, other)] == [BREAKING, BEHAVIOURAL]
 
 
-def test_a_parameter_that_is_gone_or_newly_required_is_breaking() -> None:
+def test_a_removed_or_newly_required_parameter_is_breaking() -> None:
     one, two = {"item": {"type": "string"}}, {"item": {"type": "string"}, "count": {"minimum": 1}}
     assert changes(tool(two), tool(one)) == [(BREAKING, "parameter `count` is gone")]
     assert changes(tool(one), tool(two)) == [(BEHAVIOURAL, "parameter `count` is new")]
@@ -94,7 +94,7 @@ def test_a_parameter_that_is_gone_or_newly_required_is_breaking() -> None:
         ({"additionalProperties": {"type": "number"}}, {"additionalProperties": False}),
     ],
 )
-def test_narrower_breaks_calls_and_wider_breaks_readers(
+def test_a_narrower_parameter_and_a_wider_result_are_breaking(
     old: dict[str, Any], new: dict[str, Any]
 ) -> None:
     assert [kind for kind, _ in parameter_changes(old, new)] == [BREAKING]
@@ -112,14 +112,14 @@ def test_narrower_breaks_calls_and_wider_breaks_readers(
         ({"unheard-of": 1}, {"unheard-of": 2}),
     ],
 )
-def test_what_is_neither_is_breaking_on_both_sides(
+def test_a_change_that_is_neither_narrower_nor_wider_is_breaking_for_both(
     old: dict[str, Any], new: dict[str, Any]
 ) -> None:
     assert [kind for kind, _ in parameter_changes(old, new)] == [BREAKING]
     assert result_kinds(old, new) == [BREAKING]
 
 
-def test_a_field_of_the_result_that_is_gone_is_breaking_and_a_new_one_is_not() -> None:
+def test_a_removed_result_field_is_breaking_and_a_new_one_is_not() -> None:
     one: dict[str, Any] = {"price": {}}
     two = {**one, "tax": {}}
     assert changes(tool(result=two), tool(result=one)) == [
@@ -136,7 +136,7 @@ def test_a_result_without_a_schema_is_breaking() -> None:
     assert [kind for kind, _ in changes(without, tool())] == [BEHAVIOURAL]
 
 
-def test_the_sentence_leads_to_the_field_however_deep_it_is() -> None:
+def test_the_message_has_the_path_of_a_nested_field() -> None:
     def lines(maximum: int) -> dict[str, Any]:
         line = {"type": "object", "properties": {"count": {"maximum": maximum}}}
         return tool({"lines": {"type": "array", "items": line}})
@@ -146,7 +146,7 @@ def test_the_sentence_leads_to_the_field_however_deep_it_is() -> None:
     ]
 
 
-def test_a_default_and_a_hint_are_behaviour() -> None:
+def test_defaults_and_hints_are_behavioural() -> None:
     assert parameter_changes({"default": 1}, {"default": 2}) == [
         (BEHAVIOURAL, "parameter `item`: default is now 2, it was 1")
     ]
@@ -155,7 +155,7 @@ def test_a_default_and_a_hint_are_behaviour() -> None:
     assert changes(old, new) == [(BEHAVIOURAL, "annotation readOnlyHint is now false, it was true")]
 
 
-def test_titles_and_descriptions_are_words() -> None:
+def test_titles_and_descriptions_are_wording() -> None:
     old, new = tool(title="Order", description="Order tea."), tool(title="Buy")
     assert changes(old, new) == [
         (WORDING, 'description is gone, it was "Order tea."'),
@@ -166,13 +166,13 @@ def test_titles_and_descriptions_are_words() -> None:
     ]
 
 
-def test_another_media_type_of_a_resource_is_breaking() -> None:
+def test_a_changed_media_type_of_a_resource_is_breaking() -> None:
     old, new = {"mimeType": "application/json"}, {"mimeType": "text/plain"}
     (change,) = compare({"menu://today": old}, {"menu://today": new})
     assert change.kind == BREAKING
 
 
-def test_the_worst_comes_first() -> None:
+def test_the_most_severe_change_is_listed_first() -> None:
     old = tool({"item": {"maximum": 9, "default": 1}}, title="Order")
     new = tool({"item": {"maximum": 8, "default": 2}}, title="Buy")
     assert [kind for kind, _ in changes(old, new)] == [BREAKING, BEHAVIOURAL, WORDING]

@@ -1,4 +1,4 @@
-"""The server composes its middleware in the right order, and each failure has its code."""
+"""The server composes its middleware in the right order, and each failure has the right code."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from my_mcp_server.server import (
     mcp,
 )
 
-# The outermost first. Those of patterns that are off are absent.
+# Outermost first. A project has only those of its patterns.
 MIDDLEWARE = [
     *("CallLog", "StructuredErrors", "RateLimiting"),
     *("ReadableArguments", "Failures", "ResultLimit", "Deadlines"),

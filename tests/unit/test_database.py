@@ -1,8 +1,10 @@
-"""The one way to a database: it opens, refuses and fails in words, and closes behind itself."""
+"""The database opens and closes properly, and its failures are readable."""
 
 import asyncio
+import re
 import shutil
 import sqlite3
+import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -13,14 +15,17 @@ import anyio
 import platformdirs
 import pytest
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from my_mcp_server.database import (
     Database,
     DatabaseUnavailable,
     StatementRefused,
+    checked_url,
     default_database_url,
-    driver_url,
     explain,
+    is_postgres,
     open_database,
 )
 
@@ -31,7 +36,7 @@ HOSTILE_TEXT = "'; DROP TABLE notes; -- :id"
 
 @pytest.fixture(autouse=True)
 async def _threads_end_before_the_event_loop(anyio_backend: str) -> AsyncIterator[None]:
-    """Wait for the driver: the thread of a connection that failed still answers its event loop."""
+    """Wait for the driver: the thread of a failed connection still calls its event loop."""
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
@@ -49,7 +54,7 @@ async def count(database: Database) -> int:
     return number
 
 
-async def test_what_is_written_is_read_after_reopening(file: Path) -> None:
+async def test_written_rows_are_read_after_reopening(file: Path) -> None:
     async with open_database(f"sqlite:///{file}") as database:
         await database.execute(TABLE)
         await database.execute(INSERT, {"id": 1, "text": "one"})
@@ -93,34 +98,84 @@ async def test_a_statement_that_fails_changes_nothing() -> None:
         "",
         "notes.db",
         "mysql://user:hunter2@localhost/notes",
+        "postgresql://user:hunter2@localhost/notes?x=hunter2",
         "postgresql://user:hunter2@localhost:port/notes",
     ],
 )
-async def test_any_other_url_is_refused_in_a_sentence_without_its_password(url: str) -> None:
+async def test_any_other_url_is_refused_without_showing_its_password(url: str) -> None:
     with pytest.raises(DatabaseUnavailable) as refusal:
         async with open_database(url):
             pass
-    assert "must be sqlite:///file or postgresql://" in str(refusal.value)
+    assert str(refusal.value).startswith("The database URL ")
     assert "hunter2" not in str(refusal.value)
-    assert refusal.value.__suppress_context__  # SQLAlchemy's own words may quote the URL
+    assert refusal.value.__suppress_context__
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-async def test_a_missing_driver_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)  # as if it were not installed
-    with pytest.raises(DatabaseUnavailable, match=r"for postgresql .* add the package asyncpg"):
-        async with open_database(f"{scheme}://user:hunter2@localhost/notes"):
-            pass
+    with pytest.raises(ValueError, match="needs the package asyncpg: install the extra `postgres`"):
+        checked_url(f"{scheme}://user:hunter2@localhost/notes")
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_a_url_as_hosts_hand_it_out_suits_the_driver(scheme: str) -> None:
-    url = driver_url(f"{scheme}://user:secret@db.example/app?sslmode=require")
-    assert url.drivername == "postgresql+asyncpg"
-    assert url.query == {"ssl": "require"}
+@pytest.mark.parametrize("scheme", ["postgresql", "POSTGRES", "postgresql+psycopg"])
+def test_urls_in_the_format_of_hosting_providers_are_accepted(scheme: str) -> None:
+    url = checked_url(f"{scheme}://user:secret@db.example/app?ssl=require")
+    assert url == "postgresql://user:secret@db.example/app?sslmode=require"
 
 
-async def test_a_folder_that_cannot_be_made_is_a_readable_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "user:a%20b@host/name",
+        "host1,host2:5433/name",
+        "[::1]:5432/name",
+        "/name?host=/var/run/postgresql",
+        "host/name?host=one:5432&host=two",
+        "host/name?application_name=x&connect_timeout=3",
+        "host/name?options=-c+search_path%3Dapp",
+        "host/name?target_session_attrs=read-write&sslmode=verify-full",
+    ],
+)
+def test_what_postgresql_tools_accept_is_accepted(rest: str) -> None:
+    assert is_postgres(checked_url(f"postgresql://{rest}"))
+
+
+def test_a_password_may_contain_any_character() -> None:
+    url = checked_url("postgresql://ada:p/#?:s@db.example:5432/users")
+    assert url == "postgresql://ada:p%2F%23%3F%3As@db.example:5432/users"
+    assert checked_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://host/0", "must be sqlite:///file or postgresql://"),
+        ("postgresql:/host/name", "must be sqlite:///file or postgresql://"),
+        ("postgresql://", "must be sqlite:///file or postgresql://"),
+        ("sqlite://file", "must be sqlite:///file"),
+        ("postgresql://host:abc/name", "has an invalid port"),
+        ("postgresql://host:0/name", "has an invalid port"),
+        ("postgresql://host:65536/name", "has an invalid port"),
+        ("postgresql://one,two:/name", "has an invalid port"),
+        ("postgresql://host/name?port=x", "has an invalid port"),
+        ("postgresql://::1/name", "write an IPv6 address in brackets"),
+        ("postgresql://host/na me", "write a space as %20"),
+        ("postgresql://host/name?pgbouncer=true", "the option pgbouncer, which is not supported"),
+        ("postgresql://host/name?sslmode", "an option that is not name=value"),
+        ("postgresql://host/name?sslmode=on", "an invalid sslmode: use one of disable, allow"),
+        ("postgresql://host/name?target_session_attrs=first", "invalid target_session_attrs"),
+        ("postgresql://host/name?connect_timeout=soon", "an invalid connect_timeout"),
+        ("postgresql://host/name?sslrootcert=/missing", "sslrootcert that does not exist"),
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_with_the_reason(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)) as refusal:
+        checked_url(url)
+    assert "hunter2" not in str(refusal.value)
+
+
+async def test_a_folder_that_cannot_be_created_is_a_readable_failure(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(DatabaseUnavailable, match="folder of the database"):
         async with open_database(f"sqlite:///{tmp_path}/taken/notes.db"):
@@ -150,7 +205,7 @@ async def test_a_file_that_is_not_a_database_is_named_as_such(tmp_path: Path) ->
         ("SELEC", "The database refuses the statement."),
     ],
 )
-async def test_a_statement_that_no_retry_can_save_is_reported_as_lasting(
+async def test_a_statement_that_cannot_succeed_is_not_retryable(
     statement: str, sentence: str
 ) -> None:
     async with open_database("sqlite://") as database:
@@ -169,7 +224,7 @@ async def test_a_refusal_repeats_no_value() -> None:
     assert "canary" not in str(refusal.value)
 
 
-async def test_a_database_that_may_only_be_read_says_so(file: Path) -> None:
+async def test_a_read_only_database_is_reported_as_such(file: Path) -> None:
     async with open_database(f"sqlite:///{file}") as database:
         await database.execute(TABLE)
         await database.execute("PRAGMA query_only = ON")
@@ -179,7 +234,7 @@ async def test_a_database_that_may_only_be_read_says_so(file: Path) -> None:
 
 
 class PostgresError(Exception):
-    """As asyncpg raises it, with a code of PostgreSQL's."""
+    """An asyncpg error with a PostgreSQL error code."""
 
     def __init__(self, sqlstate: str, text: str) -> None:
         super().__init__(text)
@@ -194,39 +249,91 @@ class PostgresError(Exception):
         ("42703", 'column "a" of relation "notes" does not exist', False, "has no column a."),
         ("42501", "permission denied for table notes", False, "does not permit this"),
         ("25006", "cannot execute INSERT in a read-only transaction", False, "is read-only"),
-        ("28P01", 'password authentication failed for user "ada"', False, "does not permit this"),
+        ("28P01", 'password authentication failed for user "ada"', False, "refuses the password"),
+        ("28000", 'no pg_hba.conf entry for host "canary"', False, "does not permit this"),
         ("28000", 'role "canary" does not exist', False, "that does not exist"),
         ("3D000", 'database "canary" does not exist', False, "that does not exist"),
         ("23505", "duplicate key value: canary", False, "refuses the statement"),
         ("23505", 'constraint "pg_type_typname_nsp_index"', True, "does not answer"),
         ("40001", "could not serialize access", True, "does not answer"),
-        ("53300", "too many connections", True, "does not answer"),
+        ("53300", "sorry, too many clients already", True, "has no free connection"),
+        ("57P03", "the database system is starting up", True, "does not answer"),
+        ("55P03", "canceling statement due to lock timeout", True, "does not answer"),
         ("57P01", "terminating connection", True, "does not answer"),
     ],
 )
-def test_codes_of_postgresql_tell_what_lasts(
+def test_postgresql_error_codes_determine_what_is_retryable(
     sqlstate: str, text: str, retryable: bool, sentence: str
 ) -> None:
     failure = explain(PostgresError(sqlstate, text))
     assert failure.retryable is retryable
+    assert failure.engine_code == sqlstate
     assert sentence in str(failure)
     assert "canary" not in str(failure)
 
 
-async def test_a_database_that_vanishes_is_a_readable_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConnectionError('server at "canary" rejected SSL upgrade'), "does not offer TLS"),
+        (ssl.SSLCertVerificationError("certificate verify failed: canary"), "is not trusted"),
+    ],
+)
+def test_a_refused_tls_connection_is_not_retryable(error: Exception, sentence: str) -> None:
+    failure = explain(error)
+    assert not failure.retryable
+    assert sentence in str(failure)
+    assert "canary" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("lost", "in_doubt"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (PostgresError("57P01", "terminating connection"), True),
+        (PostgresError("40001", "could not serialize access"), False),
+    ],
+)
+async def test_a_lost_answer_to_a_commit_leaves_the_write_in_doubt(
+    lost: Exception, in_doubt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        commit = AsyncConnection.commit
+
+        async def commit_and_lose(connection: AsyncConnection) -> None:
+            await commit(connection)
+            raise DBAPIError("COMMIT", {}, lost) from lost
+
+        monkeypatch.setattr(AsyncConnection, "commit", commit_and_lose)
+        with pytest.raises(DatabaseUnavailable) as failure:
+            await database.execute(INSERT, {"id": 1, "text": "one"})
+    assert failure.value.in_doubt is in_doubt
+    assert failure.value.retryable is not in_doubt
+
+
+async def test_a_statement_that_fails_before_its_commit_is_not_in_doubt() -> None:
+    async with open_database("sqlite://") as database:
+        with pytest.raises(DatabaseUnavailable) as failure:
+            await database.execute(INSERT, {"id": 1, "text": "one"})
+    assert not failure.value.in_doubt
+
+
+async def test_a_deleted_database_is_a_readable_failure(tmp_path: Path) -> None:
     async with open_database(f"sqlite:///{tmp_path}/folder/notes.db") as database:
         shutil.rmtree(tmp_path / "folder")
-        # The one connection that is open would not notice, so ask for a second.
+        # The open connection would not notice, so request a second one.
         answers = await asyncio.gather(database.ping(), database.ping(), return_exceptions=True)
         assert [type(answer) for answer in answers if answer] == [DatabaseUnavailable]
 
 
-async def test_while_another_writes_reads_succeed_and_writes_can_be_retried(
+async def test_during_another_write_reads_succeed_and_writes_are_retryable(
     file: Path,
 ) -> None:
     async with open_database(f"sqlite:///{file}") as database:
         await database.execute(TABLE)
-        await database.fetch("PRAGMA busy_timeout = 1")  # instead of half a minute
+        await database.fetch("PRAGMA busy_timeout = 1")  # instead of 30 seconds
         with closing(sqlite3.connect(file)) as other:
             other.execute("BEGIN IMMEDIATE")
             assert await count(database) == 0
@@ -236,7 +343,7 @@ async def test_while_another_writes_reads_succeed_and_writes_can_be_retried(
         assert await database.execute(INSERT, {"id": 1, "text": "one"}) == 1
 
 
-async def test_many_may_open_the_same_new_file_at_once(file: Path) -> None:
+async def test_the_same_new_file_can_be_opened_concurrently(file: Path) -> None:
     async def write(number: int) -> None:
         async with open_database(f"sqlite:///{file}") as database:
             await database.execute(TABLE)
@@ -265,8 +372,8 @@ async def test_cancelled_statements_leave_the_database_usable(file: Path) -> Non
             await database.execute(INSERT, {"id": 100, "text": "after"})
 
 
-async def test_a_cancelled_statement_is_finished_and_locks_nobody_out(file: Path) -> None:
-    """A server's calls are cancelled by anyio: again at each await, those of the driver too."""
+async def test_a_cancelled_statement_completes_and_releases_its_lock(file: Path) -> None:
+    """anyio cancels a server's calls again at each await, including those in the driver."""
     scope = anyio.CancelScope()
 
     def cancel(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -289,12 +396,12 @@ async def test_the_file_is_closed_at_the_end(file: Path) -> None:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(f"sqlite:///{file}"))
         await database.execute(TABLE)
-        # SQLite keeps its log beside the file until the last connection is closed.
+        # SQLite keeps its log next to the file until the last connection is closed.
         assert file.with_name("notes.db-wal").exists()
     assert not file.with_name("notes.db-wal").exists()
 
 
-def test_the_default_file_is_in_the_users_data_folder_whatever_the_current_one(
+def test_the_default_file_is_in_the_users_data_folder_from_any_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

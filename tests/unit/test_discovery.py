@@ -1,4 +1,4 @@
-"""Each protocol is told what it has, and a list refuses a cursor that it never gave."""
+"""Each protocol era gets its own capabilities, and lists refuse foreign cursors."""
 
 import pytest
 from fastmcp import Client
@@ -22,7 +22,7 @@ async def test_logging_is_advertised_only_where_the_protocol_has_it(
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_a_cursor_that_the_list_never_gave_is_refused(name: str) -> None:
+async def test_a_cursor_that_the_list_did_not_return_is_refused(name: str) -> None:
     async with Client(mcp) as client:
         with pytest.raises(MCPError) as refusal:
             await getattr(client, name)(cursor="x")

@@ -1,4 +1,4 @@
-"""A long result ends early: it keeps its form, is under the limit, and says what is missing."""
+"""A long result is cut: it keeps its form, fits the limit, and says what is missing."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def lines(count: int, text: str) -> list[Line]:
     return [Line(number=number, text=text) for number in range(count)]
 
 
-def test_what_fits_is_kept_whole_and_without_a_hint() -> None:
+def test_a_result_that_fits_is_unchanged_and_has_no_hint() -> None:
     every = lines(3, "tea")
     size = len(to_json(every))
     assert fit(every, RESERVED + size, "Ask.") == (every, "")
@@ -34,14 +34,14 @@ def test_what_fits_is_kept_whole_and_without_a_hint() -> None:
 
 
 @pytest.mark.parametrize("text", ["tea", "Grüße", "茶" * 40, "😀", '"\\\n'])
-def test_one_byte_too_many_ends_the_list_before_the_item_that_has_it(text: str) -> None:
+def test_the_list_ends_before_the_item_that_exceeds_the_limit(text: str) -> None:
     every = lines(3, text)
     items, hint = fit(every, RESERVED + len(to_json(every)) - 1, "Ask for the others.")
     assert items == every[:2]
     assert hint == "Only 2 of 3 fit into a result. Ask for the others."
 
 
-def test_an_item_that_does_not_fit_alone_is_cut_short_and_the_others_are_for_later() -> None:
+def test_an_oversized_first_item_is_shortened_and_the_others_are_left_out() -> None:
     items, hint = fit([*lines(1, "茶" * 1000), *lines(1, "tea")], RESERVED + 200, "Ask.")
     (item,) = items
     assert item.number == 0
@@ -67,7 +67,7 @@ def test_an_item_that_does_not_fit_alone_is_cut_short_and_the_others_are_for_lat
     ids=lambda value: str(value)[:20],
 )
 @pytest.mark.parametrize("room", [8, 20, 50, 90])
-def test_any_value_gets_as_short_as_it_must_and_keeps_its_form(value: Any, room: int) -> None:
+def test_any_value_is_shortened_as_needed_and_keeps_its_type(value: Any, room: int) -> None:
     shortened = shorten(value, room)
     text = to_json(shortened)
     assert len(text) <= room
@@ -76,7 +76,7 @@ def test_any_value_gets_as_short_as_it_must_and_keeps_its_form(value: Any, room:
     assert shorten(value, len(to_json(value))) == value
 
 
-def test_the_beginning_of_a_list_and_the_short_fields_of_an_object_are_kept() -> None:
+def test_the_start_of_a_list_and_the_short_fields_of_an_object_are_kept() -> None:
     assert shorten([*range(10, 99)], 12) == [10, 11, 12]
     users: Any = {"users": [{"name": "Ada"}] * 50, "next": "/users?page=2"}
     assert shorten(users, 90) == {"users": [{"name": "Ada"}] * 3, "next": "/users?page=2"}
@@ -97,7 +97,7 @@ def test_data_is_cut_with_a_hint_that_names_its_size() -> None:
     assert len(to_json({"data": data, "hint": hint})) <= 2000
 
 
-def test_the_limit_cannot_be_too_small_for_hints() -> None:
+def test_the_limit_always_leaves_room_for_hints() -> None:
     assert ResultSettings().result_max_bytes == 50_000
     with pytest.raises(ValidationError):
         ResultSettings(result_max_bytes=1999)

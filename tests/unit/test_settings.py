@@ -1,4 +1,4 @@
-"""A bad setting is one readable line before the server starts."""
+"""A bad setting is reported in one readable line before the server starts."""
 
 import sys
 from itertools import chain
@@ -83,7 +83,7 @@ def test_space_around_a_value_and_its_case_do_not_matter(
         ("SHUTDOWN_GRACE_SECONDS", "nan"),
     ],
 )
-def test_a_value_that_can_have_no_effect_is_refused_by_name(
+def test_an_ineffective_value_is_refused_by_name(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -100,14 +100,14 @@ def test_a_value_that_can_have_no_effect_is_refused_by_name(
         ("HTTP_HOST", "my_host.example"),
     ],
 )
-def test_a_value_that_can_have_an_effect_is_accepted(
+def test_an_effective_value_is_accepted(
     name: str, values: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, values)
     check_settings()
 
 
-def test_a_flag_is_checked_as_its_variable_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_is_validated_like_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"--transport": "pigeon", "--port": "abc", "--workers": "0", "--host": "a b"}
     monkeypatch.setattr(sys, "argv", ["server", *chain.from_iterable(flags.items())])
     parse_flags("server")
@@ -117,7 +117,7 @@ def test_a_flag_is_checked_as_its_variable_is(monkeypatch: pytest.MonkeyPatch) -
         assert str(refusal.value).count(f"{name}: ") >= 1
 
 
-def test_every_bad_variable_is_named_in_one_line_and_no_value_shows(
+def test_one_line_names_every_bad_variable_without_its_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HTTP_PORT", "canary")
@@ -159,17 +159,17 @@ def test_an_address_that_others_can_reach_is_public(host: str, public: bool) -> 
     assert is_public(host) is public
 
 
-def test_a_public_address_is_refused_while_nobody_is_asked_for_a_token(
+def test_an_unauthenticated_server_refuses_a_public_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HTTP_HOST", "")  # which the flag replaces
+    monkeypatch.setenv("HTTP_HOST", "")  # the flag overrides it
     monkeypatch.setattr(sys, "argv", ["server", "--host", "0.0.0.0"])
     parse_flags("server")
     with pytest.raises(InvalidSettings, match="ALLOW_UNAUTHENTICATED=true"):
         serve_http(FastMCP("test"), "nowhere:app")
 
 
-def test_several_workers_cannot_keep_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_refused_with_several_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_SESSIONS", "true")
     monkeypatch.setenv("WORKERS", "2")
     with pytest.raises(InvalidSettings, match=r"HTTP_SESSIONS: .*WORKERS=1"):

@@ -1,4 +1,4 @@
-"""The cache in detail: cancelled callers, copies, keys, and the cache of a server's tools."""
+"""Details of the cache: cancelled callers, copies, keys, and tools that use it."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ from ...upstream import answer, local_upstream
 
 
 class Source:
-    """Loads `value` when it is released, and counts its loads. An exception is raised."""
+    """Loads `value` once released, and counts the loads. A value that is an exception is raised."""
 
     def __init__(self, value: Any = "value", *, released: bool = True) -> None:
         self.value = value
@@ -56,7 +56,7 @@ def kept() -> LoadingCache:
 
 
 async def fetch(resource_id: str, api: Api, cache: Cache) -> Any:
-    """Get a resource of the API through the cache, as tools do."""
+    """Get a resource of the API through the cache, like a tool."""
 
     async def load() -> Any:
         return (await api.get_resource("resources", resource_id)).data
@@ -73,7 +73,9 @@ async def test_keys_do_not_share_a_load(kept: LoadingCache) -> None:
 
 
 @pytest.mark.parametrize("cancelled", [[0], [2], [0, 1]], ids=["first", "last", "all but one"])
-async def test_a_cancelled_caller_harms_no_other(cancelled: list[int], kept: LoadingCache) -> None:
+async def test_a_cancelled_caller_does_not_affect_others(
+    cancelled: list[int], kept: LoadingCache
+) -> None:
     source = Source(released=False)
     calls = [asyncio.create_task(kept.get_or_load(KEY, source)) for _ in range(3)]
     await _until_all_wait()
@@ -114,7 +116,7 @@ async def test_a_load_ends_with_the_cache() -> None:
         await call
 
 
-async def test_what_a_caller_does_to_a_value_does_not_change_what_is_kept(
+async def test_a_caller_that_modifies_a_value_does_not_change_the_cached_value(
     kept: LoadingCache,
 ) -> None:
     source = Source({"names": ["Ada"]})
@@ -125,7 +127,7 @@ async def test_what_a_caller_does_to_a_value_does_not_change_what_is_kept(
     assert source.loads == 1
 
 
-async def test_a_load_that_began_before_an_invalidation_is_not_kept(kept: LoadingCache) -> None:
+async def test_a_load_that_began_before_an_invalidation_is_not_cached(kept: LoadingCache) -> None:
     old = Source("old", released=False)
     reader = asyncio.create_task(kept.get_or_load(KEY, old))
     await _until_all_wait()
@@ -146,7 +148,7 @@ async def test_a_call_after_an_invalidation_does_not_join_a_load_that_began_befo
     await _until_all_wait()
     new.release.set()
     await _until_all_wait()
-    old.release.set()  # ends last, and must not replace what is newer
+    old.release.set()  # completes last, and must not replace the newer value
     assert await asyncio.gather(*after) == [("new", False)] * 10
     assert await before == ("old", False)
     assert await kept.get_or_load(KEY, Source("newest")) == ("new", True)
@@ -154,7 +156,7 @@ async def test_a_call_after_an_invalidation_does_not_join_a_load_that_began_befo
 
 
 @pytest.mark.parametrize("ending", ["answers", "fails", "is cancelled"])
-async def test_however_an_outdated_load_ends_later_callers_share_one_load(
+async def test_later_callers_share_one_load_for_any_outcome_of_an_outdated_load(
     ending: str, kept: LoadingCache
 ) -> None:
     old = Source(ValueError() if ending == "fails" else "old", released=False)
@@ -176,7 +178,7 @@ async def test_however_an_outdated_load_ends_later_callers_share_one_load(
     assert new.loads == 1
 
 
-async def test_after_each_of_many_invalidations_a_call_gets_what_is_new(kept: LoadingCache) -> None:
+async def test_a_call_after_an_invalidation_gets_the_new_value(kept: LoadingCache) -> None:
     version = 0
 
     async def load() -> int:
@@ -203,7 +205,7 @@ async def test_after_each_of_many_invalidations_a_call_gets_what_is_new(kept: Lo
     assert (await kept.get_or_load(KEY, load))[0] == version
 
 
-async def test_what_is_beside_an_invalidated_key_stays(kept: LoadingCache) -> None:
+async def test_invalidating_a_key_does_not_affect_similar_keys(kept: LoadingCache) -> None:
     for parts in (("issues",), ("issues", "10"), ("issues", "2")):
         await kept.get_or_load(cache_key(*parts), Source())
     await kept.invalidate(cache_key("issues", "1"))
@@ -211,12 +213,12 @@ async def test_what_is_beside_an_invalidated_key_stays(kept: LoadingCache) -> No
         assert await kept.get_or_load(cache_key(*parts), Source()) == ("value", True)
 
 
-async def test_ended_and_cancelled_loads_leave_nothing_behind(kept: LoadingCache) -> None:
+async def test_completed_and_cancelled_loads_do_not_leak(kept: LoadingCache) -> None:
     for number in range(10):
         call = asyncio.create_task(kept.get_or_load(cache_key(str(number)), Source()))
         if number % 2:
             await asyncio.sleep(0)
-            call.cancel()  # some before the load has begun
+            call.cancel()  # in some cases before the load begins
         await asyncio.gather(call, return_exceptions=True)
     del call
     await _until_all_wait()
@@ -224,7 +226,7 @@ async def test_ended_and_cancelled_loads_leave_nothing_behind(kept: LoadingCache
     assert len(kept._loading) == 0
 
 
-async def test_two_callers_with_credentials_of_their_own_share_neither_these_nor_answers(
+async def test_callers_with_different_credentials_share_neither_credentials_nor_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def credential(_settings: UpstreamSettings) -> str:
@@ -247,7 +249,7 @@ async def test_two_callers_with_credentials_of_their_own_share_neither_these_nor
     assert sent == ["Bearer for-desktop/ada", "Bearer for-desktop/eve"]
 
 
-def test_each_client_and_each_of_its_users_has_keys_of_its_own() -> None:
+def test_each_client_and_each_of_its_users_has_separate_keys() -> None:
     keys = [cache_key("resources", "1")]
     for client, user in (("desktop", None), ("desktop", "ada"), ("desktop", "eve"), ("web", "ada")):
         with token_of(client, user):
@@ -255,7 +257,7 @@ def test_each_client_and_each_of_its_users_has_keys_of_its_own() -> None:
     assert len(set(keys)) == 5
 
 
-def test_the_parts_of_a_key_do_not_run_together() -> None:
+def test_the_parts_of_a_key_are_unambiguous() -> None:
     assert cache_key("a", "bc") != cache_key("ab", "c")
     assert cache_key("a", "b") != cache_key('a", "b')
 
@@ -279,7 +281,7 @@ async def test_twenty_concurrent_calls_of_a_tool_make_one_request(
     assert results[-1].data["from_cache"]
 
 
-async def test_a_failure_of_the_api_is_told_and_the_next_call_tries_again(
+async def test_an_api_failure_is_reported_and_the_next_call_tries_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with local_upstream(answer(503)) as upstream:
@@ -295,7 +297,7 @@ async def test_a_failure_of_the_api_is_told_and_the_next_call_tries_again(
     assert succeeded.data == {"data": {"ok": True}, "from_cache": False}
 
 
-async def test_a_cancelled_call_leaves_the_request_to_the_others(
+async def test_a_cancelled_call_does_not_cancel_the_shared_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with local_upstream() as upstream:
@@ -312,6 +314,6 @@ async def test_a_cancelled_call_leaves_the_request_to_the_others(
 
 
 async def _until_all_wait() -> None:
-    """Let every task run as far as it can."""
+    """Let every task run until it waits."""
     for _ in range(10):
         await asyncio.sleep(0)

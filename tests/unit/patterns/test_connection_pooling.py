@@ -1,4 +1,4 @@
-"""The pool as the API client uses it: shared by all calls, and its failures in words."""
+"""The API client's pool: all calls share it, and its failures are readable."""
 
 import asyncio
 
@@ -39,7 +39,7 @@ async def test_calls_of_a_tool_share_the_connections(monkeypatch: pytest.MonkeyP
     assert upstream.connections <= 3
 
 
-async def test_the_api_client_sends_a_request_that_fails_once(
+async def test_the_api_client_does_not_retry_a_failed_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with local_upstream(answer(503), DROPPED) as upstream:
@@ -51,7 +51,7 @@ async def test_the_api_client_sends_a_request_that_fails_once(
     assert len(upstream.requests) == 2
 
 
-async def test_a_call_says_that_the_pool_is_exhausted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_reports_that_the_pool_is_exhausted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOL_MAX_CONNECTIONS", "1")
     monkeypatch.setenv("POOL_WAIT_SECONDS", "0.01")
     async with local_upstream(answer(pause_seconds=5)) as upstream:

@@ -28,7 +28,7 @@ from my_mcp_server.settings import (
 
 from ...patterns.test_environment_config import Sources
 
-# Of the profile "production".
+# The profile "production".
 PROFILE: dict[str, float] = tomllib.loads(settings.PROFILES.read_text("utf-8"))["production"]
 
 
@@ -55,7 +55,7 @@ def check() -> None:
 
 
 def refusal() -> str:
-    """Return the line with which the server refuses to start."""
+    """Return the message with which the server refuses to start."""
     with pytest.raises(InvalidSettings) as refused:
         check()
     assert "\n" not in str(refused.value)
@@ -79,13 +79,15 @@ def test_every_source_wins_over_the_profile_of_the_server(source: str, sources: 
 
 
 @in_every_source
-def test_the_profile_may_be_chosen_in_every_source(source: str, sources: Sources) -> None:
+def test_every_source_can_select_the_profile(source: str, sources: Sources) -> None:
     sources.set(source, "ENVIRONMENT", "production")
     assert grace() == PROFILE["shutdown_grace_seconds"]
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-def test_a_profile_changes_what_its_table_says(environment: str, sources: Sources) -> None:
+def test_a_profile_changes_exactly_the_settings_in_its_table(
+    environment: str, sources: Sources
+) -> None:
     profile = tomllib.loads(settings.PROFILES.read_text())[environment]
     default = describe_settings(ServingSettings, DeadlineSettings)
     sources.set("variable", "ENVIRONMENT", environment)
@@ -126,7 +128,7 @@ def test_an_env_file_that_does_not_exist_is_refused_by_name(
         (b"SECRETS_DIR=/run/other\n", "SECRETS_DIR is read from the environment only"),
     ],
 )
-def test_an_env_file_that_is_not_understood_is_refused_with_the_reason(
+def test_an_invalid_env_file_is_refused_with_the_reason(
     content: bytes, reason: str, tmp_path: Path, sources: Sources
 ) -> None:
     file = tmp_path / "bad.env"
@@ -135,7 +137,7 @@ def test_an_env_file_that_is_not_understood_is_refused_with_the_reason(
     assert refusal().endswith(f"{file}: {reason}")
 
 
-def test_a_byte_order_mark_costs_no_variable(tmp_path: Path, sources: Sources) -> None:
+def test_a_byte_order_mark_in_an_env_file_is_ignored(tmp_path: Path, sources: Sources) -> None:
     (tmp_path / "windows.env").write_bytes(b"\xef\xbb\xbfSHUTDOWN_GRACE_SECONDS=1\r\n")
     sources.set("variable", "ENV_FILE", str(tmp_path / "windows.env"))
     assert grace() == 1
@@ -150,14 +152,14 @@ def test_a_folder_is_not_read_as_a_file(tmp_path: Path, sources: Sources) -> Non
     assert refusal().startswith(f"{tmp_path / 'http_port'}: ")
 
 
-def test_a_secret_file_that_is_no_text_is_refused_by_name(tmp_path: Path, sources: Sources) -> None:
+def test_a_binary_secret_file_is_refused_by_name(tmp_path: Path, sources: Sources) -> None:
     (tmp_path / "vault_token").write_bytes(b"\xff\xfe\x00")
     sources.set("variable", "SECRETS_DIR", str(tmp_path))
     assert refusal() == f"{tmp_path / 'vault_token'}: not a text file in UTF-8"
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_a_folder_of_secrets_that_is_none_is_refused_by_name(
+def test_a_secrets_dir_that_is_not_a_folder_is_refused_by_name(
     name: str, tmp_path: Path, sources: Sources
 ) -> None:
     (tmp_path / "file").touch()
@@ -201,20 +203,20 @@ def test_space_and_case_do_not_matter_in_any_source(source: str, sources: Source
     assert VaultSettings().vault_token.get_secret_value() == "hunter2"
 
 
-def test_the_env_file_beside_pyproject_is_read(
+def test_the_env_file_next_to_pyproject_toml_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ENV_FILE")
     monkeypatch.setattr(settings, "PROJECT", tmp_path)
     (tmp_path / ".env").write_text("SHUTDOWN_GRACE_SECONDS=1\n")
-    assert grace() != 1  # no project: the folder of an installed package may be anybody's
+    assert grace() != 1  # not a project: others may write to the folder of an installed package
     (tmp_path / "pyproject.toml").touch()
     assert grace() == 1
 
 
 @pytest.mark.parametrize("blank", ["", " "])
 @pytest.mark.parametrize("source", ["variable", "env file"])
-def test_a_blank_variable_leaves_the_setting_to_weaker_sources(
+def test_a_blank_variable_does_not_override_weaker_sources(
     source: str, blank: str, sources: Sources
 ) -> None:
     sources.set("secret file", "SHUTDOWN_GRACE_SECONDS", "1")
@@ -229,7 +231,7 @@ def test_a_list_is_written_with_commas_in_every_source(source: str, sources: Sou
 
 
 @in_every_source
-def test_every_bad_variable_is_in_the_one_line(source: str, sources: Sources) -> None:
+def test_one_line_names_every_bad_variable(source: str, sources: Sources) -> None:
     bad = {"HTTP_PORT": "http", "WORKERS": "0", "TOOL_DEADLINE_SECONDS": "99"}
     for name, value in bad.items():
         sources.set(source, name, value)
@@ -240,7 +242,7 @@ def test_every_bad_variable_is_in_the_one_line(source: str, sources: Sources) ->
     assert "\n" not in message
 
 
-def test_a_secret_shows_in_no_form(sources: Sources) -> None:
+def test_a_secret_is_never_shown(sources: Sources) -> None:
     sources.set("variable", "VAULT_TOKEN", "hunter2")
     vault = VaultSettings()
     assert vault.vault_token.get_secret_value() == "hunter2"

@@ -1,4 +1,4 @@
-"""Probes of a server with a token, the registry they ask, and figures that are no verdict."""
+"""Probes need no token, use the registry, and ignore process metrics."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ async def test_probes_need_no_token() -> None:
     assert call.status_code == 401
 
 
-async def test_a_server_answers_for_the_whole_process_unless_told_otherwise() -> None:
+async def test_probes_use_the_registry_of_the_process_by_default() -> None:
     server = FastMCP[Any]("test")
     add_probes(server)
     with readiness.serving(), readiness.reporting("database", crashing):

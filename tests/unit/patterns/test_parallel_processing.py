@@ -1,4 +1,4 @@
-"""Batches in detail: their tasks, their progress, and how a tool runs them."""
+"""Details of batches: tasks, progress, and tools that run them."""
 
 import asyncio
 
@@ -46,7 +46,7 @@ async def test_no_items_give_no_outcomes() -> None:
     assert await process_in_parallel(Crowd().process, [], workers=4) == []
 
 
-async def test_a_tool_runs_as_many_workers_as_are_set_and_the_client_sees_the_progress(
+async def test_a_tool_uses_the_configured_workers_and_the_client_sees_the_progress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     crowd = Crowd()

@@ -1,4 +1,4 @@
-"""The limit in detail: which requests count, over HTTP and in processes, and how shares grow."""
+"""Details of the rate limit: which requests count, over HTTP and in workers, and recovery."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ from ...patterns.test_rate_limiting import Clock, called_by, echo, refused
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the limiter's time pass only as a test says."""
+    """Replace the limiter's clock with one that tests control."""
     clock = Clock()
     monkeypatch.setattr(utils, "now_mono_f", clock)
     return clock
@@ -51,7 +51,7 @@ def server(
     )
 
 
-async def test_no_more_callers_are_remembered_than_may_be() -> None:
+async def test_the_number_of_remembered_callers_is_bounded() -> None:
     async with Client(server(burst=1, max_callers=5)) as client:
         for number in range(20):
             with called_by(f"caller {number}"):
@@ -69,14 +69,14 @@ async def test_concurrent_calls_share_the_burst() -> None:
     assert results.count(False) == 5
 
 
-async def test_a_share_grows_back_no_further_than_the_burst(clock: Clock) -> None:
+async def test_a_rate_limit_recovers_only_up_to_the_burst(clock: Clock) -> None:
     async with Client(server(burst=2)) as client:
         for _ in range(2):
             assert [await refused(client) for _ in range(3)] == [False, False, True]
             clock.seconds += 3600
 
 
-async def test_callers_without_a_token_are_known_by_their_address() -> None:
+async def test_callers_without_a_token_are_identified_by_their_address() -> None:
     limited = server(burst=1)
     async with asgi_server(limited, stateless_http=True) as running:
         async with running.client() as client:
@@ -88,7 +88,7 @@ async def test_callers_without_a_token_are_known_by_their_address() -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_call_over_http_costs_one(mode: str) -> None:
+async def test_a_call_over_http_counts_once(mode: str) -> None:
     limited = server(burst=3)
     async with (
         asgi_server(limited, stateless_http=True) as running,
@@ -100,7 +100,7 @@ async def test_a_call_over_http_costs_one(mode: str) -> None:
     assert [result.is_error for result in results] == [False] * 3 + [True]
 
 
-async def test_lists_have_a_share_of_their_own() -> None:
+async def test_lists_have_their_own_rate_limit() -> None:
     async with Client(server(burst=3)) as client:
         for _ in range(3):
             await client.list_tools()
@@ -123,7 +123,7 @@ async def test_resources_and_prompts_are_counted_with_the_tools() -> None:
             await client.get_prompt("echo")
 
 
-async def test_a_call_that_fails_costs_as_much() -> None:
+async def test_a_failed_call_costs_as_much() -> None:
     async with Client(server(burst=2)) as client:
         await client.call_tool("echo", {"unknown": 1}, raise_on_error=False)
         await client.call_tool("nobody", raise_on_error=False)
@@ -131,7 +131,9 @@ async def test_a_call_that_fails_costs_as_much() -> None:
 
 
 @pytest.mark.parametrize(("workers", "passing"), [(1, 8), (2, 4), (3, 3), (64, 1)])
-async def test_each_of_several_workers_grants_its_part(workers: int, passing: int) -> None:
+async def test_each_of_several_workers_allows_its_part_of_the_burst(
+    workers: int, passing: int
+) -> None:
     async with Client(server(burst=8, workers=workers)) as client:
         results = [await refused(client) for _ in range(9)]
     assert results.count(False) == passing
@@ -146,7 +148,7 @@ async def test_workers_recover_their_part_of_the_rate(clock: Clock) -> None:
         assert not await refused(client)
 
 
-async def test_the_share_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_rate_limit_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATE_LIMIT_BURST", "4")
     monkeypatch.setenv("RATE_LIMIT_PER_MINUTE", "60")
     monkeypatch.setenv("WORKERS", "2")

@@ -1,4 +1,4 @@
-"""Retries in detail: which faults pass, how long the pauses are, and retries of API requests."""
+"""Details of retries: transient faults, pauses, and retries of API requests."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ from ...upstream import DROPPED, RESET, TRUNCATED, Answer, answer, local_upstrea
 
 
 async def request(endpoint: str, api: Api, retries: Retries) -> Any:
-    """Get a path of the API with retries, as tools do."""
+    """Get a path of the API with retries, like a tool."""
     return (await retries.run(partial(api.get, endpoint))).data
 
 
@@ -42,14 +42,14 @@ def transport_error(kind: type[httpx.TransportError], method: str = "GET") -> Ex
 
 
 def with_a_key(error: Any) -> Exception:
-    """Return an error of a request that carries an idempotency key."""
+    """Return the error of a request with an idempotency key."""
     error.request.extensions["idempotency_key"] = "key"
     assert isinstance(error, httpx.HTTPError)
     return error
 
 
 def in_doubt(sentence: str, cause: Exception) -> ToolFailure:
-    """Return a failure as the API client raises it of a write."""
+    """Return a failure like that of the API client after a write."""
     failure = ToolFailure(sentence, retryable=True)
     failure.put_in_doubt()
     failure.__cause__ = cause
@@ -102,12 +102,12 @@ async def test_a_transient_fault_is_retried(failure: Exception) -> None:
         transport_error(httpx.RemoteProtocolError, "POST"),
         transport_error(httpx.PoolTimeout),
         transport_error(httpx.UnsupportedProtocol),
-        ValueError("no HTTP error at all"),
+        ValueError("not an HTTP error"),
         ToolFailure("The API redirects in circles.", retryable=True),
     ],
     ids=repr,
 )
-async def test_a_lasting_fault_and_an_unsafe_repeat_are_not_retried(failure: Exception) -> None:
+async def test_permanent_faults_and_unsafe_requests_are_not_retried(failure: Exception) -> None:
     call = Flaky(failure)
     with pytest.raises(type(failure)) as raised:
         await make_retrier().run(call)
@@ -115,10 +115,10 @@ async def test_a_lasting_fault_and_an_unsafe_repeat_are_not_retried(failure: Exc
     assert call.attempts == 1
 
 
-async def test_a_readable_failure_counts_as_the_fault_it_was_raised_from() -> None:
-    passing, lasting = ToolFailure("The API answered 503."), ToolFailure("The API answered 400.")
-    passing.__cause__, lasting.__cause__ = status_error(503), status_error(400)
-    call = Flaky(passing, lasting)
+async def test_a_readable_failure_is_classified_by_its_cause() -> None:
+    transient, final = ToolFailure("The API answered 503."), ToolFailure("The API answered 400.")
+    transient.__cause__, final.__cause__ = status_error(503), status_error(400)
+    call = Flaky(transient, final)
     with pytest.raises(ToolFailure, match="400"):
         await make_retrier().run(call)
     assert call.attempts == 2
@@ -152,7 +152,7 @@ async def test_pauses_are_random_up_to_a_bound_that_doubles() -> None:
         assert bound * 4 / 5 < max(pauses) <= bound
 
 
-async def test_retry_after_as_a_date_is_waited_for() -> None:
+async def test_retry_after_may_be_a_date() -> None:
     sleep = Sleep()
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=7), usegmt=True)
     await make_retrier(sleep).run(Flaky(status_error(503, retry_after=date)))
@@ -172,7 +172,7 @@ async def test_retry_after_as_a_date_is_waited_for() -> None:
         "Thu, 32 Jan 2099 00:00:00 GMT",
     ],
 )
-async def test_a_retry_after_of_the_past_or_of_no_sense_changes_nothing(value: str) -> None:
+async def test_a_past_or_invalid_retry_after_is_ignored(value: str) -> None:
     sleep = Sleep()
     retrier = make_retrier(sleep, retry_first_pause_seconds=0.001)
     assert await retrier.run(Flaky(status_error(503, retry_after=value))) == "answer"
@@ -180,7 +180,7 @@ async def test_a_retry_after_of_the_past_or_of_no_sense_changes_nothing(value: s
 
 
 @pytest.mark.parametrize("value", ["3600", "9" * 400, "Thu, 01 Jan 2099 00:00:00 GMT"])
-async def test_a_retry_after_beyond_the_deadline_gives_up_at_once(value: str) -> None:
+async def test_a_retry_after_beyond_the_deadline_fails_immediately(value: str) -> None:
     sleep = Sleep()
     call = Flaky(status_error(429, retry_after=value))
     with pytest.raises(httpx.HTTPStatusError, match="429"):
@@ -198,7 +198,7 @@ async def test_a_retry_after_beyond_the_deadline_gives_up_at_once(value: str) ->
         ({}, False),
     ],
 )
-async def test_after_the_deadline_only_what_does_nothing_twice_is_retryable(
+async def test_after_the_deadline_only_idempotent_tools_are_retryable(
     hints: dict[str, bool], retryable: bool
 ) -> None:
     failures: list[RetryDeadlineExceeded] = []
@@ -216,7 +216,7 @@ async def test_after_the_deadline_only_what_does_nothing_twice_is_retryable(
     assert [failure.in_doubt for failure in failures] == [not retryable]
 
 
-async def test_a_failure_does_not_forget_that_an_earlier_attempt_may_have_done_the_work() -> None:
+async def test_a_failure_reports_that_an_earlier_attempt_may_have_done_the_work() -> None:
     timed_out = in_doubt(
         "The API did not answer.", with_a_key(transport_error(httpx.ReadTimeout, "POST"))
     )
@@ -228,7 +228,7 @@ async def test_a_failure_does_not_forget_that_an_earlier_attempt_may_have_done_t
     assert not raised.value.retryable
 
 
-async def test_a_cancelled_call_is_not_tried_again() -> None:
+async def test_a_cancelled_call_is_not_retried() -> None:
     attempts = 0
     started = asyncio.Event()
 
@@ -246,7 +246,7 @@ async def test_a_cancelled_call_is_not_tried_again() -> None:
     assert attempts == 1
 
 
-async def test_fifty_concurrent_calls_do_not_count_each_others_attempts() -> None:
+async def test_concurrent_calls_count_their_attempts_separately() -> None:
     retrier = make_retrier(retry_attempts=3)
     calls = [Flaky(status_error(503), status_error(503)) for _ in range(50)]
     assert await asyncio.gather(*map(retrier.run, calls)) == ["answer"] * 50
@@ -259,7 +259,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_short_pauses")
-async def test_a_tool_answers_when_the_api_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tool_succeeds_when_the_api_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     outages = [(answer(503), answer(503)), (DROPPED, RESET), (TRUNCATED, answer(429))]
     async with local_upstream() as upstream:
         monkeypatch.setenv("API_BASE_URL", upstream.url)
@@ -312,7 +312,7 @@ async def test_a_write_without_a_key_is_sent_once(
 
 
 @pytest.mark.usefixtures("_short_pauses")
-async def test_a_tool_tries_again_when_an_answer_takes_too_long(
+async def test_a_tool_retries_when_a_response_takes_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("API_TIMEOUT_SECONDS", "0.1")
@@ -325,7 +325,7 @@ async def test_a_tool_tries_again_when_an_answer_takes_too_long(
 
 
 @pytest.mark.usefixtures("_short_pauses")
-async def test_a_tool_says_what_is_wrong_when_the_api_does_not_recover(
+async def test_a_tool_explains_the_failure_if_the_api_does_not_recover(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with local_upstream() as upstream:

@@ -1,4 +1,4 @@
-"""The store in detail: values, cancelled callers, a full store, and its settings."""
+"""Details of the state store: values, cancelled callers, a full store, and settings."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ from ...patterns.test_state_management import OvertakenOnce, increment
 
 
 async def count(name: str, state: State) -> JsonValue:
-    """Count the calls for a name: a tool that keeps state."""
+    """Count the calls for a name, like a stateful tool."""
     return await state.update(name, increment)
 
 
@@ -55,7 +55,7 @@ async def state(in_either: None) -> AsyncIterator[StateStore]:
 
 
 @pytest.mark.parametrize("value", [None, 0, "", [], {}, False, {"a": [1, {"b": None}]}, "ä'\n"])
-async def test_any_json_value_is_kept_as_it_is(state: StateStore, value: JsonValue) -> None:
+async def test_any_json_value_is_stored_unchanged(state: StateStore, value: JsonValue) -> None:
     assert await state.get("key") is None
     assert await state.update("key", lambda _: value) == value
     assert await state.get("key") == value
@@ -84,7 +84,7 @@ async def test_concurrent_calls_of_a_tool_are_all_counted(in_either: None) -> No
     assert sorted(int(result.content[0].text) for result in results) == [*range(1, 11)]
 
 
-async def test_a_full_store_is_told_to_the_caller(
+async def test_a_full_store_is_reported_to_the_caller(
     in_either: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATE_MAX_KEYS", "1")
@@ -96,7 +96,7 @@ async def test_a_full_store_is_told_to_the_caller(
     assert "The state store is full" in str(result.content)
 
 
-async def test_an_overtaken_change_is_made_again_after_a_short_pause() -> None:
+async def test_a_conflicting_change_is_retried_after_a_short_pause() -> None:
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -119,7 +119,7 @@ async def test_a_change_that_raises_changes_nothing(state: StateStore) -> None:
 
 
 async def test_cancelled_updates_leave_the_store_usable(state: StateStore) -> None:
-    # More than there are connections in a pool, each as far as it came when the first was done.
+    # More updates than pooled connections, each cancelled wherever it is when the first completes.
     updates = [asyncio.create_task(state.update("n", increment)) for _ in range(30)]
     await asyncio.wait(updates, return_when=asyncio.FIRST_COMPLETED)
     for update in updates:
@@ -132,7 +132,7 @@ async def test_cancelled_updates_leave_the_store_usable(state: StateStore) -> No
         assert await state.update("n", increment) == before + 1
 
 
-async def test_a_caller_that_leaves_during_its_pause_has_changed_nothing() -> None:
+async def test_a_caller_cancelled_during_its_pause_has_changed_nothing() -> None:
     backend = OvertakenOnce(max_keys=1)
     paused = asyncio.Event()
 
@@ -195,7 +195,7 @@ async def test_production_with_state_in_memory_logs_a_warning(
     assert await warnings_at_start(environment, monkeypatch, caplog) == warnings
 
 
-async def test_production_with_state_in_a_file_logs_none(
+async def test_production_with_state_in_a_file_logs_no_warning(
     in_a_file: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await warnings_at_start("production", monkeypatch, caplog) == 0

@@ -1,4 +1,4 @@
-"""Failures in detail: the nearest code, schemas, causes, and errors of the protocol."""
+"""Details of failures: the nearest code, schemas, causes, and protocol errors."""
 
 import asyncio
 import logging
@@ -33,15 +33,15 @@ from ...patterns.test_structured_errors import SECRET, Refused
 
 
 class RefusedForever(Refused):
-    """Has none of its own."""
+    """Has no code of its own."""
 
 
 class RefusedToday(Refused):
-    """Has its own."""
+    """Has its own code."""
 
 
 class Unmapped(ToolFailure):
-    """Has no code at all."""
+    """Neither this class nor a base class has a code."""
 
 
 CODES: dict[type[Exception], ErrorCode] = {
@@ -61,7 +61,7 @@ class Summary(BaseModel):
 
 
 async def fail(kind: str) -> str:
-    """Fail in one of the ways in which tools fail."""
+    """Fail in one of the ways that tools can fail."""
     match kind:
         case "refused":
             raise Refused("The API said no.", retryable=True, status=503)
@@ -107,7 +107,7 @@ async def failure(tool: str, arguments: dict[str, Any], **options: Any) -> dict[
     return error
 
 
-async def test_a_failure_has_one_form_and_nothing_else() -> None:
+async def test_a_failure_has_exactly_the_documented_fields() -> None:
     assert await failure("fail", {"kind": "refused"}) == {
         "code": "API_ERROR",
         "message": "The API said no.",
@@ -116,7 +116,7 @@ async def test_a_failure_has_one_form_and_nothing_else() -> None:
     }
 
 
-async def test_an_output_schema_requires_an_answer_or_an_error_of_this_form() -> None:
+async def test_an_output_schema_requires_a_result_or_an_error() -> None:
     async with Client(server()) as client:
         schemas = [tool.output_schema for tool in await client.list_tools()]
     for schema, answer in zip(schemas, (["result"], ["kind", "entries"]), strict=True):
@@ -187,7 +187,7 @@ async def test_every_unknown_exception_has_its_own_id() -> None:
         *((CodedError(code, "no"), code) for code in ErrorCode),
     ],
 )
-def test_a_failure_has_the_code_of_its_nearest_kind(error: Exception, code: ErrorCode) -> None:
+def test_a_failure_has_the_code_of_its_nearest_class(error: Exception, code: ErrorCode) -> None:
     assert StructuredErrors(CODES).describe(error) == ErrorInfo(code=code, message="no")
 
 
@@ -223,7 +223,7 @@ async def test_a_cancelled_call_is_not_answered_with_an_error() -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_an_error_of_the_protocol_has_the_same_data_in_both_eras(mode: str) -> None:
+async def test_a_protocol_error_has_the_same_data_in_both_eras(mode: str) -> None:
     failing = server()
     failing.add_prompt(Prompt.from_function(fail))
     failing.add_template(ResourceTemplate.from_function(fail, uri_template="test://fail/{kind}"))
@@ -244,7 +244,7 @@ async def test_an_error_of_the_protocol_has_the_same_data_in_both_eras(mode: str
 
 
 @pytest.mark.parametrize("uri", ["test://nowhere", "test://fail/coded"])
-async def test_a_resource_that_is_unknown_is_not_found_for_the_protocol_too(uri: str) -> None:
+async def test_an_unknown_resource_is_a_not_found_protocol_error(uri: str) -> None:
     failing = server()
     failing.add_template(ResourceTemplate.from_function(fail, uri_template="test://fail/{kind}"))
     async with Client(failing) as client:

@@ -1,4 +1,4 @@
-"""The log in detail: outcomes, callers, hostile names, secrets in every form, odd values."""
+"""Details of the log: outcomes, callers, hostile names, secrets in every form, odd values."""
 
 import asyncio
 import json
@@ -67,7 +67,7 @@ async def test_each_call_has_its_own_record_and_request_id(log: Log) -> None:
         ({"unknown": 1}, "ValidationError"),
     ],
 )
-async def test_the_record_tells_the_outcome(
+async def test_the_record_contains_the_outcome(
     arguments: dict[str, Any], outcome: str, log: Log
 ) -> None:
     async with Client(server()) as client:
@@ -119,7 +119,7 @@ async def test_a_cancelled_call_is_recorded(log: Log) -> None:
     assert [record["outcome"] for record in log.calls] == ["cancelled"]
 
 
-async def test_the_caller_is_named_by_the_token_which_is_not_shown(log: Log) -> None:
+async def test_the_record_names_the_caller_without_the_token(log: Log) -> None:
     token = AccessToken(token=CANARY, client_id="app", subject="ada", scopes=[])
     reset = auth_context_var.set(AuthenticatedUser(token))
     async with Client(server()) as client:
@@ -163,7 +163,7 @@ async def test_hostile_names_cannot_fill_or_forge_the_log(log: Log) -> None:
         "https://user:a@hunter2@localhost",
     ],
 )
-def test_a_secret_is_replaced_wherever_it_stands(text: str, log: Log) -> None:
+def test_a_secret_is_redacted_in_any_position(text: str, log: Log) -> None:
     logger = logging.getLogger("test")
     logger.warning("before %s after", text)
     logger.warning("extra", extra={"answer": {"lines": [text], "other": (text,)}})
@@ -175,7 +175,7 @@ def test_a_secret_is_replaced_wherever_it_stands(text: str, log: Log) -> None:
 
 
 @pytest.mark.parametrize("name", ["password", "api_key", "X-API-Key", "clientSecret", "AUTH_TOKEN"])
-def test_a_value_under_a_secret_name_is_replaced_whatever_it_is(name: str, log: Log) -> None:
+def test_any_value_with_a_secret_name_is_redacted(name: str, log: Log) -> None:
     for value in (CANARY, 7, [CANARY], {"a": CANARY}):
         logging.getLogger("test").info("extra", extra={"settings": {name: value}, name: value})
     assert [record[name] for record in log.records] == ["[redacted]"] * 4
@@ -186,7 +186,7 @@ def test_a_value_under_a_secret_name_is_replaced_whatever_it_is(name: str, log: 
     "text",
     ["tea for two", "http://localhost:8000/users?email=ada@example.com", "12:30 a@b", "key: value"],
 )
-def test_other_text_is_left_as_it_is(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert redact({"text": text, "number": 1.5, "nothing": None, "yes": True}) == {
         "text": text, "number": 1.5, "nothing": None, "yes": True,
     }  # fmt: skip
@@ -195,14 +195,14 @@ def test_other_text_is_left_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     "part", ["a", "a.b-", "token", "token ", 'token="', "bearer ", "a://", "://a:", " ", "\\"]
 )
-def test_a_long_text_does_not_hold_up_the_server(part: str) -> None:
+def test_redacting_a_long_text_is_fast(part: str) -> None:
     text = "= token" + part * 20_000
     start = time.process_time()
     redact(text)
-    assert time.process_time() - start < 1  # an expression that backtracks takes minutes
+    assert time.process_time() - start < 1  # a backtracking regular expression takes minutes
 
 
-def test_no_value_is_so_odd_that_its_record_is_lost(log: Log) -> None:
+def test_a_record_with_an_unserializable_value_is_still_logged(log: Log) -> None:
     circle: dict[str, Any] = {}
     circle["circle"] = circle
     odd = [object(), Unprintable(), {1, 2}, {(1, 2): 3}, circle, float("nan"), b"\xff", "\ud800"]
@@ -217,7 +217,7 @@ def test_a_record_is_one_line(log: Log) -> None:
 
 
 @pytest.mark.usefixtures("_logging_as_it_was")
-def test_the_libraries_write_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_log_in_the_same_format(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(JsonLines())
     logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\033[36mStarted"})
     logging.getLogger("fastmcp.server").warning("api_key=%s", CANARY)

@@ -1,4 +1,4 @@
-"""Whatever a tool, a resource or a prompt returns or raises, the answer can be sent."""
+"""Any value that a tool, resource or prompt returns or raises becomes a valid answer."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from my_mcp_server.runtime.errors import (
 )
 
 HALF = "half \ud83d"
-MENDED = "half \ufffd"
+REPAIRED = "half \ufffd"
 ITSELF: list[Any] = []
 ITSELF.append(ITSELF)
 DEEP: list[Any] = []
@@ -101,7 +101,7 @@ async def answer(name: str, /, **arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", UNSENDABLE)
-async def test_a_result_that_json_has_no_form_for_is_a_failure_that_says_why(name: str) -> None:
+async def test_a_result_that_json_cannot_represent_is_a_failure_with_the_reason(name: str) -> None:
     result = await answer("give", name=name)
     assert result.is_error
     text = result.content[0].text
@@ -113,14 +113,14 @@ async def test_a_result_that_json_has_no_form_for_is_a_failure_that_says_why(nam
 async def test_text_that_cannot_be_encoded_is_repaired() -> None:
     result = await answer("show")
     assert not result.is_error
-    assert result.content[0].text == MENDED
-    assert result.meta["text"] == MENDED
-    assert result.meta[MENDED] == 1
+    assert result.content[0].text == REPAIRED
+    assert result.meta["text"] == REPAIRED
+    assert result.meta[REPAIRED] == 1
     assert "number" not in result.meta
 
 
-async def test_the_words_of_a_failure_can_be_sent() -> None:
-    assert (await answer("refuse")).content[0].text == MENDED
+async def test_the_message_of_a_failure_can_be_sent() -> None:
+    assert (await answer("refuse")).content[0].text == REPAIRED
     assert (await answer("explain")).content[0].text == "file \ufffd"
 
 
@@ -143,8 +143,8 @@ async def test_the_details_of_a_failure_can_be_sent() -> None:
     async with Client(mcp) as client:
         for name in ("refuse", "refuse_well"):
             await client.call_tool(name, raise_on_error=False)
-    assert failures[0].details == {}  # too deep to be sent at all
-    assert failures[1].details["text"] == MENDED
+    assert failures[0].details == {}  # nested too deeply to be sent
+    assert failures[1].details["text"] == REPAIRED
     assert failures[1].details["number"] is None
     json.dumps(failures[1].details, allow_nan=False, ensure_ascii=False).encode()
 
@@ -155,13 +155,13 @@ async def test_text_of_resources_and_prompts_is_repaired() -> None:
         prompt = await client.get_prompt("read")
         with pytest.raises(MCPError) as failure:
             await client.read_resource("test://fail")
-    assert content.text == MENDED
-    assert prompt.messages[0].content.text == MENDED
-    assert failure.value.message == MENDED
-    assert failure.value.data == {"text": MENDED}
+    assert content.text == REPAIRED
+    assert prompt.messages[0].content.text == REPAIRED
+    assert failure.value.message == REPAIRED
+    assert failure.value.data == {"text": REPAIRED}
 
 
-async def test_bytes_of_a_resource_are_sent_as_they_are() -> None:
+async def test_bytes_of_a_resource_are_sent_unchanged() -> None:
     async with Client(server()) as client:
         (content,) = await client.read_resource("test://picture")
     assert base64.b64decode(content.blob) == await picture()
@@ -179,7 +179,7 @@ async def test_a_question_that_stateless_http_cannot_carry_names_the_setting() -
 
 
 @pytest.mark.parametrize(
-    ("text", "mended"),
+    ("text", "repaired"),
     [
         ("tea", "tea"),
         ("\U0001f600", "\U0001f600"),
@@ -190,5 +190,5 @@ async def test_a_question_that_stateless_http_cannot_carry_names_the_setting() -
     ],
     ids=ascii,
 )
-def test_only_lone_halves_are_replaced(text: str, mended: str) -> None:
-    assert clean(text) == mended
+def test_only_lone_surrogates_are_replaced(text: str, repaired: str) -> None:
+    assert clean(text) == repaired

@@ -1,4 +1,4 @@
-"""The API client: below its base URL, within its limits, honest about what became of a write."""
+"""The API client stays below its base URL and within its limits, and reports uncertain writes."""
 
 import asyncio
 import gzip
@@ -58,7 +58,7 @@ IN_DOUBT = "The work may have been done: check before you repeat it."
 
 @pytest.fixture(autouse=True)
 def _no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Loading the system's takes some 30 ms, and plain HTTP needs none."""
+    """Skip loading the system's certificates, which takes 30 ms: plain HTTP does not need them."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
@@ -130,7 +130,7 @@ async def api(upstream: Upstream) -> AsyncIterator[ApiClient]:
         "users\x00",
     ],
 )
-async def test_an_endpoint_that_leads_elsewhere_is_refused_before_a_byte_is_sent(
+async def test_an_endpoint_outside_the_base_is_refused_before_anything_is_sent(
     endpoint: str, api: ApiClient, upstream: Upstream
 ) -> None:
     host = upstream.url.removeprefix("http://")
@@ -193,14 +193,14 @@ async def test_a_redirect_out_of_the_base_is_refused_and_nothing_is_sent_there(
     assert upstream.paths == ["/v1/users"]
 
 
-async def test_redirects_in_circles_end(api: ApiClient, upstream: Upstream) -> None:
+async def test_a_redirect_loop_ends(api: ApiClient, upstream: Upstream) -> None:
     upstream.default = answer(302, headers={"Location": "/v1/again"})
     with pytest.raises(UpstreamFailure, match="circles"):
         await api.get("again")
     assert len(upstream.requests) <= 10
 
 
-async def test_the_body_of_a_redirect_is_not_waited_for(
+async def test_the_body_of_a_redirect_is_not_awaited(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_TIMEOUT_SECONDS", "2")
@@ -210,7 +210,7 @@ async def test_the_body_of_a_redirect_is_not_waited_for(
         assert (await api.get("old")).data == {"ok": True}
 
 
-async def test_a_redirect_is_closed_and_leaves_its_connection_to_the_next_request(
+async def test_a_redirect_is_closed_and_its_connection_is_reused(
     upstream: Upstream,
 ) -> None:
     async with connected(upstream, limits=ONE_CONNECTION) as api:
@@ -219,14 +219,14 @@ async def test_a_redirect_is_closed_and_leaves_its_connection_to_the_next_reques
             assert (await api.get("old")).data == {"ok": True}
 
 
-async def test_a_byte_order_mark_is_no_part_of_the_answer(
+async def test_a_byte_order_mark_is_not_part_of_the_answer(
     api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.append(answer(body=b"\xef\xbb\xbf[1]"))
     assert (await api.get("users")).data == [1]
 
 
-async def test_the_client_itself_sends_nothing_elsewhere(upstream: Upstream) -> None:
+async def test_the_http_client_sends_nothing_outside_the_base(upstream: Upstream) -> None:
     options = client_options(base_url(f"{upstream.url}/v1"))
     async with local_upstream() as other, httpx.AsyncClient(**options) as client:
         with pytest.raises(EndpointRefused):
@@ -262,7 +262,7 @@ async def test_an_answer_over_the_limit_is_cut_off(
         assert (await api.get("users")).data == {"ok": True}
 
 
-async def test_a_bomb_takes_little_memory_before_it_is_cut_off(
+async def test_a_decompression_bomb_is_cut_off_before_it_uses_much_memory(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_MAX_RESPONSE_BYTES", str(SMALLEST_LIMIT))
@@ -282,7 +282,7 @@ async def test_a_bomb_takes_little_memory_before_it_is_cut_off(
     ("encoding", "pack"),
     [("identity", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress)],
 )
-async def test_an_answer_as_large_as_the_limit_passes(
+async def test_an_answer_of_exactly_the_limit_is_accepted(
     encoding: str,
     pack: Callable[[bytes], bytes],
     upstream: Upstream,
@@ -347,7 +347,7 @@ async def test_an_unusable_answer_is_a_readable_failure(
         (503, UpstreamFailure, True),
     ],
 )
-async def test_an_error_status_is_told_with_whether_to_try_again(
+async def test_an_error_status_is_reported_with_whether_it_is_retryable(
     status: int, kind: type[UpstreamFailure], retryable: bool, api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.append(answer(status))
@@ -363,7 +363,9 @@ async def test_an_answer_without_a_body_is_null(api: ApiClient, upstream: Upstre
     assert await api.get("users") == ApiAnswer(status=204, data=None)
 
 
-async def test_a_refusal_for_a_while_says_how_long(api: ApiClient, upstream: Upstream) -> None:
+async def test_a_temporary_refusal_reports_how_long_to_wait(
+    api: ApiClient, upstream: Upstream
+) -> None:
     upstream.answers.append(answer(429, headers={"Retry-After": "7"}))
     with pytest.raises(UpstreamBusy, match="wait: 7"):
         await api.get("users")
@@ -376,7 +378,7 @@ async def test_a_refusal_for_a_while_says_how_long(api: ApiClient, upstream: Ups
         pytest.param(Answer(answer(body="a" * 1000).raw, drip_seconds=0.005), id="dripping"),
     ],
 )
-async def test_a_slow_answer_ends_at_the_total_time(
+async def test_a_slow_answer_is_cut_off_at_the_total_timeout(
     slow: Answer, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_TIMEOUT_SECONDS", "0.05")
@@ -412,7 +414,7 @@ async def test_parameters_stay_values(api: ApiClient, upstream: Upstream) -> Non
     ]
 
 
-def test_a_value_is_one_segment_of_a_path() -> None:
+def test_a_value_is_quoted_as_one_path_segment() -> None:
     segments: dict[str | int, str] = {
         "a/b": "a%2Fb",
         "?x": "%3Fx",
@@ -428,12 +430,12 @@ def test_a_value_is_one_segment_of_a_path() -> None:
 
 
 @pytest.mark.parametrize("value", ["", ".", "..", "\ud800"])
-def test_a_value_that_is_no_segment_is_refused(value: str) -> None:
+def test_a_value_that_is_not_a_path_segment_is_refused(value: str) -> None:
     with pytest.raises(EndpointRefused):
         path_segment(value)
 
 
-async def test_a_request_that_cannot_be_sent_is_refused_before_a_byte_is(
+async def test_an_invalid_request_is_refused_before_anything_is_sent(
     api: ApiClient, upstream: Upstream
 ) -> None:
     requests: list[dict[str, Any]] = [
@@ -473,7 +475,7 @@ async def test_a_request_that_cannot_be_sent_is_refused_before_a_byte_is(
         "",
     ],
 )
-async def test_a_header_of_the_client_itself_cannot_be_set(
+async def test_a_tool_cannot_set_the_clients_own_headers(
     name: str, api: ApiClient, upstream: Upstream
 ) -> None:
     with pytest.raises(ValueError, match="not one that a tool can set"):
@@ -503,7 +505,7 @@ async def test_json_and_headers_are_sent_with_every_method(
     assert "idempotency-key" not in sent[0]
 
 
-async def test_a_key_is_sent_in_the_header_of_the_setting(
+async def test_the_idempotency_key_is_sent_in_the_configured_header(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = new_idempotency_key()
@@ -520,7 +522,7 @@ async def test_a_key_is_sent_in_the_header_of_the_setting(
 
 
 @pytest.mark.parametrize("name", ["two words", "a:b", "a\nb", "Authorization", "content-type"])
-def test_a_key_header_that_cannot_be_one_is_refused_at_the_start(
+def test_an_invalid_idempotency_header_is_refused_at_startup(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_IDEMPOTENCY_HEADER", name)
@@ -528,7 +530,7 @@ def test_a_key_header_that_cannot_be_one_is_refused_at_the_start(
         check_settings()
 
 
-# The answer as a type.
+# Typed answers.
 
 
 def test_data_is_parsed_as_any_type() -> None:
@@ -538,7 +540,7 @@ def test_data_is_parsed_as_any_type() -> None:
     assert ApiAnswer(status=204, data=None).parse(Issue | None) is None
 
 
-def test_invalid_data_is_reported_by_its_place_and_not_by_its_value() -> None:
+def test_invalid_data_is_reported_with_its_location_but_without_its_value() -> None:
     found = ApiAnswer(status=200, data=[{"id": "canary"}, {"title": "canary"}, 5, 6, 7])
     with pytest.raises(UpstreamFailure) as failure:
         found.parse(list[Issue])
@@ -552,7 +554,7 @@ def test_invalid_data_is_reported_by_its_place_and_not_by_its_value() -> None:
         ApiAnswer(status=204, data=None).parse(int)
 
 
-# What the API objects to.
+# The reasons of the API.
 
 PROBLEM = {
     "type": "https://example.com/problems/invalid",
@@ -622,7 +624,7 @@ def test_secrets_in_a_reason_are_redacted(text: str) -> None:
     assert "Y2FuYXJ5" not in reason
 
 
-def test_a_long_reason_is_cut_after_it_is_redacted() -> None:
+def test_a_long_reason_is_redacted_before_it_is_shortened() -> None:
     reason = reason_in(
         {"error": "x" * 290 + " canary-of-the-server" + "y" * 10_000}, ("canary-of-the-server",)
     )
@@ -631,7 +633,7 @@ def test_a_long_reason_is_cut_after_it_is_redacted() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422])
-async def test_a_model_reads_why_its_request_is_rejected(
+async def test_a_model_sees_why_its_request_was_rejected(
     status: int, api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.append(answer(status, {"error": "title is required"}))
@@ -654,7 +656,7 @@ async def test_a_refused_credential_is_never_quoted(status: int, upstream: Upstr
     assert "expired" not in str(failure.value)
 
 
-async def test_the_servers_own_credential_is_not_in_a_reason(upstream: Upstream) -> None:
+async def test_the_servers_own_credential_is_redacted_in_a_reason(upstream: Upstream) -> None:
     async def credential() -> str:
         return "Key canary"
 
@@ -675,7 +677,7 @@ async def test_the_servers_own_credential_is_not_in_a_reason(upstream: Upstream)
         Answer(b"HTTP/1.1 422 No\r\nContent-Length: 100\r\n\r\n{", drop=True),
     ],
 )
-async def test_a_reason_that_cannot_be_read_leaves_the_status(
+async def test_an_unreadable_reason_leaves_only_the_status(
     bad: Answer, api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.append(bad)
@@ -688,7 +690,7 @@ async def test_a_reason_that_cannot_be_read_leaves_the_status(
 
 
 @pytest.mark.parametrize("status", [307, 308])
-async def test_a_redirect_that_keeps_the_method_sends_the_same_again(
+async def test_a_redirect_that_keeps_the_method_repeats_the_request(
     status: int, api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.append(answer(status, headers={"Location": "/v1/new"}))
@@ -700,7 +702,7 @@ async def test_a_redirect_that_keeps_the_method_sends_the_same_again(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_a_redirect_to_the_result_is_read(
+async def test_a_redirect_to_the_result_of_a_write_is_followed(
     method: Any, api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.append(answer(303, headers={"Location": "/v1/issues/1"}))
@@ -715,7 +717,7 @@ async def test_a_redirect_to_the_result_is_read(
 
 @pytest.mark.parametrize("status", [301, 302])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_a_redirect_that_would_turn_a_write_into_something_else_is_not_followed(
+async def test_a_redirect_that_would_change_the_method_of_a_write_is_not_followed(
     method: Any, status: int, api: ApiClient, upstream: Upstream
 ) -> None:
     upstream.answers.append(answer(status, headers={"Location": "/v1/new"}))
@@ -726,7 +728,7 @@ async def test_a_redirect_that_would_turn_a_write_into_something_else_is_not_fol
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_no_redirect_leads_a_write_elsewhere(
+async def test_a_write_is_never_redirected_out_of_the_base(
     status: int, api: ApiClient, upstream: Upstream
 ) -> None:
     async with local_upstream() as other:
@@ -747,10 +749,10 @@ async def test_an_unreadable_result_does_not_cause_another_write(
         await api.post("issues", json={"title": "a"}, idempotency_key="key")
     assert failure.value.in_doubt
     assert not failure.value.retryable
-    assert failure.value.__cause__ is None  # which retries would look at
+    assert failure.value.__cause__ is None  # so that it is not retried
 
 
-# What became of a write.
+# The outcome of a write.
 
 LOST = [
     answer(500),
@@ -768,7 +770,7 @@ LOST = [
 @pytest.mark.parametrize("lost", LOST, ids=lambda lost: str(lost.raw[:20]))
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 @pytest.mark.parametrize("key", [None, "key"])
-async def test_a_write_that_may_have_been_applied_says_so_and_is_not_retryable(
+async def test_a_write_that_may_have_been_applied_is_reported_as_such_and_not_retryable(
     key: str | None, method: Any, lost: Answer, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_TIMEOUT_SECONDS", "0.2")
@@ -782,7 +784,7 @@ async def test_a_write_that_may_have_been_applied_says_so_and_is_not_retryable(
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_what_does_no_harm_twice_is_retryable(
+async def test_idempotent_requests_are_retryable(
     method: Any, api: ApiClient, upstream: Upstream
 ) -> None:
     for lost in (answer(503), DROPPED):
@@ -816,7 +818,7 @@ async def test_a_write_that_was_never_sent_is_retryable(kind: type[httpx.Transpo
     assert not failure.value.in_doubt
 
 
-async def test_a_credential_that_takes_too_long_is_nothing_sent(
+async def test_nothing_is_sent_if_the_credential_takes_too_long(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hang() -> str:
@@ -837,7 +839,7 @@ async def test_a_credential_that_takes_too_long_is_nothing_sent(
 caller: ContextVar[str] = ContextVar("caller")
 
 
-async def test_concurrent_callers_share_a_connection_and_no_credential(upstream: Upstream) -> None:
+async def test_concurrent_callers_share_connections_but_not_credentials(upstream: Upstream) -> None:
     async def credential() -> str:
         name = caller.get()
         await asyncio.sleep(0)
@@ -865,7 +867,7 @@ async def test_a_session_of_one_caller_is_not_sent_with_the_request_of_another(
     assert "cookie" not in upstream.requests[1][1]
 
 
-async def test_the_credential_is_asked_for_once_for_each_request(upstream: Upstream) -> None:
+async def test_the_credential_is_requested_once_per_request(upstream: Upstream) -> None:
     asked = 0
 
     async def credential() -> str:
@@ -881,7 +883,9 @@ async def test_the_credential_is_asked_for_once_for_each_request(upstream: Upstr
     assert sent == ["Bearer 1", "Bearer 1", "Bearer 2"]
 
 
-async def test_a_credential_that_cannot_be_had_is_a_readable_failure(upstream: Upstream) -> None:
+async def test_a_credential_that_cannot_be_obtained_is_a_readable_failure(
+    upstream: Upstream,
+) -> None:
     async def credential() -> str:
         raise httpx.ReadTimeout("canary")
 
@@ -892,7 +896,7 @@ async def test_a_credential_that_cannot_be_had_is_a_readable_failure(upstream: U
     assert upstream.connections == 0
 
 
-async def test_a_credential_that_no_header_can_carry_is_not_sent(upstream: Upstream) -> None:
+async def test_a_credential_that_is_invalid_in_a_header_is_not_sent(upstream: Upstream) -> None:
     async def credential() -> str:
         return "Bearer a\r\nHost: evil.example"
 

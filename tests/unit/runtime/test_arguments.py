@@ -1,4 +1,4 @@
-"""Bad arguments are named, briefly, and nothing of the validator shows."""
+"""Messages about bad arguments are short, name the fields, and hide the validator."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -64,7 +64,7 @@ async def test_every_bad_field_is_named_with_its_reason() -> None:
     )
 
 
-async def test_five_fields_are_enough() -> None:
+async def test_at_most_five_bad_fields_are_listed() -> None:
     text = await failure({"item": "tea", "count": 1, "tags": ["x"] * 50})
     assert text.count("should be an integer") == 5
     assert text.endswith("; and 45 more.")
@@ -75,7 +75,7 @@ async def test_ten_thousand_unknown_keys_are_answered_in_under_two_kibibytes() -
     assert len(text.encode()) < 2048
 
 
-async def test_the_input_and_the_validator_do_not_show() -> None:
+async def test_neither_the_input_nor_the_validator_is_shown() -> None:
     text = await failure({"item": "a-secret-canary", "count": "another-canary"})
     assert "canary" not in text
     assert "pydantic" not in text
@@ -87,7 +87,7 @@ async def item(number: Annotated[int, Field(ge=1)], tags: list[str] | None = Non
 
 
 def texts_server() -> FastMCP[Any]:
-    """Return a server of a prompt and a resource template, whose arguments are texts."""
+    """Return a server with a prompt and a resource template, whose arguments are texts."""
     server = FastMCP("test", middleware=[ReadableArguments()], lifespan=runtime)
     server.add_prompt(Prompt.from_function(item))
     server.add_template(ResourceTemplate.from_function(item, uri_template="test://item/{number}"))
@@ -103,7 +103,7 @@ def texts_server() -> FastMCP[Any]:
         ({"number": "1", "tags": "canary"}, "tags should be an array"),
     ],
 )
-async def test_the_arguments_of_a_prompt_are_checked_in_the_same_words(
+async def test_the_arguments_of_a_prompt_get_the_same_messages(
     arguments: dict[str, Any], problem: str
 ) -> None:
     async with Client(texts_server()) as client:
@@ -113,7 +113,7 @@ async def test_the_arguments_of_a_prompt_are_checked_in_the_same_words(
         assert await client.get_prompt("item", {"number": "1", "tags": '["a"]'})
 
 
-async def test_the_arguments_of_a_resource_template_are_checked_in_the_same_words() -> None:
+async def test_the_arguments_of_a_resource_template_get_the_same_messages() -> None:
     async with Client(texts_server()) as client:
         with pytest.raises(MCPError, match="Invalid arguments: number should be an integer"):
             await client.read_resource("test://item/canary")
@@ -126,7 +126,7 @@ async def test_the_arguments_of_a_resource_template_are_checked_in_the_same_word
 async def test_keys_of_any_characters_are_answered_in_under_two_kibibytes(key: str) -> None:
     arguments = {"item": 5, **{key * 50 + str(number): 1 for number in range(5)}}
     text = await failure(arguments)
-    # An answer may hold the report three times: as text, as message and as fields.
+    # An answer may contain the report three times: as text, as message and as fields.
     assert len(json.dumps(text, ensure_ascii=False).encode()) * 3 < 2048
 
 
@@ -142,7 +142,7 @@ async def test_keys_of_any_characters_are_answered_in_under_two_kibibytes(key: s
         ({"notes": 5}, "notes should be an object"),
     ],
 )
-async def test_a_reason_names_what_to_send_instead(arguments: dict[str, Any], reason: str) -> None:
+async def test_a_reason_names_the_expected_value(arguments: dict[str, Any], reason: str) -> None:
     assert await failure(arguments, "brew") == f"Invalid arguments: {reason}."
 
 
@@ -157,7 +157,7 @@ async def test_a_reason_names_what_to_send_instead(arguments: dict[str, Any], re
         ({"label": "null"}, "5 green None None 'null'"),
     ],
 )
-async def test_json_text_is_read_where_the_schema_has_no_place_for_a_string(
+async def test_json_text_is_parsed_where_the_schema_does_not_allow_a_string(
     sent: dict[str, Any], read: str
 ) -> None:
     assert (await call("brew", sent)).data == read
@@ -168,18 +168,18 @@ async def test_json_text_is_read_where_the_schema_has_no_place_for_a_string(
     ["[1", "[NaN]", "{}", '"[1]"', "[" * 5000, "[" + "1," * MAX_JSON_LENGTH + "1]"],
     ids=lambda text: text[:9],
 )
-def test_text_that_is_no_such_json_stays_as_it_is(text: str) -> None:
+def test_text_that_is_not_such_json_is_unchanged(text: str) -> None:
     schema = {"properties": {"tags": {"type": "array", "items": {"type": "integer"}}}}
     assert read_json({"tags": text}, schema) == {"tags": text}
 
 
-def test_text_is_read_once() -> None:
+def test_text_is_parsed_only_once() -> None:
     schema = {"properties": {"tags": {"type": "array"}}}
     assert read_json({"tags": '["[1]"]'}, schema) == {"tags": ["[1]"]}
 
 
 @pytest.mark.parametrize("schema", [{}, {"type": ["array", "string"]}, {"enum": ["[1]"]}])
-def test_text_stays_text_where_a_string_is_allowed_or_nothing_is_said(
+def test_text_is_unchanged_where_a_string_is_allowed_or_the_schema_has_no_type(
     schema: dict[str, Any],
 ) -> None:
     assert read_json({"tags": "[1]"}, {"properties": {"tags": schema}}) == {"tags": "[1]"}

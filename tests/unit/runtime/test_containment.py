@@ -1,4 +1,4 @@
-"""What one request raises ends neither the process nor any other request."""
+"""An exception in one request affects neither the process nor other requests."""
 
 import asyncio
 import sys
@@ -71,7 +71,7 @@ RAISING = [
 
 
 def server(function: Callable[..., Any]) -> FastMCP[Any]:
-    """Return a server whose tool, resource and prompt are all `function`."""
+    """Return a server with `function` as its tool, resource and prompt."""
 
     async def answer() -> str:
         await asyncio.sleep(0.01)
@@ -107,7 +107,7 @@ async def test_only_the_request_that_raises_fails(function: Callable[..., Any], 
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_an_exception_outside_of_all_our_middleware_is_masked(
+async def test_an_exception_outside_all_own_middleware_is_masked(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Outermost(Middleware):

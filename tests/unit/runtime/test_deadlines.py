@@ -1,4 +1,4 @@
-"""A request that takes too long is answered in time, and the answer says what became of it."""
+"""A request that takes too long is answered in time, and the answer says whether it completed."""
 
 import asyncio
 import threading
@@ -23,12 +23,12 @@ from my_mcp_server.runtime.lifespan import (
 )
 
 PROMPT_SECONDS = 5
-# Long enough for a thread to start on a busy machine: one that has not is only cancelled.
+# Long enough for a thread to start on a busy machine: a thread that has not started is cancelled.
 STARTED_SECONDS = 0.5
 
 
 class Raised(Middleware):
-    """Keeps the failure that the deadline raises."""
+    """Stores the failure that the deadline raises."""
 
     failure: DeadlineExceeded
 
@@ -61,7 +61,7 @@ def stuck() -> Any:
 async def failure(
     function: Callable[..., Any], *, seconds: float = 0.01, calls: int = 1, **hints: bool
 ) -> DeadlineExceeded:
-    """Call a tool that takes too long, and return what the last of its calls raises."""
+    """Call a tool that takes too long, and return the failure of its last call."""
     raised = Raised()
     server = FastMCP(
         "test",
@@ -83,11 +83,11 @@ async def test_a_tool_that_hangs_is_cancelled_at_its_deadline() -> None:
     assert str(error) == "hang did not finish within 0.01 seconds."
 
 
-async def test_a_call_that_may_have_done_its_work_says_so() -> None:
+async def test_a_call_that_may_have_done_its_work_reports_it() -> None:
     in_doubt = "The work may have been done: check before you repeat it."
     for hints in ({}, {"readOnlyHint": False}, {"idempotentHint": False, "readOnlyHint": False}):
 
-        async def work() -> None:  # anew: `tool` leaves its annotations on the function
+        async def work() -> None:  # defined in the loop: `tool` adds annotations to the function
             await anyio.sleep_forever()
 
         error = await failure(work, **hints)
@@ -95,13 +95,13 @@ async def test_a_call_that_may_have_done_its_work_says_so() -> None:
         assert not error.retryable
 
 
-async def test_only_a_call_that_changes_nothing_is_worth_repeating() -> None:
+async def test_only_a_read_only_or_idempotent_call_is_retryable_after_a_timeout() -> None:
     assert (await failure(hang, readOnlyHint=True)).retryable
     assert (await failure(hang, idempotentHint=True, readOnlyHint=False)).retryable
     assert not (await failure(hang, idempotentHint=False, readOnlyHint=False)).retryable
 
 
-async def test_the_expiry_of_a_tools_own_timeout_stays_legible() -> None:
+async def test_a_tools_own_timeout_has_a_readable_message() -> None:
     @tool(timeout=0.01)
     async def hang() -> str:
         await anyio.sleep_forever()
@@ -111,7 +111,7 @@ async def test_the_expiry_of_a_tools_own_timeout_stays_legible() -> None:
     assert str(error).startswith("hang did not finish in time. The work may have been done")
 
 
-async def test_a_thread_that_hangs_delays_no_answer_and_is_not_called_cancelled(
+async def test_a_hanging_thread_does_not_delay_answers_and_is_not_reported_as_cancelled(
     stuck: Callable[[], str],
 ) -> None:
     error = await failure(stuck, seconds=STARTED_SECONDS, readOnlyHint=True)
@@ -126,7 +126,7 @@ async def test_a_tool_with_too_many_hanging_threads_is_not_started_again(
     assert str(error).startswith("block was not started: 2 earlier calls of it are still running")
 
 
-async def test_a_thread_that_ends_after_all_makes_room_again() -> None:
+async def test_a_thread_that_ends_late_frees_its_slot() -> None:
     released = threading.Event()
 
     def block() -> str:
@@ -164,7 +164,7 @@ async def test_a_resource_a_prompt_and_a_list_have_the_same_deadline() -> None:
                     await request
 
 
-async def test_a_caller_that_leaves_is_not_told_of_a_deadline() -> None:
+async def test_a_cancelled_call_is_not_reported_as_a_timeout() -> None:
     started = asyncio.Event()
     ended: list[str] = []
 

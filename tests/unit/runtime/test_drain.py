@@ -1,4 +1,4 @@
-"""A signal waits for the requests in flight; uvicorn hears of it when they are answered."""
+"""A signal is passed to uvicorn only after the in-flight requests are answered."""
 
 import asyncio
 import signal
@@ -47,7 +47,7 @@ class App:
 
 
 class HalfAnswered(App):
-    """The same, and has begun to answer, as with a stream of events."""
+    """The same, but with a started response, like an event stream."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -60,14 +60,14 @@ async def receive() -> Message:
 
 
 async def send(_: Message) -> None:
-    """Take no notice."""
+    """Ignore the message."""
 
 
 @pytest.fixture
 def server_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Stand for uvicorn, which has installed its handlers before the app starts."""
+    """Replace uvicorn, which installs its handlers before the app starts."""
     heard: list[int] = []
-    # It would end the process that runs the tests.
+    # It would end the test process.
     monkeypatch.setattr(drain_module, "leave_within", lambda _seconds, _code: None)
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -99,7 +99,7 @@ async def heard_within_a_moment(server_signals: list[int]) -> bool:
     return False
 
 
-async def test_the_server_hears_of_a_signal_when_the_last_call_is_answered(
+async def test_the_server_gets_the_signal_when_the_last_call_is_answered(
     server_signals: list[int],
 ) -> None:
     app, readiness = App(), Readiness()
@@ -115,7 +115,7 @@ async def test_the_server_hears_of_a_signal_when_the_last_call_is_answered(
 
 
 @pytest.mark.parametrize(("app", "status"), [(App, 503), (HalfAnswered, 200)])
-async def test_what_still_runs_after_the_grace_period_is_cancelled_and_its_answer_ended(
+async def test_calls_that_outlast_the_grace_period_are_cancelled_and_their_responses_ended(
     app: type[App], status: int, server_signals: list[int]
 ) -> None:
     sent: list[Message] = []
@@ -135,7 +135,7 @@ async def test_what_still_runs_after_the_grace_period_is_cancelled_and_its_answe
     assert not end.get("more_body")
 
 
-async def test_a_call_that_is_cancelled_by_somebody_else_is_no_answer(
+async def test_a_call_that_is_cancelled_for_another_reason_gets_no_response(
     server_signals: list[int],
 ) -> None:
     async with call_in_flight(Drain(App(), 10, readiness=Readiness())) as call:
@@ -144,14 +144,14 @@ async def test_a_call_that_is_cancelled_by_somebody_else_is_no_answer(
     assert call.cancelled()
 
 
-async def test_an_idle_process_leaves_at_once(server_signals: list[int]) -> None:
+async def test_an_idle_process_exits_immediately(server_signals: list[int]) -> None:
     drain = Drain(App(), 10, readiness=Readiness())
     await drain({"type": "lifespan"}, receive, send)
     signal.raise_signal(signal.SIGTERM)
     assert await heard_within_a_moment(server_signals)
 
 
-async def test_the_server_serves_on_for_the_delay_and_then_announces_the_end_of_connections(
+async def test_the_server_keeps_serving_during_the_delay_and_then_closes_connections(
     server_signals: list[int],
 ) -> None:
     app, readiness = HalfAnswered(), Readiness()
@@ -177,7 +177,7 @@ async def test_the_server_serves_on_for_the_delay_and_then_announces_the_end_of_
     assert await is_last_of_its_connection()
 
 
-async def test_a_request_that_comes_after_the_grace_period_is_refused(
+async def test_a_request_after_the_grace_period_is_refused(
     server_signals: list[int],
 ) -> None:
     app = App()
@@ -196,7 +196,7 @@ async def test_a_request_that_comes_after_the_grace_period_is_refused(
     assert app.finished == []
 
 
-async def test_a_signal_before_the_server_has_started_is_passed_on_at_once(
+async def test_a_signal_during_startup_is_passed_on_immediately(
     server_signals: list[int],
 ) -> None:
     server = uvicorn.Server(uvicorn.Config(App(), log_config=None))

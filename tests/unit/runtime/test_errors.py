@@ -1,4 +1,4 @@
-"""The log says why a call has failed, in one line."""
+"""The log has one line with the reason of each failed call."""
 
 import logging
 
@@ -34,7 +34,7 @@ async def ramble() -> str:
 
 
 async def logged(name: str, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what a call of a tool leaves in the log, from INFO on."""
+    """Return the log records of a tool call, at level INFO and above."""
     server = FastMCP(
         "test",
         tools=[answer, refuse, lose_connection, ramble],
@@ -47,22 +47,26 @@ async def logged(name: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-async def test_a_failed_call_is_one_line_that_says_why(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_call_logs_one_line_with_the_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert await logged("refuse", caplog) == ["refuse failed: The kettle is empty."]
 
 
-async def test_the_kind_of_the_cause_is_named_and_its_text_is_not(
+async def test_the_type_of_the_cause_is_logged_without_its_text(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     lines = await logged("lose_connection", caplog)
     assert lines == ["lose_connection failed: The connection failed. (ConnectionResetError)"]
 
 
-async def test_a_reason_is_short_and_forges_no_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_reason_is_shortened_and_cannot_forge_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     (line,) = await logged("ramble", caplog)
     assert line.startswith("ramble failed: first line 2020-01-01 ERROR forged and more")
     assert len(line) == len("ramble failed: ") + MAX_REASON_LENGTH
 
 
-async def test_a_call_that_is_answered_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_successful_call_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert await logged("answer", caplog) == []

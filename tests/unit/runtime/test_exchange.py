@@ -1,4 +1,4 @@
-"""A handshake-era request over HTTP is answered by itself, as the SDK's sessions answer it."""
+"""A handshake-era request over HTTP is answered without a session, exactly as with one."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def ask(ctx: Context) -> str:
     return "never"
 
 
-async def test_an_answer_with_nothing_before_it_is_json() -> None:
+async def test_an_answer_without_earlier_messages_is_json() -> None:
     async with client(greet) as http:
         answer = await http.post("", json=call("greet"))
         listed = await http.post("", json=message("tools/list"))
@@ -118,14 +118,14 @@ async def test_the_handshake_is_answered() -> None:
     ("asked", "code"),
     [(message("nothing"), -32601), (message("tools/call", name=1), -32602)],
 )
-async def test_an_error_of_the_protocol_is_an_answer(asked: dict[str, Any], code: int) -> None:
+async def test_a_protocol_error_is_answered(asked: dict[str, Any], code: int) -> None:
     async with client(greet) as http:
         answer = await http.post("", json=asked)
     assert (answer.status_code, answer.json()["id"]) == (200, 7)
     assert answer.json()["error"]["code"] == code
 
 
-async def test_a_question_to_the_client_has_no_way() -> None:
+async def test_a_question_to_the_client_fails() -> None:
     async with client(ask) as http:
         answer = await http.post("", json=call("ask"))
     assert answer.json()["result"]["isError"]
@@ -139,15 +139,13 @@ async def test_a_question_to_the_client_has_no_way() -> None:
         ({"MCP-Protocol-Version": "1999-01-01"}, 400),
     ],
 )
-async def test_what_is_to_be_refused_is_left_to_the_sdk(
-    headers: dict[str, str], status: int
-) -> None:
+async def test_invalid_requests_are_left_to_the_sdk(headers: dict[str, str], status: int) -> None:
     async with client(greet) as http:
         answer = await http.post("", json=call("greet"), headers=headers)
     assert answer.status_code == status
 
 
-async def test_no_request_comes_past_the_check_of_tokens() -> None:
+async def test_no_request_bypasses_the_token_check() -> None:
     tokens = {"secret": {"client_id": "app", "scopes": []}}
     async with client(greet, auth=StaticTokenVerifier(tokens)) as http:
         refused = await http.post("", json=call("greet"))

@@ -1,4 +1,4 @@
-"""Foreign hosts and web pages are refused, and told which setting would admit them."""
+"""Foreign hosts and origins are refused, and the message names the setting."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ async def test_a_refusal_names_the_setting_and_is_logged_once(
         (ORIGIN, True),
         ("https://a.example.org:443", True),
         ("https://a.example.org:8443", False),
-        ("http://localhost:5173", False),  # the guard lets it send, but it may read nothing
+        ("http://localhost:5173", False),  # may send requests, but not read answers
     ],
 )
 async def test_a_web_page_may_read_answers_only_from_an_allowed_origin(

@@ -1,4 +1,4 @@
-"""A supervisor gives its workers the time that they need."""
+"""A supervisor waits for slow workers."""
 
 import signal
 
@@ -26,7 +26,7 @@ def test_a_worker_that_is_slow_to_start_is_not_replaced(
     monkeypatch.setenv("HTTP_PORT", "0")
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     http.serve_http(FastMCP("server"), "unused:app")
-    for number, handler in handlers.items():  # which the supervisor has replaced
+    for number, handler in handlers.items():  # the supervisor replaced them
         signal.signal(number, handler)
     for supervisor in started:
         assert supervisor.config.timeout_worker_healthcheck > 30

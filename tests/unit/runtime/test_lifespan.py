@@ -1,4 +1,4 @@
-"""The server becomes ready, and calls do not list tools behind its back."""
+"""The server becomes ready, and calls do not list tools implicitly."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ async def echo(text: str) -> Answer:
 
 
 class Listings(Middleware):
-    """Counts the listings of tools that pass."""
+    """Counts the requests that list tools."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -40,7 +40,7 @@ class Listings(Middleware):
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_five_calls_list_the_tools_only_when_the_client_asks(mode: str) -> None:
+async def test_tools_are_listed_only_when_the_client_asks(mode: str) -> None:
     listings = Listings()
     server = FastMCP("test", tools=[echo], lifespan=runtime, middleware=[listings])
     async with (

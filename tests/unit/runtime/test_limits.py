@@ -1,4 +1,4 @@
-"""A resource or a prompt that is too long for a client is refused, with its size."""
+"""A resource or prompt that is too long for a client is refused with its size."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ async def test_a_long_text_is_refused_with_its_size_and_the_limit(server: FastMC
             await client.get_prompt("write", {"size": 4000})
 
 
-async def test_what_fits_and_what_is_no_text_is_returned_whole(server: FastMCP[Any]) -> None:
+async def test_short_text_and_binary_data_are_returned_unchanged(server: FastMCP[Any]) -> None:
     async with Client(server) as client:
         assert len((await client.read_resource("test://text/1000"))[0].text) == 1000
         assert len((await client.read_resource("test://picture"))[0].blob) > 4000

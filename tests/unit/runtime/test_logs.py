@@ -1,4 +1,4 @@
-"""A log that nobody reads stops nothing: lines are left out, and it is told how many."""
+"""A log that is not read does not block the server: lines are dropped and counted."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ from my_mcp_server.runtime.logs import (
 )
 
 asks_pipes = pytest.mark.skipif(
-    sys.platform == "win32", reason="a pipe cannot be asked there whether it is full"
+    sys.platform == "win32", reason="Windows cannot tell whether a pipe is full"
 )
 ENOUGH = 1 << 20
 
@@ -48,19 +48,19 @@ def log(handler: logging.Handler, text: str, times: int = 1) -> None:
 
 
 def lines(reader: int) -> list[str]:
-    """Return what stands in a pipe."""
+    """Return the lines in a pipe."""
     return os.read(reader, ENOUGH).decode().splitlines()
 
 
 @asks_pipes
-def test_a_line_is_written_at_once_and_whole(pipe: tuple[int, TextIO]) -> None:
+def test_a_line_is_written_immediately_and_completely(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     log(UnblockedHandler(stream), "tea for two ☕")
     assert lines(reader) == ["tea for two ☕"]
 
 
 @asks_pipes
-def test_a_full_pipe_holds_up_nobody_and_the_number_of_lost_lines_is_told(
+def test_a_full_pipe_does_not_block_and_the_number_of_lost_lines_is_logged(
     pipe: tuple[int, TextIO],
 ) -> None:
     reader, stream = pipe
@@ -73,7 +73,7 @@ def test_a_full_pipe_holds_up_nobody_and_the_number_of_lost_lines_is_told(
 
 
 @asks_pipes
-def test_what_comes_after_half_a_line_begins_a_new_one(pipe: tuple[int, TextIO]) -> None:
+def test_a_partly_written_line_is_ended_before_the_next_one(pipe: tuple[int, TextIO]) -> None:
     reader, stream = pipe
     handler = UnblockedHandler(stream)
     log(handler, "x" * ENOUGH)
@@ -84,7 +84,7 @@ def test_what_comes_after_half_a_line_begins_a_new_one(pipe: tuple[int, TextIO])
 
 
 @pytest.mark.usefixtures("_logging_as_it_was")
-def test_debug_is_for_this_package_and_not_for_what_libraries_log_of_a_call(
+def test_debug_applies_to_this_package_and_not_to_library_logs_of_calls(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")

@@ -1,4 +1,4 @@
-"""What is no JSON-RPC message is refused in the server's own words, and the rest arrives whole."""
+"""Malformed messages get the server's own errors, and valid messages arrive unchanged."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def encoded(**changes: Any) -> bytes:
         b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "What?"}}',
     ],
 )
-def test_a_message_passes(body: bytes) -> None:
+def test_a_valid_message_is_accepted(body: bytes) -> None:
     assert checked(body) == json.loads(body)
 
 
@@ -86,7 +86,7 @@ def test_anything_else_is_refused(body: bytes, code: int, request_id: int | str 
 
 
 class App:
-    """Remembers the bodies that have reached it, and what came after each."""
+    """Records each body that it receives, and the message after it."""
 
     def __init__(self) -> None:
         self.received: list[Message] = []
@@ -96,7 +96,7 @@ class App:
 
 
 async def post(app: App, *messages: Message, path: str = "/mcp") -> list[Message]:
-    """Return what is answered to a request whose body comes in pieces."""
+    """Return the answer to a request whose body arrives in pieces."""
     pending, sent = list(messages), []
 
     async def receive() -> Message:
@@ -114,26 +114,26 @@ def piece(body: bytes, *, more: bool = False) -> Message:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-async def test_a_message_in_pieces_arrives_whole_and_the_end_of_the_connection_after_it() -> None:
+async def test_a_message_in_pieces_arrives_whole_followed_by_the_disconnect() -> None:
     app = App()
     assert await post(app, piece(encoded()[:10], more=True), piece(encoded()[10:])) == []
     assert app.received == [piece(encoded()), {"type": "http.disconnect"}]
 
 
-async def test_a_body_over_the_limit_is_refused_and_not_kept() -> None:
+async def test_a_body_over_the_limit_is_refused_and_not_buffered() -> None:
     app, half = App(), piece(b" " * (MAX_BODY_BYTES // 2 + 1), more=True)
     sent = await post(app, half, half, half, piece(encoded()))
     assert [message["status"] for message in sent if "status" in message] == [413]
     assert app.received == []
 
 
-async def test_a_client_that_leaves_while_it_sends_is_not_answered() -> None:
+async def test_a_client_that_disconnects_while_sending_is_not_answered() -> None:
     app = App()
     assert await post(app, piece(b"{", more=True)) == []
     assert app.received == []
 
 
-async def test_other_paths_are_none_of_its_business() -> None:
+async def test_other_paths_are_not_checked() -> None:
     app = App()
     assert await post(app, piece(b"form=1"), path="/form") == []
     assert app.received[0] == piece(b"form=1")

@@ -1,4 +1,4 @@
-"""A chain of middlewares does what FastMCP does with a list of them."""
+"""A chain of middleware works like a list of middleware in FastMCP."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ EVERY_MESSAGE = ["on_message", "on_request", "on_notification"]
 
 
 def layer(name: str, trace: list[str], hooks: Sequence[str]) -> Middleware:
-    """Return a middleware with these hooks, each of which writes down that it runs."""
+    """Return a middleware with these hooks, each of which records that it runs."""
 
     def traced(hook: str) -> Any:
         async def run(_self: Any, context: Any, call_next: Any) -> Any:
@@ -75,7 +75,7 @@ async def test_the_same_hooks_run_in_the_same_order(mode: str) -> None:
     assert {"answer", "access checks test://answer"} < set(listed)
 
 
-async def test_a_request_that_cannot_be_read_meets_no_hook_of_its_method() -> None:
+async def test_an_invalid_request_does_not_reach_the_hook_of_its_method() -> None:
     trace: list[str] = []
     (chained,) = chain(*layers(trace))
 

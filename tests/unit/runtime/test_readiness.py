@@ -1,4 +1,7 @@
-"""Readiness asks what is open, side by side, within a time, and not more often than it must."""
+"""Readiness checks open resources concurrently, with a timeout, and caches the report."""
+
+import asyncio
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -15,7 +18,7 @@ async def passing() -> None:
     """A check that passes."""
 
 
-async def test_a_process_that_serves_and_has_no_failing_check_is_ready() -> None:
+async def test_a_serving_process_without_failing_checks_is_ready() -> None:
     readiness = Readiness()
     assert (await readiness.report()).status == "starting"
     with readiness.serving(), readiness.reporting("database", passing):
@@ -23,7 +26,7 @@ async def test_a_process_that_serves_and_has_no_failing_check_is_ready() -> None
     assert (report.status, report.checks) == ("ready", {"database": "ok"})
 
 
-async def test_a_failing_check_is_told_by_its_type_or_in_the_servers_own_words() -> None:
+async def test_a_failing_check_is_reported_by_its_type_or_its_readable_message() -> None:
     async def crash() -> None:
         raise OSError("/secret/path")
 
@@ -39,7 +42,7 @@ async def test_a_failing_check_is_told_by_its_type_or_in_the_servers_own_words()
     assert report.checks == {"api": "API_BASE_URL is not set.", "disk": "OSError"}
 
 
-async def test_checks_run_side_by_side() -> None:
+async def test_checks_run_concurrently() -> None:
     meeting = {"first": anyio.Event(), "second": anyio.Event()}
 
     async def first() -> None:
@@ -61,10 +64,58 @@ async def test_a_check_that_hangs_fails_after_its_timeout() -> None:
     readiness = Readiness(timeout=0.01)
     readiness.register("slow", anyio.sleep_forever)
     with readiness.serving():
-        assert (await readiness.report()).checks == {"slow": "TimeoutError"}
+        assert (await readiness.report()).checks == {"slow": "No response within 0.01 seconds."}
 
 
-async def test_the_answer_is_kept_for_a_second() -> None:
+async def test_a_check_that_cannot_be_cancelled_delays_no_report() -> None:
+    stopped = asyncio.Event()
+    started = 0
+
+    async def stubborn() -> None:
+        nonlocal started
+        started += 1
+        while not stopped.is_set():
+            with suppress(asyncio.CancelledError):
+                await stopped.wait()
+
+    readiness = Readiness(timeout=0.01, cache_seconds=0)
+    readiness.register("slow", stubborn)
+    with readiness.serving():
+        for _ in range(3):
+            assert (await readiness.report()).status == "unready"
+        assert started == 1  # it does not accumulate
+        stopped.set()
+        await anyio.wait_all_tasks_blocked()
+        assert (await readiness.report()).checks == {"slow": "ok"}
+
+
+@pytest.mark.parametrize("optional", [True, False])
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("worked", [True, False])
+async def test_only_a_required_engine_that_never_worked_makes_the_process_unready(
+    optional: bool, strict: bool, worked: bool
+) -> None:
+    down = not worked
+
+    async def check() -> None:
+        if down:
+            raise ConnectionRefusedError
+
+    readiness = Readiness(cache_seconds=0)
+    readiness.register("engine", check, optional=optional)
+    with readiness.serving():
+        if worked:
+            assert (await readiness.report(strict=strict)).status == "ready"
+        down = True
+        report = await readiness.report(strict=strict)
+        assert report.checks == {"engine": "ConnectionRefusedError"}
+        unready = not optional and (strict or not worked)
+        assert report.status == ("unready" if unready else "degraded")
+        down = False
+        assert (await readiness.report(strict=strict)).status == "ready"
+
+
+async def test_the_report_is_cached_for_one_second() -> None:
     now = 0.0
     runs = 0
 
@@ -85,7 +136,7 @@ async def test_the_answer_is_kept_for_a_second() -> None:
 
 
 @pytest.mark.parametrize("open_check", [True, False])
-async def test_draining_shows_at_once(open_check: bool) -> None:
+async def test_draining_is_reported_immediately(open_check: bool) -> None:
     readiness = Readiness()
     with readiness.serving():
         if open_check:
@@ -95,7 +146,7 @@ async def test_draining_shows_at_once(open_check: bool) -> None:
         assert (await readiness.report()).status == "draining"
 
 
-async def test_an_open_resource_answers_in_the_place_of_the_check_before_it() -> None:
+async def test_the_check_of_an_open_resource_replaces_an_earlier_check() -> None:
     async def refuse() -> None:
         raise ToolFailure("API_BASE_URL is not set.")
 
@@ -107,7 +158,7 @@ async def test_an_open_resource_answers_in_the_place_of_the_check_before_it() ->
         assert (await readiness.report()).checks == {"api": "API_BASE_URL is not set."}
 
 
-async def test_a_resource_that_is_closed_is_not_asked() -> None:
+async def test_a_closed_resource_is_not_checked() -> None:
     readiness = Readiness()
     with readiness.serving():
         with readiness.reporting("database", passing):

@@ -1,4 +1,4 @@
-"""Every line of stdin is answered or handed on, and its end waits a little for the answers."""
+"""Every line of stdin is answered or passed on, and the end of stdin waits for the answers."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from my_mcp_server.runtime.stdio import (
 )
 
 PATIENCE_SECONDS = 10
-ENOUGH = 1 << 20  # bytes that no pipe holds
+ENOUGH = 1 << 20  # bytes, more than fit in a pipe
 
 
 class Client:
@@ -57,7 +57,7 @@ class Client:
                 os.close(descriptor)
 
     def close_all(self) -> None:
-        """Close both pipes when no thread uses them any more: their numbers are given out again."""
+        """Close both pipes once no thread uses them: their descriptors will be reused."""
         self.wire.end()
         self.close(stdin=self._stdin in self._to_close, stdout=self._stdout in self._to_close)
         self.end_is_seen.wait(PATIENCE_SECONDS)
@@ -67,7 +67,7 @@ class Client:
 
 
 def in_time(function: Callable[[], bytes]) -> bytes:
-    """Call what may wait, but not without end."""
+    """Call a function that may block, with a timeout."""
     results: list[bytes] = []
     thread = threading.Thread(target=lambda: results.append(function()), daemon=True)
     thread.start()
@@ -100,7 +100,7 @@ def test_a_message_is_passed_on_and_an_invalid_line_is_answered(client: Client) 
     assert client.take() == request(2) + b"\n"
 
 
-def test_a_carriage_return_does_not_divide_a_message(client: Client) -> None:
+def test_a_carriage_return_does_not_end_a_message(client: Client) -> None:
     client.start()
     client.send(request(1).replace(b", ", b",\r\t") + b"\r")
     line = client.take()
@@ -109,9 +109,7 @@ def test_a_carriage_return_does_not_divide_a_message(client: Client) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_line_that_is_too_long_is_not_kept_and_still_answered(
-    first: bool, client: Client
-) -> None:
+def test_an_overlong_line_is_not_buffered_but_still_answered(first: bool, client: Client) -> None:
     client.start()
     start, end = (b'"id": 1, ', b"") if first else (b"", b', "id": 1')
     padding = b"x" * 3 * MAX_BODY_BYTES
@@ -122,14 +120,14 @@ def test_a_line_that_is_too_long_is_not_kept_and_still_answered(
     assert client.take() == request(2) + b"\n"
 
 
-def test_lines_are_read_although_nobody_reads_their_answers(client: Client) -> None:
+def test_lines_are_read_even_if_answers_are_not(client: Client) -> None:
     client.start()
     client.send(*[b"no message"] * 2_000, request(1))
     assert client.take() == request(1) + b"\n"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a pipe cannot be asked there")
-def test_a_message_is_written_at_once_only_where_that_waits_for_nobody(client: Client) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot tell whether a pipe is full")
+def test_a_message_is_written_immediately_only_if_that_does_not_block(client: Client) -> None:
     assert client.wire.write_at_once(answer(1))
     assert client.receive()["id"] == 1
     assert not client.wire.write_at_once(answer("x" * ENOUGH))
@@ -142,7 +140,7 @@ def test_a_message_is_written_at_once_only_where_that_waits_for_nobody(client: C
     assert client.wire.write_at_once(answer(messages))
 
 
-def test_the_end_of_stdin_is_held_back_until_every_request_is_answered(client: Client) -> None:
+def test_the_end_of_stdin_is_delayed_until_every_request_is_answered(client: Client) -> None:
     client.start()
     client.send(request(1), request("two"), request("listen", "subscriptions/listen"), request(3))
     cancelled = {"method": "notifications/cancelled", "params": {"requestId": 3}}
@@ -161,7 +159,7 @@ def test_the_end_of_stdin_is_held_back_until_every_request_is_answered(client: C
     assert not reader.is_alive()
 
 
-def test_the_end_of_stdin_is_not_held_back_for_long(client: Client) -> None:
+def test_the_end_of_stdin_is_not_delayed_for_long(client: Client) -> None:
     client.start(wait_seconds=0.01)
     client.send(request(1))
     client.close(stdin=True)
@@ -169,7 +167,7 @@ def test_the_end_of_stdin_is_not_held_back_for_long(client: Client) -> None:
     assert client.take() == b""
 
 
-def test_the_end_of_stdin_is_not_seen_while_the_server_starts(client: Client) -> None:
+def test_the_end_of_stdin_is_not_passed_on_during_startup(client: Client) -> None:
     client.start(wait_seconds=0)
     client.close(stdin=True)
     assert not client.end_is_seen.wait(0.05)
@@ -177,8 +175,8 @@ def test_the_end_of_stdin_is_not_seen_while_the_server_starts(client: Client) ->
     assert client.end_is_seen.is_set()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a pipe cannot be asked there")
-def test_nobody_waits_for_a_client_that_has_gone(client: Client) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot tell whether a pipe is full")
+def test_the_server_does_not_wait_for_a_disconnected_client(client: Client) -> None:
     client.start()
     client.send(request(1))
     client.close(stdin=True, stdout=True)
@@ -186,7 +184,7 @@ def test_nobody_waits_for_a_client_that_has_gone(client: Client) -> None:
     assert client.take() == b""
 
 
-def test_a_client_that_reads_no_more_ends_the_server(client: Client) -> None:
+def test_a_client_that_closes_its_end_stops_the_server(client: Client) -> None:
     client.start()
     client.close(stdout=True)
     client.wire.write(answer(1))

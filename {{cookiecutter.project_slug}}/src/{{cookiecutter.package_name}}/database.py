@@ -1,38 +1,57 @@
-"""One way to a database for everything that stores rows: SQLite by default, PostgreSQL by URL.
+"""The database of everything that stores rows: SQLite by default, PostgreSQL by URL.
 
-SQLAlchemy takes a third as long to import as FastMCP itself, so it is imported when a database is
-opened.
+A driver left to itself waits for a minute on a server that does not respond, so each statement has
+a time limit here. SQLAlchemy takes a third as long to import as FastMCP, so it is imported when a
+database is opened.
 """
 
 import asyncio
+import importlib.util
 import re
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import anyio
 import platformdirs
+from pydantic import Field
 
 from .runtime.errors import ToolFailure
+from .settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, TextClause
+    from sqlalchemy import Connection, TextClause
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgresql": "postgresql+asyncpg",
-    "postgres": "postgresql+asyncpg",
+POSTGRES = ("postgresql", "postgres")
+# Options of a PostgreSQL URL that the driver, or this module, understands. The names are libpq's
+# (PostgreSQL's manual, 34.1.2).
+OPTIONS = {
+    *("host", "port", "dbname", "user", "password", "passfile", "connect_timeout"),
+    *("application_name", "options", "target_session_attrs"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
-# How long a statement may take, or wait for SQLite's lock.
-STATEMENT_SECONDS = 30
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": (
+        *("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    ),
+}
+FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
+# How long a statement waits for the lock of an SQLite file.
+LOCK_SECONDS = 30
 # How long a cancelled call waits for its statement, and a shutdown for all connections.
 CLOSE_SECONDS = 2
+# How long a connection to PostgreSQL may take to say goodbye.
+GOODBYE_SECONDS = 0.5
 
-# Faults that stay until somebody changes the statement, the database or its permissions: codes of
+# Faults that last until someone changes the statement, the database or its permissions: codes of
 # SQLite (sqlite.org/rescode.html), and classes of SQLSTATE (PostgreSQL's manual, appendix A).
 LASTING_SQLITE = {
     sqlite3.SQLITE_ERROR,
@@ -46,9 +65,13 @@ LASTING_SQLITE = {
     sqlite3.SQLITE_NOTADB,
 }
 LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42")
-# PostgreSQL's answer to the slower of two that create a table: the next call finds it.
-CREATED_TWICE = "pg_type_typname_nsp_index"
-# What may be told: names that stand in this server's own statements, never their values.
+# A COMMIT that fails with one of these, or without a code, may have been applied.
+UNKNOWN_OUTCOME = ("08", "57", "58", "XX")
+# How PostgreSQL answers all but one of those that create the same table at once, although they say
+# IF NOT EXISTS. The second attempt finds the table.
+CREATED_TWICE = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index")
+ATTEMPTS_TO_CREATE = 3
+# What a caller may read: names that occur in this server's own statements, never their values.
 EXPLANATIONS = {
     r"no such column: (?:\w+\.)?(\w+)|has no column named (\w+)"
     r"|column \"?(?:\w+\.)?(\w+)\"? (?:of relation \"\w+\" )?does not exist": (
@@ -57,7 +80,10 @@ EXPLANATIONS = {
     r"no such table: (?:\w+\.)?(\w+)|relation \"(\w+)\" does not exist": (
         "The database has no table {}."
     ),
-    r"permission denied|password authentication failed|must be owner": (
+    r"password authentication failed|no password (?:was )?(?:provided|supplied)": (
+        "The database refuses the password: check the database URL."
+    ),
+    r"permission denied|must be owner|pg_hba\.conf": (
         "The database does not permit this: check the rights of its user."
     ),
     r"(?:role|database) \"[^\"]*\" does not exist": (
@@ -65,9 +91,28 @@ EXPLANATIONS = {
     ),
     r"readonly database|read-only transaction": "The database is read-only.",
     r"not a database|malformed": "The file is damaged, or is not an SQLite database.",
+    r"rejected SSL upgrade": (
+        "The database server does not offer TLS: check sslmode in the database URL."
+    ),
+    r"CERTIFICATE_VERIFY_FAILED|certificate verify failed": (
+        "The certificate of the database server is not trusted: check sslrootcert in the URL."
+    ),
+    r"too many (?:clients|connections)|remaining connection slots": (
+        "The database has no free connection."
+    ),
 }
+DOES_NOT_ANSWER = "The database does not answer."
+REFUSES = "The database refuses the statement."
 
 Result = TypeVar("Result")
+
+
+class DatabaseSettings(Settings):
+    # Per process. PostgreSQL accepts 100 connections by default, from all processes together.
+    database_pool_size: int = Field(10, ge=1, le=1000)
+    database_connect_seconds: float = Field(2, gt=0)
+    # Of one statement on PostgreSQL, including the wait for a connection.
+    database_timeout_seconds: float = Field(4, gt=0)
 
 
 class DatabaseUnavailable(ToolFailure):
@@ -81,7 +126,7 @@ class StatementRefused(DatabaseUnavailable):
 class Database:
     """An open engine. Statements are SQL with `:name` parameters, each its own transaction.
 
-    One that has begun is finished, even if its call is cancelled.
+    One that has begun completes, even if its call is cancelled. `seconds` is its time limit.
     """
 
     def __init__(
@@ -89,10 +134,12 @@ class Database:
         engine: "AsyncEngine",
         text: "Callable[[str], TextClause]",
         errors: tuple[type[Exception], ...],
+        seconds: float | None = None,
     ) -> None:
         self._engine = engine
         self._text = text
         self._errors = errors
+        self._seconds = seconds
 
     async def fetch(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
         """Return the rows of a query.
@@ -114,17 +161,38 @@ class Database:
 
         Raises:
             StatementRefused: the statement does not fit the database; nothing has changed.
-            DatabaseUnavailable: the statement could not be run; nothing has changed.
+            DatabaseUnavailable: the statement could not be run. Nothing has changed, unless the
+                failure is `in_doubt`: the answer to COMMIT was lost.
         """
+        for attempt in range(1, ATTEMPTS_TO_CREATE + 1):
+            try:
+                return await self._execute(statement, rows)
+            except DatabaseUnavailable as failure:
+                if attempt == ATTEMPTS_TO_CREATE or not _created_twice(failure.__cause__):
+                    raise
+        raise AssertionError
+
+    async def _execute(self, statement: str, rows: tuple[Mapping[str, Any], ...]) -> int:
+        committing = False
 
         async def run() -> int:
-            async with self._engine.begin() as connection:
+            nonlocal committing
+            async with self._engine.connect() as connection:
                 result = await connection.execute(
                     self._text(statement), [dict(row) for row in rows] or None
                 )
+                committing = True
+                await connection.commit()
+                committing = False
                 return result.rowcount
 
-        return await self._carry_out(run())
+        try:
+            return await self._carry_out(run())
+        except DatabaseUnavailable as failure:
+            code = failure.engine_code
+            if committing and (not code or code.startswith(UNKNOWN_OUTCOME)):
+                failure.put_in_doubt()
+            raise
 
     async def columns(self, table: str) -> set[str]:
         """Return the names of a table's columns; none if there is no such table."""
@@ -140,38 +208,55 @@ class Database:
 
     async def _carry_out(self, work: Coroutine[Any, Any, Result]) -> Result:
         try:
-            return await _to_its_end(work)
+            return await _to_its_end(_within(self._seconds, work))
         except self._errors as error:
             raise explain(error) from error
 
 
+async def _within(seconds: float | None, work: Coroutine[Any, Any, Result]) -> Result:
+    async with asyncio.timeout(seconds):
+        return await work
+
+
 def explain(error: Exception) -> DatabaseUnavailable:
-    """Tell a fault that stays from one that may pass. The error's own text may hold values."""
+    """Return the failure for an error of the driver. The error's own text may contain values."""
     cause = getattr(error, "orig", None) or error
     text = str(cause)
-    if not _lasts(error, cause) or CREATED_TWICE in text:
-        return DatabaseUnavailable("The database does not answer.", retryable=True)
-    for pattern, sentence in EXPLANATIONS.items():
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
+    lasts = _lasts(error, cause) and not _created_twice(cause)
+    sentence = REFUSES if lasts else DOES_NOT_ANSWER
+    for pattern, explanation in EXPLANATIONS.items():
         if found := re.search(pattern, text):
-            return StatementRefused(sentence.format(*filter(None, found.groups())))
-    return StatementRefused("The database refuses the statement.")
+            sentence = explanation.format(*filter(None, found.groups()))
+            break
+    failure = StatementRefused(sentence) if lasts else DatabaseUnavailable(sentence, retryable=True)
+    failure.engine_code = str(code)
+    return failure
+
+
+def _created_twice(error: BaseException | None) -> bool:
+    return any(name in str(error) for name in CREATED_TWICE)
 
 
 def _lasts(error: Exception, cause: Any) -> bool:
-    from sqlalchemy import exc  # noqa: PLC0415 - half of the server's start-up
-
     if code := getattr(cause, "sqlite_errorcode", None):
         return code & 0xFF in LASTING_SQLITE
     if state := getattr(cause, "sqlstate", None):
         return str(state).startswith(LASTING_SQLSTATE)
+    if isinstance(cause, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(cause):
+        return True
+    if isinstance(error, OSError):
+        return False
+    from sqlalchemy import exc  # noqa: PLC0415 - slow to import
+
     if isinstance(error, exc.DBAPIError):
         return isinstance(error, (exc.ProgrammingError, exc.DataError, exc.NotSupportedError))
-    # A mistake in the call of SQLAlchemy, as a parameter without a value.
+    # A mistake in the use of SQLAlchemy, such as a parameter without a value.
     return isinstance(error, (exc.StatementError, exc.InvalidRequestError))
 
 
 def _columns(connection: "Connection", table: str) -> set[str]:
-    from sqlalchemy import inspect  # noqa: PLC0415 - half of the server's start-up
+    from sqlalchemy import inspect  # noqa: PLC0415 - slow to import
 
     found = inspect(connection)
     return {
@@ -184,37 +269,47 @@ async def open_database(url: str) -> AsyncIterator[Database]:
     """Open `sqlite:///file` or `postgresql://user:password@host/name`, and close it at the end.
 
     Raises:
-        DatabaseUnavailable: the URL is of another kind, a driver is missing, or nobody answers.
+        DatabaseUnavailable: the URL is of another kind, a driver is missing, or there is no answer.
     """
-    from sqlalchemy import event, text  # noqa: PLC0415 - half of the server's start-up
+    from sqlalchemy import event, text  # noqa: PLC0415 - slow to import
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
-    parsed = driver_url(url)
-    kind = parsed.get_backend_name()
-    options: dict[str, Any] = {}
-    if kind == "sqlite":
-        limit = {"timeout": STATEMENT_SECONDS}
-        if parsed.database not in (None, "", ":memory:"):
-            _create_folder(Path(str(parsed.database)).parent)
+    try:
+        url = checked_url(url)
+    except ValueError as error:
+        raise DatabaseUnavailable(f"The database URL {error}.") from None
+    settings = DatabaseSettings()
+    errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
+    if is_postgres(url):
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=partial(_connect, url, settings),
+            pool_size=settings.database_pool_size,
+            max_overflow=0,
+            pool_timeout=settings.database_timeout_seconds,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+        )
+        errors += _driver_errors()
+        limit: float | None = settings.database_timeout_seconds
     else:
-        limit = {"command_timeout": STATEMENT_SECONDS}
-        options = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 10}
-    try:
-        engine = create_async_engine(parsed, connect_args=limit, **options)
-    except ModuleNotFoundError as error:
-        raise DatabaseUnavailable(
-            f"The driver for {kind} is not installed: add the package {error.name}."
-        ) from error
-    if kind == "sqlite":
+        file = url.removeprefix("sqlite://").removeprefix("/").partition("?")[0]
+        if file not in ("", ":memory:"):
+            _create_folder(Path(file).parent)
+        engine = create_async_engine(
+            url.replace("sqlite:", "sqlite+aiosqlite:", 1),
+            connect_args={"timeout": LOCK_SECONDS},
+        )
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
+        limit = None  # LOCK_SECONDS, and an interrupted statement would keep its lock
     try:
-        database = Database(engine, text, (SQLAlchemyError, OSError))
+        database = Database(engine, text, errors, limit)
         try:
             await database.ping()
         except TypeError as error:
             raise DatabaseUnavailable(
-                "The database URL has an option that its driver does not know."
+                "The database URL has an option that SQLite does not know."
             ) from error
         yield database
     finally:
@@ -222,11 +317,60 @@ async def open_database(url: str) -> AsyncIterator[Database]:
             await engine.dispose()
 
 
-async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
-    """Await `work`, which is finished even if this call is cancelled meanwhile.
+async def check_postgres(url: str) -> None:
+    """Connect to PostgreSQL, and close the connection again.
 
-    Cancelled in the middle of a statement, SQLAlchemy closes the connection but not its
-    transaction, and SQLite's file stays locked until garbage is collected.
+    For a readiness check before the first call opens the database. It needs no SQLAlchemy.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer, or refuses.
+    """
+    try:
+        connection = await _connect(url, DatabaseSettings())
+        await connection.close()
+    except _driver_errors() as error:
+        raise explain(error) from error
+
+
+async def _connect(url: str, settings: DatabaseSettings) -> Any:
+    """Return a connection of asyncpg, which understands the URLs of PostgreSQL's own tools."""
+    asyncpg = _driver()
+
+    async def close(self: Any, **_: Any) -> None:
+        # A server that does not respond must not hold up a call that has failed.
+        await asyncpg.Connection.close(self, timeout=GOODBYE_SECONDS)
+
+    address, seconds = _for_driver(url)
+    return await asyncpg.connect(
+        address,
+        timeout=seconds or settings.database_connect_seconds,
+        connection_class=type("Connection", (asyncpg.Connection,), {"close": close}),
+    )
+
+
+def _driver() -> Any:
+    return importlib.import_module("asyncpg")  # an extra: it may be missing
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    asyncpg = _driver()
+    return (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+def _for_driver(url: str) -> tuple[str, float | None]:
+    """Return a PostgreSQL URL without what the driver does not know, and its connect timeout."""
+    address, _, query = url.partition("?")
+    options = parse_qsl(query)
+    seconds = [float(value) for name, value in options if name == "connect_timeout"]
+    query = urlencode([option for option in options if option[0] != "connect_timeout"])
+    return f"{address}?{query}" if query else address, (seconds or [0])[-1] or None
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Await `work`, which completes even if this call is cancelled in the meantime.
+
+    If a statement is cancelled, SQLAlchemy closes the connection but not its transaction, and the
+    SQLite file stays locked until the garbage collector runs.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -237,56 +381,76 @@ async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
         raise
 
 
-def driver_url(url: str) -> "URL":
-    """Return the URL as SQLAlchemy and the driver understand it.
-
-    Raises:
-        DatabaseUnavailable: it is of another kind.
-    """
-    from sqlalchemy import make_url  # noqa: PLC0415
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
-
-    try:
-        parsed = make_url(url)
-        kind = parsed.drivername.partition("+")[0]
-        parsed = parsed.set(drivername=DRIVERS[kind])
-    except (ArgumentError, KeyError, ValueError):  # ValueError: the port is no number
-        raise DatabaseUnavailable(
-            "The database URL must be sqlite:///file or postgresql://user:password@host/name."
-        ) from None
-    if "sslmode" in parsed.query:  # as PostgreSQL's own tools call what asyncpg calls ssl
-        query = dict(parsed.query)
-        query["ssl"] = query.pop("sslmode")
-        parsed = parsed.set(query=query)
-    return parsed
+def is_postgres(url: str) -> bool:
+    return url.startswith("postgresql://")
 
 
 def checked_url(url: str) -> str:
-    """Return a database URL that a setting holds, its scheme in lower case.
+    """Return the URL of a database as `open_database` takes it.
 
     Raises:
-        ValueError: no database can be opened by it.
+        ValueError: no database can be opened with it. The message does not repeat the URL.
     """
-    scheme, _, rest = url.partition("://")
-    kind = scheme.lower().partition("+")[0]
-    if kind == "sqlite":
-        usable = url.isprintable() and rest.startswith("/")  # a folder's name may hold a space
-    else:
-        usable = kind in DRIVERS and not re.search(r"\s", url) and _has_address(rest)
-    if not usable:
-        raise ValueError(
-            "must be sqlite:///file or postgresql://user:password@host/name,"
-            " with no space or line break"
-        )
-    return f"{scheme.lower()}://{rest}"
+    scheme, separator, rest = url.partition("://")
+    kind, _, _driver = scheme.lower().partition("+")
+    if kind == "sqlite" and separator:
+        if rest and not (rest.startswith("/") and url.isprintable()):
+            raise ValueError("must be sqlite:///file, without a line break")
+        return f"sqlite://{rest}"
+    if kind not in POSTGRES or not separator:
+        raise ValueError("must be sqlite:///file or postgresql://user:password@host/name")
+    if re.search(r"\s", url):
+        raise ValueError("must not contain a space or line break: write a space as %20")
+    user, rest = _quoted_user(rest)
+    address, _, query = rest.partition("?")
+    options = _checked_options(query)
+    _check_address(address, options)
+    if importlib.util.find_spec("asyncpg") is None:
+        raise ValueError("needs the package asyncpg: install the extra `postgres`")
+    query = urlencode(options)
+    return f"postgresql://{user}{address}" + (f"?{query}" if query else "")
 
 
-def _has_address(rest: str) -> bool:
+def _quoted_user(rest: str) -> tuple[str, str]:
+    """Return `user:password@` with every special character quoted, and what follows it."""
+    found = re.match(r"([^:/@?]*)(?::([^@]*))?@", rest)
+    if not found:
+        return "", rest
+    parts = [quote(unquote(part), safe="") for part in found.groups() if part is not None]
+    return ":".join(parts) + "@", rest[found.end() :]
+
+
+def _checked_options(query: str) -> list[tuple[str, str]]:
     try:
-        parts = urlsplit(f"//{rest.rpartition('@')[2]}")
-        return bool(parts.netloc or parts.path.strip("/")) and parts.port != 0
-    except ValueError:  # the port is no number
-        return False
+        options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise ValueError("has an option that is not name=value") from None
+    # SQLAlchemy's and asyncpg's name for it.
+    options = [("sslmode" if name == "ssl" else name, value) for name, value in options]
+    for name, value in options:
+        if name not in OPTIONS:
+            raise ValueError(f"has the option {name[:40]}, which is not supported: remove it")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ValueError(f"has an invalid {name}: use one of {', '.join(CHOICES[name])}")
+        if name == "connect_timeout" and not value.isdecimal():
+            raise ValueError("has an invalid connect_timeout: use a number of seconds")
+        if name in FILES and not Path(value).is_file():
+            raise ValueError(f"names a file as {name} that does not exist")
+    return options
+
+
+def _check_address(address: str, options: list[tuple[str, str]]) -> None:
+    hosts, _, path = address.partition("/")
+    ports = [value for name, value in options if name == "port"]
+    for host in hosts.split(","):
+        found = re.fullmatch(r"(?:\[[^\]]+\]|[^:\[\]]*)(?::([^:]*))?", host)
+        if not found:
+            raise ValueError("has an invalid host: write an IPv6 address in brackets")
+        ports += [found[1]] if found[1] is not None else []
+    if not all(port.isdecimal() and 0 < int(port) < 2**16 for port in ports):
+        raise ValueError("has an invalid port: use a number from 1 to 65535")
+    if not (hosts or path or options):
+        raise ValueError("must be sqlite:///file or postgresql://user:password@host/name")
 
 
 def default_database_url(name: str) -> str:
@@ -308,7 +472,7 @@ def _create_folder(folder: Path) -> None:
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """Let readers and a writer work side by side."""
+    """Let readers and a writer work concurrently."""
     cursor = connection.cursor()
     with suppress(sqlite3.OperationalError):  # another process is just switching it on
         cursor.execute("PRAGMA journal_mode=WAL")

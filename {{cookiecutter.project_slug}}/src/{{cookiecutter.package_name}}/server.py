@@ -11,9 +11,12 @@ from .patterns.health_check import (
     add_probes,
 )
 {% endif %}
-{% if cookiecutter.structured_errors and cookiecutter.lazy_initialization %}
+{% if cookiecutter.lazy_initialization %}
 from .patterns.lazy_initialization import (
+{% if cookiecutter.structured_errors %}
     InvalidCursor,
+{% endif %}
+    database_readiness,
 )
 {% endif %}
 {% if cookiecutter.rate_limiting %}
@@ -131,7 +134,7 @@ mcp = Server(
     name="{{ cookiecutter.project_slug }}",
     version=__version__,
     instructions="Every tool answers with a typed result. A failed call says what to change.",
-    lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
+    lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | database_readiness" if cookiecutter.lazy_initialization else "" }}{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
     # The first is the outermost: it sees the call first and the answer last.
     middleware=chain(
 {% if cookiecutter.structured_logging %}

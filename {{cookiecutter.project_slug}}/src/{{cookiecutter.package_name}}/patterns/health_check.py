@@ -1,9 +1,8 @@
-"""Answer probes: is the process alive, and is it fit for traffic?
+"""Answer probes: is the process alive, and can it serve calls?
 
-An MCP resource cannot be probed by a load balancer, and a check that opens connections, or that
-counts a busy CPU as illness, restarts healthy servers. Liveness touches nothing; readiness runs
-the checks of what is open. The host's figures are information for people, and no part of the
-verdict.
+A load balancer cannot read an MCP resource. A check that opens connections, or that treats a busy
+CPU as a fault, restarts healthy servers. Liveness depends on nothing; readiness runs the checks of
+the resources that are open. Process figures are for people and do not affect the verdict.
 """
 
 import time
@@ -15,9 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ..runtime.readiness import Readiness, Report, readiness
+from ..settings import Settings
 
 HTTP_OK = 200
 HTTP_SERVICE_UNAVAILABLE = 503
+
+
+class HealthCheckSettings(Settings):
+    readiness_strict: bool = False
 
 
 class ProcessFigures(BaseModel):
@@ -34,7 +38,10 @@ class Health(BaseModel):
 
 
 def add_probes(server: FastMCP[Any], registry: Readiness = readiness) -> None:
-    """Serve `GET /livez`, always 200, and `GET /readyz`, 200 or 503, with no need of a token."""
+    """Serve `GET /livez`, always 200, and `GET /readyz`, 200 or 503, without authentication.
+
+    Degraded is 200. With `READINESS_STRICT`, the outage of an engine that calls need is 503.
+    """
 
     @server.custom_route("/livez", methods=["GET"])
     async def livez(_: Request) -> Response:
@@ -42,16 +49,17 @@ def add_probes(server: FastMCP[Any], registry: Readiness = readiness) -> None:
 
     @server.custom_route("/readyz", methods=["GET"])
     async def readyz(_: Request) -> Response:
-        report = await registry.report()
+        report = await registry.report(strict=HealthCheckSettings().readiness_strict)
+        serves = report.status in ("ready", "degraded")
         return JSONResponse(
             {"status": report.status, "checks": report.checks},
-            status_code=HTTP_OK if report.status == "ready" else HTTP_SERVICE_UNAVAILABLE,
+            status_code=HTTP_OK if serves else HTTP_SERVICE_UNAVAILABLE,
         )
 
 
 def describe_health(report: Report) -> Health:
     """Add the process's own figures to a readiness report."""
-    import psutil  # noqa: PLC0415 - only this is in need of it
+    import psutil  # noqa: PLC0415 - only used here
 
     process = psutil.Process()
     with process.oneshot():

@@ -1,25 +1,30 @@
 """Open an expensive resource at its first use, once, and close it at the end.
 
-Opened at import or at start, a database that is down, or not configured yet, keeps the whole
-server from listing its tools. Opened by hand on demand, twenty concurrent first calls make twenty
-pools and nobody closes them. `Shared` opens one, lets the next call try again when opening
-failed, and closes it with the server.
+A database that is opened at import or at startup, and is down or not configured yet, keeps the
+whole server from listing its tools. Without a lock, twenty concurrent first calls open twenty
+pools, and none is closed. `Shared` opens one, lets the next call retry if opening has failed, and
+closes it with the server.
 """
 
 import base64
 import binascii
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated
+from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
+from typing import Annotated, Any
 
+from fastmcp import FastMCP
 from fastmcp.dependencies import Shared
+from fastmcp.server.lifespan import lifespan
 from pydantic import BaseModel, SecretStr, ValidationError, field_validator
 
 from ..database import (
     Database,
     StatementRefused,
+    check_postgres,
     checked_url,
     default_database_url,
+    is_postgres,
     open_database,
 )
 from ..runtime.errors import ToolFailure
@@ -52,51 +57,55 @@ class User(BaseModel):
 
 
 class WrongTable(StatementRefused):
-    """The table is not the one that this server makes."""
+    """The table is not the one that this server creates."""
 
 
 class UserDirectory:
     """An example table, read page by page.
 
-    Its name keeps it apart from a user's own `users`: example rows are written into it.
+    Its name is not `users`, which may exist: example rows are written into the table.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self) -> None:
-        """Create the table with example rows, unless it is there. A user who may only read can.
+        """Create the table with example rows, unless it exists; then reading is enough.
 
         Raises:
-            WrongTable: there is one with other columns.
-            StatementRefused: there is none, and it must not be created.
+            WrongTable: the table exists with other columns.
+            StatementRefused: the table does not exist, and cannot be created.
         """
-        if columns := await self._database.columns("example_users"):
+        columns = await self._database.columns("example_users")
+        if columns:
             for name in User.model_fields:
                 if name not in columns:
                     raise WrongTable(f"The table example_users has no column {name}.")
             # The first call may have been cancelled before it wrote the rows.
             if await self._database.fetch("SELECT id FROM example_users LIMIT 1"):
                 return
-        await self._database.execute(
-            "CREATE TABLE IF NOT EXISTS example_users"
-            " (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL)"
-        )
-        await self._database.execute(
-            "INSERT INTO example_users (id, name, email) VALUES (:id, :name, :email)"
-            " ON CONFLICT (id) DO NOTHING",
-            *(
-                {"id": number, "name": name, "email": f"{name.lower()}@example.com"}
-                for number, name in enumerate(EXAMPLE_NAMES, start=1)
-            ),
-        )
+        else:
+            await self._database.execute(
+                "CREATE TABLE IF NOT EXISTS example_users"
+                " (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT NOT NULL)"
+            )
+        # A read-only role, or a standby, reads the empty table.
+        with suppress(StatementRefused) if columns else nullcontext():
+            await self._database.execute(
+                "INSERT INTO example_users (id, name, email) VALUES (:id, :name, :email)"
+                " ON CONFLICT (id) DO NOTHING",
+                *(
+                    {"id": number, "name": name, "email": f"{name.lower()}@example.com"}
+                    for number, name in enumerate(EXAMPLE_NAMES, start=1)
+                ),
+            )
 
     async def search(self, text: str, limit: int, cursor: str = "") -> tuple[list[User], str]:
         """Return up to `limit` users whose name contains `text`, and the next page's cursor or "".
 
         Raises:
-            InvalidCursor: `cursor` is none of this server's.
-            WrongTable: a row does not hold a user.
+            InvalidCursor: this server did not issue `cursor`.
+            WrongTable: a row is not a user.
             DatabaseUnavailable: the database does not answer.
         """
         rows = await self._database.fetch(
@@ -133,7 +142,21 @@ def _decode(cursor: str) -> int:
             return int(number)
     except (binascii.Error, ValueError):
         pass
-    raise InvalidCursor("The cursor is not one of this server's: leave it out to start again.")
+    raise InvalidCursor("This server did not issue the cursor: leave it out to start again.")
+
+
+@lifespan
+async def database_readiness(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
+    """Report unready until PostgreSQL has answered. The first call opens the database, as always.
+
+    A replica with a wrong URL or password must not get any calls.
+    """
+    url = LazyInitializationSettings().database_url.get_secret_value()
+    if not is_postgres(url):
+        yield {}
+        return
+    with readiness.reporting("database", partial(check_postgres, url)):
+        yield {}
 
 
 @asynccontextmanager

@@ -39,6 +39,7 @@ class ToolFailure(ToolError):
     """
 
     in_doubt = False
+    engine_code = ""  # what a database or another engine answered, for the log
 
     def __init__(self, message: str, *, retryable: bool = False, **details: Any) -> None:
         super().__init__(message, log_level=logging.DEBUG)  # `Failures` says more
@@ -83,7 +84,9 @@ class Failures(Middleware):
             return await call_next(context)
         except ToolFailure as failure:
             reason = " ".join(str(failure).split())[:MAX_REASON_LENGTH]
-            cause = f" ({type(failure.__cause__).__name__})" if failure.__cause__ else ""
+            causes = [type(failure.__cause__).__name__] if failure.__cause__ else []
+            causes += [failure.engine_code] if failure.engine_code else []
+            cause = f" ({', '.join(causes)})" if causes else ""
             failure_log.warning("%s failed: %s%s", await name_of(context), reason, cause)
             raise
         except (MCPError, PydanticValidationError, ValidationError, NotFoundError, DisabledError):
