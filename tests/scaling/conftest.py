@@ -24,6 +24,7 @@ SETTINGS = {
     "RATE_LIMIT_PER_MINUTE": str(RATE_PER_MINUTE),
     "RATE_LIMIT_BURST": str(BURST),
     "TRUSTED_PROXIES": "127.0.0.1",
+    "API_BASE_URL": "example",
 }
 LOAD_SECONDS = 0.3
 
