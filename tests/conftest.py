@@ -17,7 +17,7 @@ from matrix import page, rendering
 from matrix.proof import Proof
 from matrix.template import Combination
 
-from . import drawn
+from . import drawn, spreading
 from .combinations import DECLARATION, LINEAR, PROMPTS, TEMPLATE, answers
 from .project import Project
 from .proving import Proving, proving
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep what `--bounds` and `--shard` ask for only, and ask last for what is made in the background."""
     bounds = config.getoption("--bounds")
     deselect(config, items, [item for item in items if bool(item.get_closest_marker("bounds")) != bounds])
-    items.sort(key=is_asked_last)
+    items.sort(key=spreading.rank)
     if shard := config.getoption("--shard"):
         try:
             part = DECLARATION.shard(shard)
@@ -65,6 +65,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(str(error)) from error
         first = shard.startswith("1/")
         deselect(config, items, [item for item in items if not is_in_shard(item, part, first=first)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return spreading.process_count(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spreading.Schedule:
+    return spreading.Schedule(config, log)
 
 
 def deselect(config: pytest.Config, items: list[pytest.Item], others: Collection[pytest.Item]) -> None:
@@ -94,7 +104,7 @@ def is_asked_last(item: pytest.Item) -> bool:
 def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Begin to prove every combination that a selected test asks for, all in one go, beside the other tests."""
     chosen = [one for item in request.session.items if (one := combination_of(item)) is not None]
-    if not chosen or not hasattr(os, "fork"):
+    if not chosen or not hasattr(os, "fork") or not spreading.is_prover(request.config):
         yield
         return
     dedup = not request.config.getoption("--no-dedup")
