@@ -41,7 +41,7 @@ def process_count(config: pytest.Config) -> int:
     return 0 if asks_for_some or config.option.collectonly else os.cpu_count() or 1
 
 
-class Schedule(LoadScopeScheduling):
+class Schedule(LoadScopeScheduling):  # type: ignore[misc]
     """Gives a file to each process that is idle, in the order of the files."""
 
     def __init__(self, config: pytest.Config, log: Producer | None) -> None:
