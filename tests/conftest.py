@@ -18,6 +18,7 @@ from matrix.proof import Proof
 from matrix.template import Combination
 
 from . import drawn, spreading
+from .accounting import Accounting
 from .combinations import DECLARATION, LINEAR, PROMPTS, TEMPLATE, answers
 from .project import Project
 from .proving import Proving, proving
@@ -33,6 +34,7 @@ needs_forks = pytest.mark.skipif(
 # They run inside the projects.
 collect_ignore = ["unit"]
 PROVING = pytest.StashKey[Proving]()
+ACCOUNTING = pytest.StashKey[Accounting]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,10 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--no-dedup", action="store_true", help="run every suite in every project, for hours")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep bytecode, whatever the environment says: without it a server takes three times as long to start."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    config.stash[ACCOUNTING] = Accounting(config)
+    config.pluginmanager.register(config.stash[ACCOUNTING], "accounting")
 
 
 def pytest_report_header() -> str:
@@ -116,17 +120,25 @@ def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def proof(request: pytest.FixtureRequest) -> Proof:
-    """Wait for the proof, print what it has shown, and write the page if it is of everything."""
+    """Wait for the proof, and print what it has shown."""
     config = request.config
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         proven = config.stash[PROVING].wait(sys.stderr)
         found = proven.proof
         dedup = not config.getoption("--no-dedup")
-        figures = page.summary(found, seconds=proven.seconds, dedup=dedup, peak=proven.peak)
+        figures = page.summary(found, seconds=proven.seconds, dedup=dedup)
         print(page.one_line(figures))
     if len(found.green()) == sum(1 for _ in DECLARATION.combinations()):
-        page.write(TEMPLATE / "docs", found, figures)
+        config.stash[ACCOUNTING].keep(figures)
     return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page of the proof, if everything is proven."""
+    accounting = session.config.stash[ACCOUNTING]
+    if accounting.figures and not spreading.is_worker(session.config):
+        page.write(TEMPLATE / "docs", DECLARATION, {**accounting.figures, "command": accounting.command()})
 
 
 @pytest.fixture(scope="session", autouse=True)

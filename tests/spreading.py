@@ -30,9 +30,9 @@ def is_prover(config: pytest.Config) -> bool:
     return bool(given["workerid"] == PROVER)
 
 
-def is_controller(config: pytest.Config) -> bool:
-    """Does this process only hand out tests?"""
-    return bool(config.getoption("numprocesses", 0)) and not hasattr(config, "workerinput")
+def is_worker(config: pytest.Config) -> bool:
+    """Does another process hand out the tests of this one?"""
+    return hasattr(config, "workerinput")
 
 
 def process_count(config: pytest.Config) -> int:
