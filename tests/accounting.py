@@ -34,7 +34,8 @@ class Accounting:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        if call.when == "teardown":
+        # The last of those that wait for the proof would be charged with all of it.
+        if call.when == "teardown" and item.path.stem != spreading.WAITS_FOR_THE_PROOF:
             item.user_properties.append((CPU_SECONDS, cpu_seconds() - self.test_started))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
