@@ -64,6 +64,7 @@ class Outcome:
     read: list[str] = field(default_factory=list)
     listing: Any = None
     modules: list[str] = field(default_factory=list)
+    schemas: list[str] = field(default_factory=list)
     cpu: float = 0
 
 
@@ -101,6 +102,7 @@ def serve(plugins: list[str]) -> None:
     own = (Path(__file__).resolve().parents[1], Path.cwd().resolve())
     sys.path[:] = [path for path in sys.path if Path(path).resolve() not in own]
     prepare(["pytest", *plugins])
+    check_schemas_once()
     fork = None
     for line in jobs:
         job = Job(**json.loads(line))
@@ -109,11 +111,12 @@ def serve(plugins: list[str]) -> None:
             fork = None
         fork = fork or Fork(plugins, job.stamp)
         outcome = fork.do(job)
-        modules = outcome.pop("modules")
-        if not job.shared or modules or outcome["error"]:
+        modules, schemas = outcome.pop("modules"), outcome.pop("schemas")
+        if not job.shared or modules or schemas or outcome["error"]:
             fork.end()
             fork = None
         prepare(modules)
+        VALID_SCHEMAS.update(schemas)
         answers.write(json.dumps(outcome) + "\n")
         answers.flush()
     if fork:
@@ -218,12 +221,14 @@ def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
     """Do a job in this process, which is good for nothing else then, or shared ones in forks of it."""
     # A pause of the collector is long where so much is loaded, and the process is short.
     gc.disable()
-    prepared = False
+    parser: Parser | None = None
     for line in jobs:
         job = Job(**json.loads(line))
-        if job.shared and not prepared:
-            preload(job)
-            prepared = True
+        if job.shared:
+            if parser is None:
+                preload(job)
+                parser = Parser()
+            parser.read(job.project)
         child = os.fork() if job.shared else 0
         if child == 0:
             before = sum(os.times()[:4])
@@ -239,40 +244,86 @@ def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
             answers.flush()
 
 
+# JSON Schemas, as JSON, that a fork of this process has found to be valid.
+VALID_SCHEMAS: set[str] = set()
+
+
+def check_schemas_once() -> None:
+    """Check each JSON Schema once: a client checks that of each tool in each session, which takes longer than the call."""
+    with contextlib.suppress(ImportError):
+        validator = importlib.import_module("jsonschema").Draft202012Validator
+        check = validator.check_schema
+
+        def check_once(schema: Any, *arguments: Any, **options: Any) -> None:
+            try:
+                key = json.dumps(schema)
+            except TypeError:
+                key = ""
+            if arguments or options or not key:
+                check(schema, *arguments, **options)
+            elif key not in VALID_SCHEMAS:
+                check(schema)
+                VALID_SCHEMAS.add(key)
+
+        validator.check_schema = check_once
+
+
 def preload(job: Job) -> None:
-    """Import modules of a project that others share with it, and parse its modules."""
-    read_once()
+    """Import modules of a project that others share with it."""
     path = list(sys.path)
     sys.path[:] = [*job.path, *path]
     for name in job.preload:
-        with contextlib.suppress(Exception):  # it is told where a test imports it
+        with contextlib.suppress(Exception):  # the test that imports it reports the error
             importlib.import_module(name)
     sys.path[:] = path
-    for file in Path(job.project).rglob("*.py"):
-        with contextlib.suppress(SyntaxError):
-            ast.parse(file.read_text(encoding="utf-8"))
 
 
-def read_once() -> None:
-    """Let `ast.parse` return the same tree for the same text: a fork that changes one has it for itself."""
-    parse = ast.parse
-    known: dict[str, ast.AST] = {}
+class Parser:
+    """Parses each source once, in this process and in its forks: `ast.parse` and `ast.walk` return what is known.
 
-    def parse_once(source: Any, *arguments: Any, **options: Any) -> Any:
+    A fork that changes a tree changes its own copy.
+    """
+
+    def __init__(self) -> None:
+        self.parse, self.walk = ast.parse, ast.walk
+        self.trees: dict[str, ast.AST] = {}
+        self.nodes: dict[int, list[ast.AST]] = {}
+        self.files: set[tuple[str, float]] = set()
+        setattr(ast, "parse", self.parse_once)  # noqa: B010 - mypy knows its overloads
+        setattr(ast, "walk", self.walk_once)  # noqa: B010
+
+    def parse_once(self, source: Any, *arguments: Any, **options: Any) -> Any:
         if not isinstance(source, str) or options or len(arguments) > 1:
-            return parse(source, *arguments, **options)
-        if source not in known:
-            known[source] = parse(source, *arguments)
-        return known[source]
+            return self.parse(source, *arguments, **options)
+        if source not in self.trees:
+            self.trees[source] = self.parse(source, *arguments)
+        return self.trees[source]
 
-    setattr(ast, "parse", parse_once)  # noqa: B010 - mypy knows its overloads
+    def walk_once(self, node: ast.AST) -> Iterator[ast.AST]:
+        nodes = self.nodes.get(id(node))
+        return self.walk(node) if nodes is None else iter(nodes)
+
+    def read(self, project: str) -> None:
+        """Parse the modules of a project. The workspace gives each content of a file a time of its own."""
+        for folder, _, names in os.walk(project):
+            for name in names:
+                path = os.path.join(folder, name)  # noqa: PTH118 - faster, for each file of each project
+                if name.endswith(".py") and (file := (path, os.stat(path).st_mtime)) not in self.files:  # noqa: PTH116
+                    self.files.add(file)
+                    with contextlib.suppress(SyntaxError):
+                        self.learn(ast.parse(Path(path).read_text(encoding="utf-8")))
+
+    def learn(self, tree: ast.AST) -> None:
+        for node in self.walk(tree):
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef):
+                self.nodes.setdefault(id(node), list(self.walk(node)))
 
 
 def run(job: Job, plugins: list[str]) -> Outcome:
     """Do a job in this process."""
     outcome = Outcome()
     running(job).unlink(missing_ok=True)
-    known = set(sys.modules)
+    known, valid = set(sys.modules), set(VALID_SCHEMAS)
     importlib.invalidate_caches()
     os.chdir(job.project)
     sys.path = [*job.path, *sys.path, audit.FOLLOW]
@@ -290,6 +341,7 @@ def run(job: Job, plugins: list[str]) -> Outcome:
             faulthandler.cancel_dump_traceback_later()
     loaded = set(sys.modules) - known
     outcome.modules = sorted(name for name in loaded if has_file(name) and is_outside(name, job.project))
+    outcome.schemas = sorted(VALID_SCHEMAS - valid)
     return outcome
 
 

@@ -1,5 +1,6 @@
-"""Writes what a run has shown, as JSON and as a page."""
+"""Writes the figures of a proof, as JSON and as a page."""
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -15,7 +16,7 @@ STATED = {EACH: "one each", ANY_FOUR: "any four prompts"}
 PACKAGES = ("cookiecutter", "fastmcp", "mcp", "pytest", "ruff", "mypy")
 
 
-def summary(proof: Proof, *, seconds: float, dedup: bool, peak: int = 0) -> dict[str, Any]:
+def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
     """Return the figures of a run."""
     least, middle, most = proof.tests_per_combination()
     declaration = proof.declaration
@@ -48,7 +49,6 @@ def summary(proof: Proof, *, seconds: float, dedup: bool, peak: int = 0) -> dict
         "covering_design": len(declaration.covering_design()),
         "seconds": round(seconds),
         "cpu_seconds": {name: round(seconds) for name, seconds in proof.parts.items()},
-        "peak_mebibytes": peak,
         "processors": os.cpu_count(),
     }
 
@@ -63,20 +63,20 @@ def one_line(figures: dict[str, Any]) -> str:
     )
 
 
-def page(figures: dict[str, Any], proof: Proof) -> str:
+def page(figures: dict[str, Any], declaration: Declaration) -> str:
     """Return the page, in Markdown."""
     counts = figures["combinations"]
     tests = figures["tests_per_combination"]
-    fold = proof.declaration.fold
+    fold = declaration.fold
     changed = ", with changes that are not committed" if figures["changed_since"] else ""
     lines = [
         "# The proof",
         "",
-        "This page is written by the test command of the README, each time it proves every combination.",
+        "The test command of the README writes this page each time it proves every combination.",
         "",
         "| What | How many |",
         "|---|---|",
-        f"| Combinations of all options: {options(proof.declaration)} | {figures['option_combinations']['all']:,} |",
+        f"| Combinations of all options: {options(declaration)} | {figures['option_combinations']['all']:,} |",
         f"| of these rendered, and green | {figures['option_combinations']['proven']:,},"
         f" {figures['option_combinations']['green']:,} |",
         f"| Combinations of the yes/no prompts, each in {figures['variations']} variations | {counts['all']:,} |",
@@ -97,8 +97,9 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
         f" {len(figures['linear_design_in_full'])} |",
         f"| Projects in which tests see an additive prompt or another value of a choice (the linear design, varied) |"
         f" {len(figures['sampled_variations'])} |",
-        f"| Time, on {figures['processors']} processors | {figures['seconds']:,} s |",
-        f"| Memory at its peak, of all processes of the proof | {figures['peak_mebibytes']:,} MiB |",
+        f"| Time of the proof, beside the other tests, on {figures['processors']} processors |"
+        f" {figures['seconds']:,} s |",
+        *command_rows(figures),
         "",
         f"Commit `{figures['commit'][:12]}`{changed}. "
         + ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
@@ -110,11 +111,13 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
         "",
         "| What is shown | In how many option combinations | How |",
         "|---|---|---|",
-        *arguments(figures, proof.declaration),
+        *arguments(figures, declaration),
         "",
-        "| Processor time of | Seconds |",
-        "|---|---|",
-        *(f"| {name} | {number:,} |" for name, number in figures["cpu_seconds"].items()),
+        "## Processor time",
+        "",
+        "In seconds. The proof runs beside the other tests, so that each is slower than alone.",
+        "",
+        *profile(figures, declaration.template),
         "",
         "## Closures",
         "",
@@ -126,9 +129,52 @@ def page(figures: dict[str, Any], proof: Proof) -> str:
         "|---|---|---|",
     ]
     for file, found in figures["closures"].items():
-        stated = proof.declaration.closures[file]
+        stated = declaration.closures[file]
         lines.append(f"| `{file}` | {STATED.get(stated, stated)} | {found:,} |")
     return "\n".join([*lines, ""])
+
+
+def command_rows(figures: dict[str, Any]) -> list[str]:
+    """Return the rows about the whole command, where it was measured."""
+    if not (command := figures.get("command")):
+        return []
+    return [
+        f"| Time of the whole test command | {command['seconds']:,} s |",
+        f"| Peak memory of all its processes together | {command['peak_mebibytes']:,} MiB |",
+    ]
+
+
+# What each part of the proof shows.
+PARTS = {
+    "rendering": "every option combination renders",
+    "files, folds, claims and closures": "its files are the stated ones; the claims hold; folded projects are the same code",
+    "lint and types": "each distinct file is clean, and each distinct module is strictly typed",
+    "whole suites and processes": "the linear design: running servers, and the suites of folded projects",
+    "tests of each closure": "tests of single modules, once for each closure",
+    "tests that see a whole project": "the server, its architecture and its surface, in every combination of the prompts",
+}
+
+
+def profile(figures: dict[str, Any], template: Path) -> list[str]:
+    """Return a table of what takes how long, the longest first."""
+    rows = [(f"the proof: {name}", PARTS[name], seconds) for name, seconds in figures["cpu_seconds"].items()]
+    tests = figures.get("command", {}).get("cpu_seconds", {})
+    rows += [(f"`{file}`", docstring(template / file), seconds) for file, seconds in tests.items()]
+    return [
+        "| Part | What it shows | Seconds |",
+        "|---|---|---|",
+        *(f"| {part} | {shows} | {seconds:,.0f} |" for part, shows, seconds in sorted(rows, key=last)[::-1]),
+    ]
+
+
+def last(row: tuple[str, str, float]) -> float:
+    return row[-1]
+
+
+def docstring(path: Path) -> str:
+    """Return the first line of what a test file says of itself."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return (text or "").partition("\n")[0].rstrip(".").replace("|", "\\|")
 
 
 def options(declaration: Declaration) -> str:
@@ -159,10 +205,10 @@ def arguments(figures: dict[str, Any], declaration: Declaration) -> list[str]:
     return [f"| {what} | {number:,} | {how} |" for what, number, how in rows]
 
 
-def write(folder: Path, proof: Proof, figures: dict[str, Any]) -> None:
+def write(folder: Path, declaration: Declaration, figures: dict[str, Any]) -> None:
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     (folder / "proof.json").write_text(text, encoding="utf-8", newline="\n")
-    (folder / "proof.md").write_text(page(figures, proof), encoding="utf-8", newline="\n")
+    (folder / "proof.md").write_text(page(figures, declaration), encoding="utf-8", newline="\n")
 
 
 def version(package: str) -> str:

@@ -595,22 +595,19 @@ class Run:
         if self.dedup:
             for (file, _), sharing in self.sharing.items():
                 yield sharing[0], self.job([file], watched=True), sharing
-            jobs = [(twin, self.shared_job(twin)) for twin in self.twins()]
+            jobs = [(one, self.shared_job(one)) for one in [*self.twins(), *self.sampled()]]
             # Those that begin with the same modules follow each other.
-            for twin, job in sorted(jobs, key=lambda item: item[1].stamp):
-                yield twin, job, [twin]
+            for one, job in sorted(jobs, key=lambda item: item[1].stamp):
+                yield one, job, [one]
         else:
             for combination in self.combinations:
                 tests = self.test_files(combination)
                 yield combination, self.job(tests, probe=self.declaration.probe, seconds=600), [combination]
         for varied in self.sampled():
-            tests = self.each(varied) if self.dedup else self.test_files(varied)
             self.proof.sampled.append(self.declaration.name(varied))
-            yield (
-                varied,
-                self.job(tests, probe=self.declaration.probe, shared=self.dedup, seconds=600),
-                [varied],
-            )
+            if not self.dedup:
+                tests = self.test_files(varied)
+                yield varied, self.job(tests, probe=self.declaration.probe, seconds=600), [varied]
 
     def shared_job(self, combination: Combination) -> Job:
         """Return the job of the test files that see the whole project, begun with what it shares with others."""

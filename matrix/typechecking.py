@@ -6,8 +6,10 @@ variant is changed to that name, and nothing else is.
 """
 
 import ast
+import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -17,7 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .closures import Closures, Import, ProjectClosures, configuration
-from .trees import Tree, variant, write_file
+from .trees import FIRST_SECOND, Tree, variant, write_file
+
+# As many take about 1 GiB.
+MOST_MODULES = 4500
 
 # What mypy says, by path and identity of the closure.
 Findings = dict[tuple[str, str], list[str]]
@@ -29,6 +34,8 @@ class Union:
 
     place: Path
     closures: Closures
+    # The time of change that the next file gets, in seconds: by it mypy knows what its cache was made from.
+    seconds: Iterator[int]
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     names: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -48,6 +55,8 @@ class Union:
             self.names[name] = (path, keys[path])
             source = self.closures.store.text(tree[path])
             write_file(self.place / name, redirect(source, path, project, numbers).encode())
+            second = next(self.seconds)
+            os.utime(self.place / name, (second, second))
         for path in tree.keys() - keys.keys():
             target = self.place / path
             if not path.endswith("/") and not target.exists():
@@ -64,7 +73,8 @@ class Union:
             "pyproject.toml",
             "--explicit-package-bases",
         ]
-        options = ["--no-error-summary", "--no-pretty", "--no-incremental", "--cache-dir", os.devnull]
+        # What a run learns about the libraries serves the next one.
+        options = ["--no-error-summary", "--no-pretty", "--cache-dir", str(self.place.parent / "cache")]
         run = subprocess.run(
             [*command, *options, *roots],
             cwd=self.place,
@@ -83,20 +93,35 @@ class Union:
         return dict(findings)
 
 
-def check_types(place: Path, closures: Closures, trees: Iterable[Tree]) -> tuple[Findings, int]:
-    """Return what mypy finds fault with, and how many distinct modules it has read."""
+def check_types(
+    place: Path, closures: Closures, trees: Iterable[Tree], most: int = MOST_MODULES
+) -> tuple[Findings, int]:
+    """Return what mypy finds fault with, and how many distinct modules it has read.
+
+    One run of mypy reads about `most` modules, so that its memory does not grow with the number of combinations.
+    """
     unions: dict[str, Union] = {}
-    for tree in trees:
+    seconds = itertools.count(FIRST_SECOND)
+    findings: Findings = {}
+    modules: set[tuple[str, str]] = set()
+
+    def check(union: Union) -> None:
+        findings.update(union.check())
+        modules.update(union.numbers)
+        shutil.rmtree(union.place)
+
+    for number, tree in enumerate(trees):
         initializers = [(path, tree[path]) for path in sorted(tree) if path.endswith("/__init__.py")]
         filled = [(path, identity) for path, identity in initializers if closures.store.read(identity)]
         key = repr((configuration(closures.store, tree, "mypy"), filled))
         if key not in unions:
-            unions[key] = Union(place / str(len(unions)), closures)
+            unions[key] = Union(place / str(number), closures, seconds)
         unions[key].add(tree)
-    findings: Findings = {}
+        if len(unions[key].numbers) >= most:
+            check(unions.pop(key))
     for union in unions.values():
-        findings |= union.check()
-    return findings, sum(len(union.names) for union in unions.values())
+        check(union)
+    return findings, len(modules)
 
 
 class Edit(NamedTuple):

@@ -17,7 +17,8 @@ from matrix import page, rendering
 from matrix.proof import Proof
 from matrix.template import Combination
 
-from . import drawn
+from . import drawn, spreading
+from .accounting import Accounting
 from .combinations import DECLARATION, LINEAR, PROMPTS, TEMPLATE, answers
 from .project import Project
 from .proving import Proving, proving
@@ -33,6 +34,7 @@ needs_forks = pytest.mark.skipif(
 # They run inside the projects.
 collect_ignore = ["unit"]
 PROVING = pytest.StashKey[Proving]()
+ACCOUNTING = pytest.StashKey[Accounting]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,10 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--no-dedup", action="store_true", help="run every suite in every project, for hours")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep bytecode, whatever the environment says: without it a server takes three times as long to start."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    config.stash[ACCOUNTING] = Accounting(config)
+    config.pluginmanager.register(config.stash[ACCOUNTING], "accounting")
 
 
 def pytest_report_header() -> str:
@@ -57,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep what `--bounds` and `--shard` ask for only, and ask last for what is made in the background."""
     bounds = config.getoption("--bounds")
     deselect(config, items, [item for item in items if bool(item.get_closest_marker("bounds")) != bounds])
-    items.sort(key=is_asked_last)
+    items.sort(key=spreading.rank)
     if shard := config.getoption("--shard"):
         try:
             part = DECLARATION.shard(shard)
@@ -65,6 +69,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(str(error)) from error
         first = shard.startswith("1/")
         deselect(config, items, [item for item in items if not is_in_shard(item, part, first=first)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return spreading.process_count(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spreading.Schedule:
+    return spreading.Schedule(config, log)
 
 
 def deselect(config: pytest.Config, items: list[pytest.Item], others: Collection[pytest.Item]) -> None:
@@ -94,7 +108,7 @@ def is_asked_last(item: pytest.Item) -> bool:
 def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Begin to prove every combination that a selected test asks for, all in one go, beside the other tests."""
     chosen = [one for item in request.session.items if (one := combination_of(item)) is not None]
-    if not chosen or not hasattr(os, "fork"):
+    if not chosen or not hasattr(os, "fork") or not spreading.is_prover(request.config):
         yield
         return
     dedup = not request.config.getoption("--no-dedup")
@@ -106,17 +120,25 @@ def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def proof(request: pytest.FixtureRequest) -> Proof:
-    """Wait for the proof, print what it has shown, and write the page if it is of everything."""
+    """Wait for the proof, and print what it has shown."""
     config = request.config
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         proven = config.stash[PROVING].wait(sys.stderr)
         found = proven.proof
         dedup = not config.getoption("--no-dedup")
-        figures = page.summary(found, seconds=proven.seconds, dedup=dedup, peak=proven.peak)
+        figures = page.summary(found, seconds=proven.seconds, dedup=dedup)
         print(page.one_line(figures))
     if len(found.green()) == sum(1 for _ in DECLARATION.combinations()):
-        page.write(TEMPLATE / "docs", found, figures)
+        config.stash[ACCOUNTING].keep(figures)
     return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page of the proof, if everything is proven."""
+    accounting = session.config.stash[ACCOUNTING]
+    if accounting.figures and not spreading.is_worker(session.config):
+        page.write(TEMPLATE / "docs", DECLARATION, {**accounting.figures, "command": accounting.command()})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -63,13 +63,15 @@ class Project:
             return self.run("-m", "pytest", "-p", "anyio", *arguments, **variables)
         with tempfile.TemporaryDirectory() as folder:
             printed = [Path(folder, name) for name in ("stdout", "stderr")]
+            cpu = Path(folder, "cpu")
             process = forks().Process(
-                target=run_pytest, args=(self.path, arguments, self.environment(**variables), printed)
+                target=run_pytest, args=(self.path, arguments, self.environment(**variables), printed, cpu)
             )
             process.start()
             process.join()
             assert process.exitcode is not None
             stdout, stderr = (path.read_text(encoding="utf-8") for path in printed)
+            SUITES.append(float(cpu.read_text(encoding="ascii")) if cpu.exists() else 0)
         return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
 
     def lint(self) -> str:
@@ -77,6 +79,14 @@ class Project:
         check = self.run("-m", "ruff", "check", "--no-cache", "--quiet", "--output-format=concise", ".")
         form = self.run("-m", "ruff", "format", "--no-cache", "--quiet", "--diff", ".")
         return check.stdout + check.stderr + form.stdout + form.stderr
+
+
+# The processor time of each suite that ran in a fork, which is no child of this process.
+SUITES: list[float] = []
+
+
+def suites_cpu_seconds() -> float:
+    return sum(SUITES)
 
 
 @functools.cache
@@ -88,7 +98,11 @@ def forks() -> ForkServerContext:
 
 
 def run_pytest(
-    project: Path, arguments: Sequence[str], environment: Mapping[str, str], printed: Sequence[Path]
+    project: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    printed: Sequence[Path],
+    cpu: Path,
 ) -> None:
     """Do the same as `python -m pytest` in the folder of a project, in this process."""
     for number, path in enumerate(printed, start=1):
@@ -105,7 +119,9 @@ def run_pytest(
         del sys.modules[name]
     import pytest  # noqa: PLC0415 - already loaded
 
-    sys.exit(pytest.main(list(arguments), plugins=[sys.modules[PLUGIN]]))
+    code = pytest.main(list(arguments), plugins=[sys.modules[PLUGIN]])
+    cpu.write_text(str(sum(os.times()[:4])), encoding="ascii")
+    sys.exit(code)
 
 
 def assert_passed(run: "subprocess.CompletedProcess[str]") -> None:

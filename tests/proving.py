@@ -14,18 +14,16 @@ from matrix.proof import Proof, prove
 from matrix.template import Combination
 
 from .combinations import DECLARATION
-from .memory import peak_of_this_process
 
 SHOWN_EVERY = 0.2
 
 
 @dataclass(frozen=True)
 class Proven:
-    """A proof, the seconds that it took, and the memory in MiB."""
+    """A proof, and the seconds that it took."""
 
     proof: Proof
     seconds: float
-    peak: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def prove_here(
     combinations: list[Combination], folder: Path, shown: Path, dedup: bool, terminal: bool
 ) -> Proven:
     start = time.monotonic()
-    with peak_of_this_process() as peak, shown.open("a", encoding="utf-8", newline="") as stream:
+    with shown.open("a", encoding="utf-8", newline="") as stream:
         progress = Progress(stream, terminal=terminal)
         proof = prove(DECLARATION, combinations, folder, progress=progress, dedup=dedup)
-    return Proven(proof, time.monotonic() - start, peak.mebibytes)
+    return Proven(proof, time.monotonic() - start)

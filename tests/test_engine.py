@@ -26,6 +26,7 @@ from matrix.proof import Proof, prove, render_all
 from matrix.rendering import read_files
 from matrix.template import ANY_FOUR, Combination, Declaration, independent_vectors
 from matrix.trees import Store, Tree, Workspace
+from matrix.typechecking import check_types
 from matrix.workers import workers
 
 from .combinations import DECLARATION, PROMPTS, TEMPLATE
@@ -407,6 +408,15 @@ def test_exactly_the_combinations_that_have_it_are_blamed_for_a(fault: str, brok
 
 def test_the_combinations_without_a_fault_are_green(broken: Proof) -> None:
     assert set(broken.green()) == folded_too(NONE)
+
+
+def test_many_short_runs_of_mypy_find_what_one_finds(broken: Proof, new_folder: NewFolder) -> None:
+    closures = Closures(Store(broken.contents))
+    trees = [broken.trees[combination] for combination in broken.combinations]
+    place = new_folder("types")
+    whole = check_types(place / "whole", closures, trees)
+    assert whole == check_types(place / "parts", closures, trees, most=1)
+    assert len(whole[0]) > 2
 
 
 # Projects that cannot be made, or not be loaded

@@ -12,18 +12,15 @@ from my_mcp_server.server import (
 LISTS = ["list_tools_mcp", "list_resources_mcp", "list_resource_templates_mcp", "list_prompts_mcp"]
 
 
-@pytest.mark.parametrize(("mode", "logging"), [("auto", False), ("legacy", True)])
-async def test_logging_is_advertised_only_where_the_protocol_has_it(
-    mode: str, logging: bool
+# One connection for each protocol: this file runs in thousands of projects.
+@pytest.mark.parametrize(("mode", "has_logging"), [("auto", False), ("legacy", True)])
+async def test_an_era_has_its_capabilities_and_its_lists_refuse_unknown_cursors(
+    mode: str, has_logging: bool
 ) -> None:
     async with Client(mcp, mode=mode) as client:
         capabilities = client.server_capabilities
-    assert bool(capabilities and capabilities.logging is not None) is logging
-
-
-@pytest.mark.parametrize("name", LISTS)
-async def test_a_cursor_that_the_list_did_not_return_is_refused(name: str) -> None:
-    async with Client(mcp) as client:
-        with pytest.raises(MCPError) as refusal:
-            await getattr(client, name)(cursor="x")
-    assert refusal.value.code == INVALID_PARAMS
+        assert bool(capabilities and capabilities.logging is not None) is has_logging
+        for name in LISTS:
+            with pytest.raises(MCPError) as refusal:
+                await getattr(client, name)(cursor="x")
+            assert refusal.value.code == INVALID_PARAMS, name
