@@ -66,20 +66,20 @@ DISCONNECTED = Outcome("The connection to the API failed.", "API_ERROR")
 NO_JSON = Outcome("The API did not answer with JSON.", "API_ERROR")
 TOO_LARGE = Outcome("The API's answer is larger than 1048576 bytes.", "API_ERROR")
 ELSEWHERE = Outcome(
-    "The API redirects out of API_BASE_URL; the redirect was not followed.", "VALIDATION_ERROR"
+    "The API redirects outside of API_BASE_URL; the redirect was not followed.", "VALIDATION_ERROR"
 )
-IN_CIRCLES = Outcome("The API redirects in circles.", "API_ERROR", 6)
-STRANGELY_PACKED = Outcome("The API compresses its answer in a way that was not asked for.", "API_ERROR")
+IN_CIRCLES = Outcome("The API redirects in a loop.", "API_ERROR", 6)
+STRANGELY_PACKED = Outcome("The API compresses its answer with an encoding that was not requested.", "API_ERROR")
 
 
 REFUSALS = {
     400: ("The API rejects the request (400).", "VALIDATION_ERROR"),
     401: ("The API refused this server's credential (401)", "API_ERROR"),
     403: ("The API refused this server's credential (403)", "API_ERROR"),
-    404: ("The API knows nothing under this path.", "NOT_FOUND"),
+    404: ("The API has nothing at this path.", "NOT_FOUND"),
     405: ("The API does not allow this method here (405).", "API_ERROR"),
     409: ("The request conflicts with the current state of the API's data (409).", "API_ERROR"),
-    410: ("What was under this path is gone (410).", "NOT_FOUND"),
+    410: ("What was at this path is gone (410).", "NOT_FOUND"),
     422: ("The API rejects the request (422).", "VALIDATION_ERROR"),
 }
 
@@ -142,11 +142,11 @@ FAULTS = {
     "429 once": transient(failing(1, 429), refused()),
     "429 always": persistent(always(429), refused()),
     "429, wait a second": transient(
-        failing(1, 429, Retry_After="1"), refused(" It asks to wait: 1."), slow=True
+        failing(1, 429, Retry_After="1"), refused(" It asks the client to wait: 1."), slow=True
     ),
-    "429, wait until a date": transient(api.in_two_seconds, refused(" It asks to wait: "), slow=True),
-    "429, wait an hour": final(always(429, Retry_After="3600"), refused(" It asks to wait: 3600.")),
-    "429, wait for nonsense": persistent(always(429, Retry_After="soon"), refused(" It asks to wait: soon.")),
+    "429, wait until a date": transient(api.in_two_seconds, refused(" It asks the client to wait: "), slow=True),
+    "429, wait an hour": final(always(429, Retry_After="3600"), refused(" It asks the client to wait: 3600.")),
+    "429, wait for nonsense": persistent(always(429, Retry_After="soon"), refused(" It asks the client to wait: soon.")),
     "503, wait a second": transient(failing(1, 503, Retry_After="1"), answered(503), slow=True),
     "503, wait an hour": final(always(503, Retry_After="3600"), answered(503)),
     "garbage": persistent(raw(b"\x00\xff garbage \x01\r\n\r\n"), DISCONNECTED),

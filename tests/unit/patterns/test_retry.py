@@ -103,7 +103,7 @@ async def test_a_transient_fault_is_retried(failure: Exception) -> None:
         transport_error(httpx.PoolTimeout),
         transport_error(httpx.UnsupportedProtocol),
         ValueError("not an HTTP error"),
-        ToolFailure("The API redirects in circles.", retryable=True),
+        ToolFailure("The API redirects in a loop.", retryable=True),
     ],
     ids=repr,
 )

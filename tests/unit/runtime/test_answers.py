@@ -34,7 +34,7 @@ UNSENDABLE = {
     "bytes": ([b"\xff"], "not valid Unicode"),
     "nan": (math.nan, "NaN or an infinite number"),
     "infinity": ({"x": math.inf}, "NaN or an infinite number"),
-    "object": ([object()], "a value that JSON has no form for"),
+    "object": ([object()], "a value that JSON cannot represent"),
     "itself": (ITSELF, "it contains itself"),
     "deep": (DEEP, "it is nested too deeply"),
 }

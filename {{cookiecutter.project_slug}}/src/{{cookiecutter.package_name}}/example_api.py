@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 class Refused(Exception):
-    """The answer to a request that the API does not fulfil."""
+    """The answer to a request that the API rejects."""
 
     def __init__(self, status: int, error: str) -> None:
         super().__init__(error)

@@ -1,9 +1,8 @@
-"""Results that every client can take: a long one ends early, and says so.
+"""Results that every client accepts: a long one ends early, with a hint.
 
-A client refuses what is too long, puts it aside in a file, or cuts it in the middle of its JSON:
-Claude Code takes 50,000 characters, and 25,000 tokens. Here a result is cut where one item ends and
-the next begins, or inside a text, so that it stays what its schema promises; and a hint tells the
-model how to get the rest.
+A client refuses a result that is too long, moves it to a file, or cuts it in the middle of its JSON:
+Claude Code accepts 50,000 characters and 25,000 tokens. Here a result is cut between two items, or
+inside a text, so that it still matches its schema. A hint tells the model how to get the rest.
 """
 
 from bisect import bisect_right
@@ -18,25 +17,25 @@ from .runtime.limits import ResultSettings
 
 Model = TypeVar("Model", bound=BaseModel)
 
-RESERVED = 500  # for a cursor, a hint and the like around the items
+RESERVED = 500  # for a cursor, a hint and similar fields around the items
 CUT = "…"
 CUT_HINT = f"A text that ends in {CUT} is cut short."
 MAX_DEPTH = 16
-LEAST_BYTES = 32  # that a field of an object gets; of those that cannot, only the first stay
+LEAST_BYTES = 32  # for each field of an object; if they do not fit, only the first fields are kept
 
 
 class Page(NamedTuple, Generic[Model]):
-    """The items that fit into a result, and what to tell its reader of the others."""
+    """The items that fit into a result, and a hint about the others."""
 
     items: list[Model]
     hint: str
 
 
 def fit(items: Sequence[Model], max_bytes: int, advice: str) -> Page[Model]:
-    """Return as many of the items, from the first on, as a result of `max_bytes` has room for.
+    """Return as many of the first items as fit into a result of `max_bytes`.
 
-    If not even the first fits, it is cut short. The hint is empty if nothing is missing; `advice`
-    says in it how to get the rest.
+    If even the first does not fit, it is shortened. The hint is empty if nothing is missing;
+    `advice` tells how to get the rest.
     """
     room = max_bytes - RESERVED
     kept = list(items[: _count_that_fit(items, room)])
@@ -52,7 +51,7 @@ def fit(items: Sequence[Model], max_bytes: int, advice: str) -> Page[Model]:
 
 
 def cut(data: JsonValue, max_bytes: int) -> tuple[JsonValue, str]:
-    """Return as much of `data` as a result of `max_bytes` has room for, and a hint if it is cut."""
+    """Return as much of `data` as fits into a result of `max_bytes`, and a hint if it is cut."""
     shortened = shorten(data, max_bytes - RESERVED)
     if shortened is data:
         return data, ""
@@ -61,15 +60,15 @@ def cut(data: JsonValue, max_bytes: int) -> tuple[JsonValue, str]:
 
 
 def json_size(value: BaseModel | JsonValue) -> int:
-    """Return the bytes of a value's JSON, as it stands in a result."""
+    """Return the size of a value's JSON in a result, in bytes."""
     return len(to_json(value))
 
 
 def shorten(value: JsonValue, max_bytes: int) -> JsonValue:
     """Return `value` if its JSON has at most `max_bytes`, else the beginning of it.
 
-    A list keeps its first items and a text its first characters; of an object, the short fields
-    are kept whole. What cannot be cut becomes null.
+    A list keeps its first items, a text its first characters, an object its short fields. A value
+    that cannot be cut becomes null.
     """
     return _shorten(value, max_bytes, MAX_DEPTH)
 
@@ -100,7 +99,7 @@ def _shorten_list(items: list[JsonValue], room: int, depth: int) -> list[JsonVal
 
 
 def _shorten_object(fields: dict[str, JsonValue], room: int, depth: int) -> dict[str, JsonValue]:
-    """Share the room out evenly; what a short field leaves of its part, the longer ones get."""
+    """Divide the room evenly; longer fields get what shorter ones do not need."""
     names = list(fields)[: max(room, 0) // LEAST_BYTES]
     sizes = {name: json_size(fields[name]) for name in names}
     kept: dict[str, JsonValue] = {}
@@ -118,7 +117,7 @@ def _shorten_object(fields: dict[str, JsonValue], room: int, depth: int) -> dict
 def _count_that_fit(items: Sequence[BaseModel | JsonValue], room: int) -> int:
     size = len("[")
     for count, item in enumerate(items):
-        size += json_size(item) + len(",")  # the last one stands for the bracket
+        size += json_size(item) + len(",")  # the last one accounts for the bracket
         if size > room:
             return count
     return len(items)

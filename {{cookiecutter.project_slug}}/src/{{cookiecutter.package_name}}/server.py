@@ -1,7 +1,7 @@
 {% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
 {% set uses_database = cookiecutter.lazy_initialization or cookiecutter.state_management %}
 {% set uses_redis = cookiecutter.caching or cookiecutter.rate_limiting or cookiecutter.state_management %}
-"""The server: which tools it has, and what stands around each call. This file only composes."""
+"""The server: its tools, and the middleware around each call. This file only composes."""
 
 from . import __version__
 {% if cookiecutter.structured_errors and uses_database %}
@@ -107,7 +107,7 @@ from .upstream import api_configuration
 {% endif %}
 {% if cookiecutter.structured_errors %}
 
-# The code of each kind of failure. A subclass without an entry has its parent's.
+# The code of each type of failure. A subclass without an entry has the code of its parent.
 CODES: dict[type[Exception], ErrorCode] = {
     InvalidArguments: ErrorCode.VALIDATION_ERROR,
     DeadlineExceeded: ErrorCode.TIMEOUT,

@@ -1,13 +1,14 @@
 {% if cookiecutter.environment_config %}
-"""Where every setting comes from: a field `http_port` is set by the variable `HTTP_PORT`.
+"""Where every setting comes from: the variable `HTTP_PORT` sets the field `http_port`.
 
 The first of these that has a value wins: the environment, the `.env` file, a secret file, the
-profile of `ENVIRONMENT`, the default in the code. The `.env` file is the one beside pyproject.toml,
-or `ENV_FILE`; never one of the current folder, which for a server that a client starts may be
-anybody's. A source that cannot be read ends the start: nothing in it is ignored in silence.
+profile of `ENVIRONMENT`, the default in the code. The `.env` file is the one next to
+pyproject.toml, or `ENV_FILE`. It is never the one in the current folder: a client that starts the
+server may choose any folder. A source that cannot be read stops the server at startup, so that
+nothing in it is silently ignored.
 """
 {% else %}
-"""Where every setting comes from: a field `http_port` is set by the variable `HTTP_PORT`.
+"""Where every setting comes from: the variable `HTTP_PORT` sets the field `http_port`.
 
 Settings are read when they are first needed, so importing the server reads nothing and cannot fail.
 """
@@ -51,13 +52,13 @@ Environment = Literal["development", "staging", "production"]
 PROJECT = Path(__file__).parents[2]
 PROFILES = Path(__file__).with_name("environment_config.toml")
 SECRETS = Path("/run/secrets")
-# These say where the other sources are, so they are read from the environment only.
+# These locate the other sources, so they are only read from the environment.
 SOURCES = ("ENV_FILE", "SECRETS_DIR")
 {% endif %}
 
 
 class InvalidSettings(Exception):
-    """One line for the person who starts the server: what is wrong, and where."""
+    """One line for the person who starts the server, with the problem and its place."""
 
 
 def _split(value: Any) -> Any:
@@ -87,7 +88,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _ignore_space_and_case(cls, value: Any, info: ValidationInfo) -> Any:
-        """Strip what stands around a value, and take a choice whatever its case."""
+        """Strip surrounding whitespace, and accept a choice in any case."""
         if not isinstance(value, str):
             return value
         value = value.strip()
@@ -131,7 +132,7 @@ class Variables(EnvSettingsSource):
 
 
 class Profile(InitSettingsSource):
-    """The table of the environment that the stronger sources have named."""
+    """The table of the environment that a source with precedence has named."""
 
     def __call__(self) -> dict[str, Any]:
         environment = str(self.current_state.get("environment", "development"))
@@ -145,7 +146,7 @@ def _env_file() -> dict[str, str | None]:
     chosen = os.environ.get("ENV_FILE", "").strip()
     path = Path(chosen).expanduser() if chosen else PROJECT / ".env"
     if not chosen and not ((PROJECT / "pyproject.toml").is_file() and os.path.lexists(path)):
-        # Installed from a wheel, the folder above is the interpreter's: no project, no `.env`.
+        # Installed from a wheel, the parent folder belongs to the interpreter: no project, no `.env`.
         return {}
     text = _read(path, "ENV_FILE" if chosen else "")
     for line in parse_stream(StringIO(text)):
@@ -177,7 +178,7 @@ def _profiles() -> dict[str, Any]:
 
 
 def _read(path: Path, variable: str = "") -> str:
-    """Return the text of a file in UTF-8, without the byte order mark that Windows puts first."""
+    """Return the text of a UTF-8 file, without the byte order mark that Windows adds."""
     place = f"{variable}: {path}" if variable else str(path)
     if path.is_fifo():
         raise InvalidSettings(f"{place}: a pipe, which can be read only once")
@@ -187,14 +188,14 @@ def _read(path: Path, variable: str = "") -> str:
         raise InvalidSettings(f"{place}: {error.strerror}") from None
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:  # UTF-16 without its mark would pass as UTF-8
+    if "\0" in text:  # UTF-16 without a byte order mark would pass as UTF-8
         raise InvalidSettings(f"{place}: not a text file in UTF-8")
     return text
 {% endif %}
 
 
 def check_settings() -> None:
-    """Read every setting of the server once.
+    """Read every setting of the server.
 
     Raises:
         InvalidSettings: one line that names every bad variable.
@@ -213,7 +214,7 @@ def check_settings() -> None:
 
 
 def check_profiles() -> None:
-    """Look for keys that would never have an effect; the whole server must be imported by now.
+    """Find keys that have no effect. The whole server must be imported.
 
     Raises:
         InvalidSettings: one line that names every such key.
@@ -234,7 +235,7 @@ def check_profiles() -> None:
 
 
 def import_fastmcp() -> None:
-    """Import FastMCP, which reads its own settings then: the variables that begin with `FASTMCP_`.
+    """Import FastMCP, which then reads its own settings: variables that begin with `FASTMCP_`.
 
     Raises:
         InvalidSettings: one line that names every bad one.
@@ -259,7 +260,7 @@ def _some_home() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ["HOME"]  # a relative one is of no use either
+        del os.environ["HOME"]  # a relative one is useless too
 
 
 def _problems(error: ValidationError) -> list[str]:

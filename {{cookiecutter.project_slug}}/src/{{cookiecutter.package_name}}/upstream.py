@@ -1,6 +1,6 @@
 """The API that the tools call: its address, its endpoints and the credential for it.
 
-This file is yours. `runtime/api_client.py` sends the requests, and holds the guards.
+This file is yours. `runtime/api_client.py` sends the requests, with its safeguards.
 """
 
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ class UpstreamSettings(Settings):
 
 
 class UpstreamApi(ApiClient):
-    """The endpoints that several tools call, a method each.
+    """The endpoints that several tools call, one method each.
 
     `get`, `post`, `put`, `patch` and `delete` take any path below the base URL.
     """
@@ -52,7 +52,7 @@ async def authorization(settings: UpstreamSettings) -> str:
     Awaited for each attempt, on behalf of the caller of the tool. For a credential of the caller's
     own, exchange their token here (RFC 8693); `token_identity()` tells callers apart. Never return
     the token itself: it was issued for this server, not for the API. Readiness checks ask too, on
-    behalf of nobody.
+    behalf of no caller.
     """
     key = settings.api_key.get_secret_value()
     return f"Bearer {key}" if key else ""
@@ -65,7 +65,7 @@ async def check_configuration() -> None:
 
 @lifespan
 async def api_configuration(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
-    """Report unready while there is no API to call; the API itself answers once it is open."""
+    """Report unready while no API is configured; the first call replaces this check by a ping."""
     with readiness.reporting("api", check_configuration):
         yield {}
 

@@ -1,8 +1,8 @@
 """Reuse connections: a new client for every call pays for TCP and TLS each time, and can exhaust
 the upstream.
 
-One client for the process, with a bounded pool. A call waits for a free connection, but not long:
-when the pool is exhausted, failing fast is the only answer that does not make it worse.
+The process has one client, with a bounded pool. A call waits for a free connection, but not long:
+when the pool is exhausted, only failing fast does not make it worse.
 """
 
 from collections.abc import AsyncIterator

@@ -1,9 +1,7 @@
-"""Show what a running server is configured with: every variable's effective value, and never a
-secret.
+"""Show the configuration of a running server: the effective value of every variable, and no secret.
 
-A wrong value is usually found by asking the server, not by reading four files in the order of
-their precedence. What is a secret is a matter of type: a `SecretStr` shows as asterisks, set or
-not shown at all.
+It is easier to ask the server for a wrong value than to read four files in order of precedence. A
+value is secret by its type: a `SecretStr` is shown as asterisks if it is set, and empty otherwise.
 """
 
 from typing import Any

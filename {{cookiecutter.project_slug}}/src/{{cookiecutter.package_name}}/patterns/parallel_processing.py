@@ -1,8 +1,8 @@
-"""Process many items side by side, but not all at once.
+"""Process many items concurrently, but not all at once.
 
-`gather` over a list starts as many tasks as there are items, and when one fails it raises that
-failure, loses all results and leaves the other tasks running. Here a few workers share one
-iterator: bounded, in input order, a failure stays with its item, and cancelling the call stops
+`gather` over a list starts one task per item. When one fails, it raises that failure, loses all
+results and leaves the other tasks running. Here a few workers share one iterator. Concurrency is
+bounded, results are in input order, a failure affects only its item, and cancelling the call stops
 the rest.
 """
 
@@ -32,7 +32,7 @@ class ParallelProcessingSettings(Settings):
 
 @dataclass(frozen=True)
 class Outcome(Generic[Item, Result]):
-    """What became of one item: a result, or the reason why there is none."""
+    """The outcome of one item: a result, or the reason why there is none."""
 
     item: Item
     result: Result | None = None
@@ -40,7 +40,7 @@ class Outcome(Generic[Item, Result]):
 
 
 async def _no_progress(_done: int, _total: int) -> None:
-    """Report to nobody."""
+    """Do not report progress."""
 
 
 async def process_in_parallel(
@@ -50,9 +50,9 @@ async def process_in_parallel(
     workers: int,
     report_progress: Callable[[int, int], Awaitable[None]] = _no_progress,
 ) -> list[Outcome[Item, Result]]:
-    """Return one outcome an item, in the order of `items`; at most `workers` run at a time.
+    """Return one outcome per item, in the order of `items`; at most `workers` run concurrently.
 
-    A `ToolFailure` becomes that item's error; any other exception is logged and its text kept back.
+    A `ToolFailure` becomes that item's error; any other exception is logged and masked.
     """
     outcomes: dict[int, Outcome[Item, Result]] = {}
     waiting = iter(enumerate(items))

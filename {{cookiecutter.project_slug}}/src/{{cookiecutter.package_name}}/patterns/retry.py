@@ -50,11 +50,11 @@ class RetryDeadlineExceeded(ToolFailure):
 
 class Budget(Protocol):
     async def take(self) -> bool:
-        """Take one retry; tell whether there was one left."""
+        """Take one retry; return whether there was one left."""
 
 
 class RetryBudget:
-    """A token bucket of retries: `per_minute`, of which a third may go at once."""
+    """A token bucket of retries: `per_minute`, with a burst of a third of it."""
 
     def __init__(self, per_minute: int) -> None:
         quota = throttled.rate_limiter.per_min(per_minute, burst=max(1, per_minute // 3))
@@ -67,7 +67,7 @@ class RetryBudget:
 
 
 class Retrier:
-    """Runs a call again while its failure is transient."""
+    """Retries a call while its failure is transient."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Retrier:
             try:
                 return await call()
             except ToolFailure as failure:
-                if in_doubt:  # after an earlier attempt, which this failure knows nothing of
+                if in_doubt:  # since an earlier attempt, which this failure does not reflect
                     failure.put_in_doubt()
                 in_doubt = failure.in_doubt
                 raise
@@ -130,7 +130,7 @@ class Retrier:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether the same request may succeed in a moment and does no harm when sent twice.
+    """Return whether the same request may succeed soon and is safe to send twice.
 
     Looks at the HTTP error itself or at the one that `error` was raised from. A request with an
     idempotency key has it among its `extensions`.
@@ -155,7 +155,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retry_after_seconds(error: BaseException | None) -> float:
-    """Return the seconds that `Retry-After` asks to wait (RFC 9110, section 10.2.3), else 0."""
+    """Return the delay in `Retry-After` in seconds (RFC 9110, section 10.2.3), else 0."""
     error = _http_error(error)
     if not isinstance(error, httpx.HTTPStatusError):
         return 0

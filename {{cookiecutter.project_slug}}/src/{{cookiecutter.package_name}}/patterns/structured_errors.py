@@ -1,10 +1,10 @@
-"""Failures that a program can act on: a code, a sentence, and whether to try again.
+"""Failures that a program can act on: a code, a sentence, and whether to retry.
 
 An error returned as an ordinary result looks like success to the client, to caches and to traces,
-and the text of an unknown exception tells strangers about hosts, paths and secrets. Here tools
+and the text of an unknown exception reveals hosts, paths and secrets. Here tools
 raise, and one middleware answers: `isError` with a body of one form, unknown exceptions masked
 under an id that the log repeats. The output schemas name that body beside the answer: widely used
-clients hold failed calls against them too, and drop what does not fit.
+clients validate failed calls against them too, and drop what does not match.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,7 +103,7 @@ class StructuredErrors(Middleware):
         try:
             return await call_next(context)
         except (MCPError, pydantic.ValidationError):
-            raise  # of the protocol: bad parameters
+            raise  # protocol errors: bad parameters
         except Exception as error:
             info = self.describe(error)
             rpc_code = INVALID_PARAMS if info.code in CALLERS_FAULT else INTERNAL_ERROR
@@ -139,7 +139,7 @@ class StructuredErrors(Middleware):
 
 
 def _may_fail(tool: Tool) -> Tool:
-    """Let the output schema allow an error where it required an answer."""
+    """Let the output schema allow an error instead of the required answer."""
     schema = tool.output_schema
     if not schema or "anyOf" in schema:
         return tool

@@ -1,9 +1,9 @@
-"""A log that machines can search and that keeps secrets: JSON lines, one record per tool call.
+"""A log that machines can search and that contains no secrets: JSON lines, one record per call.
 
-Plain text cannot be queried, logged arguments carry personal data, and a token in a URL ends up
-in everybody's log search. A record here names the tool, the caller, the outcome, the time it took
-and the names of the arguments, never their values; what looks like a secret is replaced before a
-line is written.
+Plain text cannot be queried, logged arguments contain personal data, and a token in a URL ends up in
+everyone's log search. A record here has the tool, the caller, the outcome, the duration and the names
+of the arguments, never their values. Anything that looks like a secret is redacted before a line is
+written.
 """
 
 import json
@@ -24,7 +24,7 @@ from ..runtime.requests import METHODS, name_of
 
 call_log = logging.getLogger(__name__)
 
-# Every expression takes time in proportion to the text: a log line may hold anybody's input.
+# Every expression takes time proportional to the text: a log line may contain anyone's input.
 SECRET_NAME = r"(?:authorization|api[-_]?key|token|password|passwd|secret)"  # noqa: S105
 SECRET_KEY = re.compile(SECRET_NAME, re.IGNORECASE)
 # name=value, name: value, "name": "value", \"name\": \"value\"; a quoted value ends with its quote
@@ -39,9 +39,9 @@ URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(@)")
 BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 REDACTED = "[redacted]"
 KINDS = {"tools/call": "tool", "resources/read": "resource", "prompts/get": "prompt"}
-# What Python's records hold besides the fields of `extra`, and uvicorn's copy for terminals.
+# The attributes of Python's records besides `extra`, and uvicorn's copy for terminals.
 OMITTED = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
-# Deeper values are written as one text, which also ends a structure that contains itself.
+# Deeper values are written as text, which also handles a structure that contains itself.
 MAX_LOGGED_DEPTH = 8
 
 
@@ -51,7 +51,7 @@ def names_a_secret(name: str) -> bool:
 
 
 def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
-    """Return `value` in JSON types, without what looks like a secret by its name or its form."""
+    """Return `value` in JSON types, without anything that looks like a secret by name or form."""
     if name and names_a_secret(name):
         return REDACTED
     if isinstance(value, str):
@@ -74,8 +74,8 @@ def _text_of(value: object) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return `text` without what looks like a secret by its form."""
-    # What all of these forms have in common; most texts of a log have none of it.
+    """Return `text` without anything that looks like a secret by its form."""
+    # All of these forms have this in common; most log texts do not.
     if ":" not in text and "=" not in text and "bearer" not in text.lower():
         return text
     text = SECRET_PAIR.sub(rf"\1\2{REDACTED}\2", text)
@@ -84,7 +84,7 @@ def redact_text(text: str) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: what a record says, and its `extra` fields.
+    """One JSON object per line: the message of a record, and its `extra` fields.
 
     Redacts before serialising: done on the finished line, it would break the JSON.
     """
@@ -133,7 +133,7 @@ class CallLog(Middleware):
             if call_log.isEnabledFor(logging.INFO):
                 told = {kind: name, "outcome": outcome, **_circumstances(context)}
                 told["duration_ms"] = round((time.perf_counter() - start) * 1000, 1)
-                # Not `info`, which would look for its caller among the frames.
+                # Not `info`, which would search the frames for its caller.
                 record = call_log.makeRecord(
                     call_log.name, logging.INFO, __file__, 0, "%s call", (kind,), None, extra=told
                 )
@@ -143,7 +143,7 @@ class CallLog(Middleware):
 
 def _circumstances(context: MiddlewareContext[Any]) -> dict[str, Any]:
     request = context.fastmcp_context
-    on_the_wire = request and request.request_context  # not of a call inside the process
+    on_the_wire = request and request.request_context  # not for a call inside the process
     arguments = getattr(context.message, "arguments", None) or {}
     return {
         "caller": caller_name(),

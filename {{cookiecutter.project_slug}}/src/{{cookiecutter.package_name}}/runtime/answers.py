@@ -1,9 +1,9 @@
-"""Whatever a tool, resource or prompt returns or raises becomes an answer that can be sent.
+"""Make sure that every answer of a tool, resource or prompt can be sent.
 
-Python's text may hold half of a surrogate pair, from a cut emoji or a file name that is not UTF-8,
-and a result may hold a value that JSON has no form for. Left alone, the first breaks the answer
-when it is written, and for the second FastMCP advises the model how to declare its schemas. Here
-such text is mended, and such a value is a failure that says what is wrong.
+A Python string may contain half of a surrogate pair, from a truncated emoji or a file name that is
+not UTF-8. A result may contain a value that JSON cannot represent. The first would break the
+response when it is written. For the second, FastMCP advises the model how to declare its schemas.
+Here such text is repaired, and such a value is a failure that names the reason.
 """
 
 import math
@@ -21,27 +21,27 @@ from pydantic_core import PydanticSerializationError, from_json, to_json, to_jso
 from .errors import ToolFailure
 
 NON_FINITE = "Tool result contains a non-finite float"
-# What the serialiser says, and what is told.
+# What the serialiser reports, and what the caller reads.
 REASONS = {
     "depth": "it is nested too deeply",  # first: older versions call that a circular reference
     "Circular reference": "it contains itself",
     "utf-8": "it holds text or bytes that are not valid Unicode",
-    NON_FINITE: "it holds NaN or an infinite number, which JSON has no form for",
+    NON_FINITE: "it holds NaN or an infinite number, which JSON cannot represent",
 }
-MAX_INTEGER_BITS = 14_000  # some 4,200 digits: Python writes and reads up to 4,300
-NO_FORM = "it holds a value that JSON has no form for"
+MAX_INTEGER_BITS = 14_000  # about 4,200 digits: Python converts up to 4,300
+NO_FORM = "it holds a value that JSON cannot represent"
 
 
 class UnsendableResult(ToolFailure):
-    """The result has no form in JSON."""
+    """JSON cannot represent the result."""
 
 
 class ClientUnreachable(ToolFailure):
-    """A request to the client has no way to it."""
+    """A request to the client cannot reach it."""
 
 
 class SendableAnswers(Middleware):
-    """Mend text that cannot be encoded, and refuse results that cannot be sent."""
+    """Repair text that cannot be encoded, and refuse results that cannot be sent."""
 
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
@@ -65,31 +65,31 @@ class SendableAnswers(Middleware):
 
 def clean(value: Any) -> Any:
     """Return `value` with U+FFFD for each lone surrogate, and null for each NaN and infinity."""
-    mended = value
+    repaired = value
     match value:
         case str():
-            mended = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            repaired = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         case float() if not math.isfinite(value):
-            mended = None
+            repaired = None
         case int() if value.bit_length() > MAX_INTEGER_BITS:
-            mended = None
+            repaired = None
         case Mapping():
-            mended = {clean(key): clean(part) for key, part in value.items()}
+            repaired = {clean(key): clean(part) for key, part in value.items()}
         case list() | tuple():
-            mended = [clean(part) for part in value]
+            repaired = [clean(part) for part in value]
         case BaseModel():
-            mended = value.model_copy(update={name: clean(part) for name, part in value})
-    return mended
+            repaired = value.model_copy(update={name: clean(part) for name, part in value})
+    return repaired
 
 
 def sendable(result: Any) -> Any:
-    """Return a result whose text can be encoded: nearly always the one given.
+    """Return a result whose text can be encoded, nearly always `result` itself.
 
     Raises:
-        UnsendableResult: it holds what JSON has no form for.
+        UnsendableResult: JSON cannot represent it.
     """
     try:
-        if meta := getattr(result, "meta", None):  # FastMCP has not looked at it
+        if meta := getattr(result, "meta", None):  # FastMCP has not checked it
             from_json(to_json(meta))
         sent = to_json(result, bytes_mode="base64")
         if b"NaN" not in sent and b"Infinity" not in sent:
@@ -105,7 +105,7 @@ def sendable(result: Any) -> Any:
 
 
 def legible(error: Exception, context: MiddlewareContext[Any]) -> Exception:
-    """Return the error that a client is to see instead of `error`: often itself, mended."""
+    """Return the error that the client sees: often `error` itself, repaired."""
     cause = error.__cause__
     for unreachable in (error, cause):
         if isinstance(unreachable, NoBackChannelError):
@@ -126,10 +126,10 @@ def legible(error: Exception, context: MiddlewareContext[Any]) -> Exception:
 def _details(details: Any) -> dict[str, Any]:
     try:
         values = to_jsonable_python(details, bytes_mode="base64", fallback=str)
-        mended: dict[str, Any] = from_json(to_json(clean(values)))
+        repaired: dict[str, Any] = from_json(to_json(clean(values)))
     except (ValueError, RecursionError):
         return {}  # the message still says what has happened
-    return mended
+    return repaired
 
 
 def _unsendable(text: str) -> str:
@@ -141,7 +141,7 @@ def _unreachable(method: str, context: MiddlewareContext[Any]) -> str:
     request = context.fastmcp_context and context.fastmcp_context.request_context
     asks = f"The server asks the client something ({method})"
     if request and request.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        return f"{asks}, which this protocol has no request for: return InputRequiredResult."
+        return f"{asks}, which this protocol does not support: return InputRequiredResult."
     return (
         f"{asks}, which stateless HTTP cannot carry: serve with HTTP_SESSIONS=true and one worker,"
         " or over stdio."

@@ -1,9 +1,9 @@
-"""Requests to one API, under guards that hold for every method.
+"""Requests to one API, with safeguards that apply to every method.
 
-An API must not be able to fill the memory, to hold a call without end, or to redirect the
-credential elsewhere; and nobody may take a failed write for one that did nothing. Requests stay
-below the base URL and within a time and a size, redirects are followed by hand, and a failure says
-whether the request may have been applied.
+An API must not be able to fill the memory, to hang a call, or to redirect the credential elsewhere.
+And a failed write must not pass for one that did nothing. So requests stay below the base URL and
+within limits of time and size, redirects are followed here, and a failure tells whether the request
+may have been applied.
 """
 
 import json as jsonlib
@@ -67,7 +67,7 @@ MAX_FIELD_LENGTH = 80
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 HEADER_VALUE = re.compile(r"[\t -~]*")
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
-# Those that the client answers for: the credential, the length of the body, the connection.
+# The client sets these: the credential, the length of the body, the connection.
 OWN_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "host", "content-length"}
     | {"transfer-encoding", "accept-encoding", "connection", "upgrade", "te", "trailer", "expect"}
@@ -76,7 +76,7 @@ OWN_HEADERS = frozenset(
 
 def _is_visible_ascii(value: SecretStr) -> SecretStr:
     if not re.fullmatch("[!-~]*", value.get_secret_value()):
-        raise ValueError("must be ASCII characters with no space or line break among them")
+        raise ValueError("must be ASCII characters without spaces or line breaks")
     return value
 
 
@@ -97,26 +97,26 @@ class ApiClientSettings(Settings):
 
 
 def new_idempotency_key() -> str:
-    """Return a random key, under which an API does the same work only once."""
+    """Return a random key. An API does the work of one key only once."""
     return str(uuid.uuid4())
 
 
-# A parameter of a tool that has this type is one key for the whole call, so that every attempt
-# sends the same.
+# As the type of a tool's parameter, it is one key for the whole call, so every attempt sends the
+# same key.
 IdempotencyKey = Annotated[str, Depends(new_idempotency_key)]
 
 
 class ApiAnswer(BaseModel):
-    """What the API answered."""
+    """The response of the API."""
 
-    model_config = ConfigDict(allow_inf_nan=False)  # 1e400 is infinite for Python
+    model_config = ConfigDict(allow_inf_nan=False)  # Python reads 1e400 as infinity
 
     status: int
     data: JsonValue
     hint: str = Field("", description="What is missing of data that is too long.")
 
     def within(self, max_bytes: int) -> "ApiAnswer":
-        """Return the answer with as much of its data as a result of `max_bytes` has room for."""
+        """Return the answer with as much of its data as fits into a result of `max_bytes`."""
         data, hint = cut(self.data, max_bytes)
         return self.model_copy(update={"data": data, "hint": hint})
 
@@ -141,13 +141,13 @@ class ApiAnswer(BaseModel):
             for problem in problems[:MAX_NAMED_FIELDS]
         ]
         raise UpstreamFailure(
-            f"The API's answer has another form than expected, at {', '.join(fields)}.",
+            f"The API's answer does not have the expected form, at {', '.join(fields)}.",
             status=self.status,
         )
 
 
 class RequestOptions(TypedDict, total=False):
-    """What a request may have beside its method and its path; see `ApiClient.request`."""
+    """Options of a request besides its method and path; see `ApiClient.request`."""
 
     params: Params | None
     json: Any
@@ -157,9 +157,9 @@ class RequestOptions(TypedDict, total=False):
 
 @dataclass
 class Attempt:
-    """One request, as it was asked for, and what is known of it.
+    """One request as the caller made it, and what is known about it.
 
-    Retries and failures speak of this request, whatever its redirects lead to.
+    Retries and failures refer to this request, wherever its redirects lead.
     """
 
     request: httpx.Request
@@ -175,7 +175,7 @@ class Attempt:
 class ApiClient:
     """Requests below `base`.
 
-    `connect` gives a client made with `client_options`. `authorization` is awaited once for each
+    `connect` returns a client made with `client_options`. `authorization` is awaited once for each
     request, in the context of the call that makes it, and returns the Authorization header, or ""
     for none.
     """
@@ -212,7 +212,7 @@ class ApiClient:
         """Return the answer to a DELETE; see `request`."""
         return await self.request("DELETE", path, **options)
 
-    async def request(  # noqa: PLR0913 - what a request has
+    async def request(  # noqa: PLR0913 - a request has many parts
         self,
         method: Method,
         path: str,
@@ -224,8 +224,8 @@ class ApiClient:
     ) -> ApiAnswer:
         """Send one request and return the answer; an empty body is null.
 
-        `path` is relative to the base URL; quote what a model may choose of it with
-        `path_segment`. `params` are encoded, and left out where they are None. `json` is what
+        `path` is relative to the base URL; quote parts that a model chooses with
+        `path_segment`. `params` are encoded; None leaves one out. `json` is what
         pydantic can write as JSON. Retries repeat a POST or PATCH only with an `idempotency_key`.
 
         Raises:
@@ -243,9 +243,11 @@ class ApiClient:
         extensions = {}
         if idempotency_key is not None:
             if not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-                raise RequestRefused("The idempotency key must be 1 to 255 visible ASCII marks.")
+                raise RequestRefused(
+                    "The idempotency key must be 1 to 255 visible ASCII characters."
+                )
             fields[self._settings.api_idempotency_header.lower()] = idempotency_key
-            extensions["idempotency_key"] = idempotency_key  # tells that it may be repeated
+            extensions["idempotency_key"] = idempotency_key  # marks it as repeatable
         attempt = Attempt(httpx.Request(method, url, extensions=extensions))
         try:
             return await self._send(attempt, fields, content)
@@ -254,11 +256,11 @@ class ApiClient:
                 raise
             failure.put_in_doubt()
             if attempt.accepted:
-                raise failure from None  # retries look at the cause, and would repeat the write
+                raise failure from None  # retries inspect the cause, and would repeat the write
             raise
 
     async def ping(self) -> None:
-        """Ask for the base URL; any answer but a server error will do.
+        """Request the base URL; any answer except a server error passes.
 
         Raises:
             UpstreamFailure: there was none.
@@ -272,12 +274,12 @@ class ApiClient:
     async def _send(
         self, attempt: Attempt, fields: dict[str, str], content: bytes | None
     ) -> ApiAnswer:
-        """Send a request and read the answer, within the time for both."""
+        """Send a request and read the answer, with one time limit for both."""
         seconds = self._settings.api_timeout_seconds
         asked = attempt.request
         try:
             try:
-                with anyio.fail_after(seconds):  # read timeouts alone never end a slow drip
+                with anyio.fail_after(seconds):  # read timeouts alone do not stop a slow drip
                     credential = await self._credential()
                     async with self._connect() as client:
                         request = client.build_request(
@@ -291,7 +293,7 @@ class ApiClient:
             except TimeoutError as error:
                 # As an HTTP error, so that retries see what timed out, and whether it was sent.
                 kind = httpx.ReadTimeout if attempt.may_be_applied else httpx.ConnectTimeout
-                raise kind("The time is over.") from error
+                raise kind("The time limit was exceeded.") from error
         except httpx.HTTPError as error:
             error.request = asked
             if isinstance(error, httpx.PoolTimeout | httpx.ConnectTimeout | httpx.ConnectError):
@@ -321,7 +323,7 @@ class ApiClient:
                     self._check_redirect_of_a_write(response, following, attempt)
                 refuse_outside(self._base, following.url, REDIRECTED_OUTSIDE)
                 request = following
-        raise UpstreamFailure("The API redirects in circles.")
+        raise UpstreamFailure("The API redirects in a loop.")
 
     def _check_redirect_of_a_write(
         self, response: httpx.Response, following: httpx.Request, attempt: Attempt
@@ -335,7 +337,7 @@ class ApiClient:
         else:
             raise UpstreamFailure(
                 f"The API redirects the {attempt.request.method} with {response.status_code},"
-                " which is not followed: the path may have to be another.",
+                " which is not followed: the path may be wrong.",
                 status=response.status_code,
             )
 
@@ -347,7 +349,7 @@ class ApiClient:
             response.raise_for_status()
         except httpx.HTTPStatusError as error:
             error.request = attempt.request
-            # It has refused the request, rather than failed while it worked.
+            # It has rejected the request, and did not fail while processing it.
             attempt.may_be_applied = not httpx.codes.is_client_error(status)
             reason = await self._reason(response, credential) if has_reason(status) else ""
             raise status_failure(status, response.headers, reason) from error
@@ -359,7 +361,7 @@ class ApiClient:
             raise UpstreamFailure("The API did not answer with JSON.") from error
 
     async def _reason(self, response: httpx.Response, credential: str) -> str:
-        """Return why the API refuses a request, if it says so in JSON and at once."""
+        """Return why the API rejects a request, if it says so in JSON and promptly."""
         with (
             anyio.move_on_after(REASON_SECONDS),
             suppress(ValueError, UpstreamFailure, httpx.HTTPError, zlib.error),
@@ -370,11 +372,13 @@ class ApiClient:
 
     async def _read(self, response: httpx.Response, max_bytes: int) -> bytes:
         """Read the body, decompressing no further than the limit."""
-        if response.is_stream_consumed:  # from memory, as httpx.MockTransport answers
+        if response.is_stream_consumed:  # an answer from memory, such as httpx.MockTransport's
             return response.content
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip", "deflate"):
-            raise UpstreamFailure("The API compresses its answer in a way that was not asked for.")
+            raise UpstreamFailure(
+                "The API compresses its answer with an encoding that was not requested."
+            )
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding != "identity" else None
         body = bytearray()
         async for chunk in response.aiter_raw():
@@ -410,7 +414,7 @@ class ApiClient:
         fields = {}
         for name, value in headers.items():
             if not TOKEN.fullmatch(name) or name.lower() in own:
-                raise ValueError(f"The header {name[:100]!r} is not one that a tool can set")
+                raise ValueError(f"The header {name[:100]!r} cannot be set by a tool")
             if not HEADER_VALUE.fullmatch(value):
                 raise RequestRefused(f"The header {name} must be printable ASCII characters.")
             fields[name.lower()] = value.strip(" \t")
@@ -420,7 +424,7 @@ class ApiClient:
 def client_options(
     base: httpx.URL, transport: httpx.AsyncBaseTransport | None = None
 ) -> dict[str, Any]:
-    """Return how every client of the API is made, pooled or not."""
+    """Return the options of every client of the API, pooled or not."""
     settings = ApiClientSettings()
 
     async def stay_below_base(request: httpx.Request) -> None:
@@ -428,7 +432,7 @@ def client_options(
 
     return {
         "headers": {
-            # Formats that can be unpacked step by step, so that a small bomb is no large answer.
+            # These can be unpacked incrementally, so a decompression bomb is stopped at the limit.
             "Accept-Encoding": "gzip, deflate",
             "Accept": "application/json",
         },
@@ -437,7 +441,7 @@ def client_options(
         "timeout": httpx.Timeout(
             settings.api_timeout_seconds, connect=settings.api_connect_timeout_seconds
         ),
-        # Loading certificates takes some 30 ms, in which nothing else runs: not for each client.
+        # Loading certificates blocks the event loop for about 30 ms, so clients share them.
         "verify": httpx.create_ssl_context(),
         "event_hooks": {"request": [stay_below_base]},
         "transport": transport,
@@ -468,12 +472,12 @@ def _encoded(json: Any) -> bytes:
         return text.encode()
     except (ValueError, RecursionError) as error:
         raise RequestRefused(
-            "The data cannot be sent: it holds NaN, text that is not valid Unicode, or what JSON"
-            " has no form for."
+            "The data cannot be sent: it contains NaN, text that is not valid Unicode, or a value that"
+            " JSON cannot represent."
         ) from error
 
 
 def _field(path: tuple[int | str, ...]) -> str:
-    """Return where a value stands; the names in it may come from the API."""
-    text = ".".join(str(step) for step in path) or "its top"
+    """Return the position of a value; names in it may come from the API."""
+    text = ".".join(str(step) for step in path) or "the top level"
     return "".join(mark if mark.isprintable() else " " for mark in text)[:MAX_FIELD_LENGTH]

@@ -1,4 +1,4 @@
-"""How a request to the API can fail, in sentences that a model can act on.
+"""The ways a request to the API can fail, in sentences that a model can act on.
 
 An API says in its error body what it objects to. A model that reads this can correct itself, so
 the reason is quoted, but as untrusted text: in one short line, and without secrets.
@@ -20,14 +20,14 @@ UNPROCESSABLE = 422
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 
-# The rest of the 4xx has no more than its number, and the reason that the API gives.
+# For other 4xx codes the message has the number, and the reason that the API gives.
 SENTENCES = {
     405: "The API does not allow this method here (405)",
     409: "The request conflicts with the current state of the API's data (409)",
     412: "The data has changed since it was read (412)",
     413: "The request is too large for the API (413)",
     423: "What the request would change is locked (423)",
-    428: "The API wants a condition, such as the header If-Match (428)",
+    428: "The API requires a condition, such as the header If-Match (428)",
 }
 
 MAX_REASON_LENGTH = 300
@@ -54,27 +54,27 @@ SECRETS = (
 
 
 class RequestRefused(ToolFailure):
-    """The request is not one that can be sent; nothing was."""
+    """The request cannot be sent, and nothing was sent."""
 
 
 class EndpointRefused(RequestRefused):
-    """The path, or a redirect, leads out of the API; nothing was sent there."""
+    """The path, or a redirect, leads outside the API; nothing was sent there."""
 
 
 class UpstreamNotConfigured(ToolFailure):
-    """There is no API to call yet."""
+    """The API is not configured."""
 
 
 class UpstreamFailure(ToolFailure):
-    """The API did not give a usable answer."""
+    """The API did not return a usable answer."""
 
 
 class UpstreamRejected(UpstreamFailure):
-    """The API finds fault with what it was sent."""
+    """The API rejects what it was sent."""
 
 
 class UpstreamNotFound(UpstreamFailure):
-    """The API does not know the path, or not any more."""
+    """The API does not know the path, or no longer does."""
 
 
 class UpstreamTimeout(UpstreamFailure):
@@ -86,7 +86,7 @@ class UpstreamBusy(UpstreamFailure):
 
 
 def status_failure(status: int, headers: Mapping[str, str], reason: str = "") -> UpstreamFailure:
-    """Return the failure that an error status means; `reason` is what `reason_in` found.
+    """Return the failure for an error status; `reason` is what `reason_in` found.
 
     429 is worth a retry whatever the method: the API has refused the request.
     """
@@ -101,12 +101,12 @@ def status_failure(status: int, headers: Mapping[str, str], reason: str = "") ->
                 status=status,
             )
         case 404:
-            return UpstreamNotFound("The API knows nothing under this path.", status=status)
+            return UpstreamNotFound("The API has nothing at this path.", status=status)
         case 410:
-            return UpstreamNotFound("What was under this path is gone (410).", status=status)
+            return UpstreamNotFound("What was at this path is gone (410).", status=status)
         case 429:
             after = headers.get("retry-after", "")
-            hint = f" It asks to wait: {after[:40]}." if after else ""
+            hint = f" It asks the client to wait: {after[:40]}." if after else ""
             return UpstreamBusy(
                 f"The API refuses more requests.{hint}", retryable=True, status=status
             )
@@ -118,7 +118,7 @@ def status_failure(status: int, headers: Mapping[str, str], reason: str = "") ->
 
 
 def has_reason(status: int) -> bool:
-    """Tell whether the body of an answer with `status` is read for a reason."""
+    """Return whether the body of an answer with `status` is searched for a reason."""
     silent = (UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, TOO_MANY_REQUESTS)
     return BAD_REQUEST <= status < SERVER_ERROR and status not in silent
 
@@ -127,7 +127,7 @@ def reason_in(body: JsonValue, secrets: Iterable[str] = ()) -> str:
     """Return what an error body says, in one line of at most 300 characters, or nothing.
 
     Understands `{"error": "..."}`, `{"message": "..."}`, problem details (RFC 9457), FastAPI's
-    list of `detail`, and what is built like these. Each of `secrets`, and what looks like a secret
+    list of `detail`, and similar forms. Each of `secrets`, and what looks like a secret
     by its form or its name, is redacted.
     """
     reasons = []
@@ -142,7 +142,7 @@ def reason_in(body: JsonValue, secrets: Iterable[str] = ()) -> str:
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return `text` without `secrets`, and without what looks like one."""
+    """Return `text` without `secrets`, and without anything that looks like one."""
     for secret in filter(None, secrets):
         text = text.replace(secret, REDACTED)
     for form in SECRETS:
@@ -156,12 +156,12 @@ def _quoting(sentence: str, reason: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Replace control characters, line breaks and text without a visible form by spaces."""
+    """Replace control characters, line breaks and invisible characters with spaces."""
     return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
 
 
 def _reasons(value: JsonValue, place: str = "", depth: int = MAX_REASON_DEPTH) -> Iterator[str]:
-    """Yield the texts that state a reason, each with the place that it speaks of."""
+    """Yield the texts that give a reason, each with the field that it refers to."""
     match value:
         case str():
             yield f"{value} ({place})" if place else value

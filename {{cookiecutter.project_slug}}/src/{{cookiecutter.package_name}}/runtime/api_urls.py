@@ -1,7 +1,7 @@
 """The URLs that requests may go to: those below the API's base URL.
 
 A path chosen by a model must not lead to another host, where it would carry the API's credential,
-nor out of the base path. Values that belong into a path or a query are quoted, so that they stay
+nor out of the base path. Values that belong in a path or query are quoted, so that they stay
 values.
 """
 
@@ -19,7 +19,7 @@ EXAMPLE = "example"
 HIGHEST_PORT = 65535
 
 OUTSIDE = "The path must stay below the API's base URL, as users/1 does."
-REDIRECTED_OUTSIDE = "The API redirects out of API_BASE_URL; the redirect was not followed."
+REDIRECTED_OUTSIDE = "The API redirects outside of API_BASE_URL; the redirect was not followed."
 
 Param = str | int | float | None
 Params = Mapping[str, Param | Sequence[Param]]
@@ -31,17 +31,17 @@ def _is_a_base(value: str) -> str:
     if value and not is_base(value):
         raise ValueError(
             "must be `example`, or an http:// or https:// URL"
-            " with no space, user, password, query or fragment"
+            " without a space, user, password, query or fragment"
         )
     return value
 
 
-# A setting: the URL that all paths are below, `example` for the API in this process, or "".
+# A setting: the base of all paths, `example` for the API in this process, or "".
 BaseUrl = Annotated[str, AfterValidator(_is_a_base)]
 
 
 def is_base(url: str) -> bool:
-    """Tell whether paths can be put below `url`, and whether it holds nothing else."""
+    """Return whether paths can be appended to `url`, and whether it has no other parts."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
@@ -83,7 +83,7 @@ def path_segment(value: str | int) -> str:
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
-        raise EndpointRefused("The path holds text that is not valid Unicode.") from None
+        raise EndpointRefused("The path contains text that is not valid Unicode.") from None
 
 
 def resolve(base: httpx.URL, endpoint: str) -> httpx.URL:

@@ -1,12 +1,12 @@
-"""Answer bad arguments in the server's own words, and understand those that clients send as text.
+"""Answer bad arguments with readable errors, and accept those that clients send as text.
 
-FastMCP answers with pydantic's report: it names internals, links to another project's
-documentation and repeats the input, so that 128 KB of unknown keys come back as 2 MB. A model
-needs the field, the reason, and what to send instead.
+FastMCP answers with pydantic's report. It names internals, links to another project's documentation
+and repeats the input, so 128 KB of unknown keys come back as 2 MB. A model needs the field, the
+reason, and what to send instead.
 
-Widely used clients send a list or an object as JSON text, "[1, 2]", some of them only now and then
-(anthropics/claude-code issues 22394, 59227 and 93179). A refusal does not help: the model has sent
-a list. So such text is read, once, where the schema has no place for a text.
+Widely used clients send a list or an object as JSON text, "[1, 2]", some of them occasionally
+(anthropics/claude-code issues 22394, 59227 and 93179). An error does not help: the model has sent a
+list. So such text is parsed once, where the schema does not allow a string.
 """
 
 import json
@@ -28,10 +28,10 @@ MAX_PROBLEMS = 5
 MAX_FIELD_LENGTH = 60
 MAX_REASON_LENGTH = 160
 MAX_EXAMPLE_LENGTH = 40
-# Of all problems together, as JSON: an answer holds them up to three times.
+# Of all problems together, as JSON: an answer contains them up to three times.
 MAX_REPORT_LENGTH = 500
 MAX_NAMES_LENGTH = 100
-# Of a list or an object that comes as text. The parser bounds its depth.
+# Of a list or an object that is sent as text. The parser limits its depth.
 MAX_JSON_LENGTH = 100_000
 
 UNKNOWN = "is not a parameter of this tool"
@@ -50,7 +50,7 @@ TYPES = {
     "object": "an object",
     "null": "null",
 }
-# The beginnings of pydantic's names for a value of another type.
+# How pydantic's names for a value of the wrong type begin.
 EXPECTED = {
     "int_": "integer",
     "float_": "number",
@@ -71,11 +71,11 @@ Location = tuple[int | str, ...]
 
 
 class InvalidArguments(ToolFailure):
-    """The call does not fit the tool's input schema."""
+    """The arguments do not match the tool's input schema."""
 
 
 class ReadableArguments(Middleware):
-    """Name at most five bad fields and why, in under 2 KiB however large the input."""
+    """Name at most five bad fields, with reasons, in under 2 KiB whatever the size of the input."""
 
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
@@ -112,7 +112,7 @@ class ReadableArguments(Middleware):
 
 
 def check_texts(component: Any, given: Mapping[str, Any]) -> None:
-    """Check the arguments of a prompt or a resource template, which come as texts.
+    """Check the arguments of a prompt or a resource template, which are sent as text.
 
     FastMCP would answer with pydantic's report for one and with no reason for the other, and
     write the value to the log.
@@ -131,7 +131,7 @@ def check_texts(component: Any, given: Mapping[str, Any]) -> None:
 
 
 def _misfits(adapter: TypeAdapter[Any], text: Any) -> list[tuple[Location, str]]:
-    """Return why a text is no value of a type, neither itself nor as JSON."""
+    """Return why a text is not a value of a type, neither as it is nor as JSON."""
     try:
         adapter.validate_python(text)
     except PydanticValidationError as error:
@@ -147,7 +147,7 @@ def parameters_of(function: Any) -> dict[str, tuple[TypeAdapter[Any], bool]]:
     """Return the type of each parameter that a caller sets, and whether it is required."""
     try:
         hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError):  # made from no function, or with types that are not known here
+    except (NameError, TypeError):  # not made from a function, or with types that are unknown here
         return {}
     return {
         name: (TypeAdapter(hints.get(name, Any)), parameter.default is parameter.empty)
@@ -157,7 +157,7 @@ def parameters_of(function: Any) -> dict[str, tuple[TypeAdapter[Any], bool]]:
 
 
 def may_be_json(value: object) -> bool:
-    """Tell whether an argument could be a list, an object or null as text."""
+    """Return whether an argument could be a list, an object or null, as text."""
     return (
         isinstance(value, str)
         and len(value) <= MAX_JSON_LENGTH
@@ -166,7 +166,7 @@ def may_be_json(value: object) -> bool:
 
 
 def read_json(arguments: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """Return the arguments, with JSON text read where the schema does not allow a string."""
+    """Return the arguments, with JSON text parsed where the schema does not allow a string."""
     return {
         name: _read(value, _types(_part(schema, (name,)), schema)) if may_be_json(value) else value
         for name, value in arguments.items()
@@ -187,7 +187,7 @@ def _read(text: str, types: set[str]) -> Any:
 def describe(error: PydanticValidationError, schema: Schema | None = None) -> InvalidArguments:
     """Turn pydantic's report into one sentence and a list of `{field, reason}`.
 
-    The input schema, where there is one, tells what is expected, with an example.
+    The input schema, if there is one, provides what is expected, with an example.
     """
     problems = _problems(error, schema or {})
     unknown = any(reason == UNKNOWN for _, reason in problems)
@@ -222,7 +222,7 @@ async def _schema(context: MiddlewareContext[Any]) -> Schema:
 
 
 def _part(schema: Schema, location: Location) -> Schema:
-    """Return the schema of the value at `location`; empty where none tells."""
+    """Return the schema of the value at `location`, or an empty one."""
     part = schema
     for step in location:
         part = _resolved(part, schema)
@@ -240,7 +240,7 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
 
 
 def _types(schema: Schema, root: Schema) -> set[str]:
-    """Return the JSON types that a schema allows: a string too, where it does not tell."""
+    """Return the JSON types that a schema allows; without any, also a string."""
     if choices := schema.get("anyOf") or schema.get("oneOf"):
         return {name for choice in choices for name in _types(_resolved(choice, root), root)}
     types = schema.get("type", "string")
@@ -248,7 +248,7 @@ def _types(schema: Schema, root: Schema) -> set[str]:
 
 
 def _expected(schema: Schema, location: Location) -> str:
-    """Return what a value should be, as "an integer, such as 5"; empty where none tells."""
+    """Return what a value should be, such as "an integer, such as 5", or ""."""
     part = _part(schema, location)
     if not part.keys() & {"type", "anyOf", "oneOf"}:
         return ""

@@ -1,4 +1,4 @@
-"""Who is calling: by token where there is one, else by network address."""
+"""Who is calling: identified by token if there is one, else by network address."""
 
 from fastmcp.server.dependencies import get_access_token, get_http_request
 

@@ -1,4 +1,4 @@
-"""The command line, without a word about this server in particular."""
+"""The command line. It does not depend on what the server does."""
 
 import argparse
 import os
@@ -18,10 +18,10 @@ from .stdio import reserve_stdio, serve_stdio
 def run(
     program: str, load: Callable[[], FastMCP[Any]], app: str, closed: Collection[str] = ()
 ) -> NoReturn:
-    """Serve as the flags and the environment say; end with code 2 on a bad setting.
+    """Serve as the flags and the environment specify; exit with code 2 on a bad setting.
 
     `load` imports the server and checks its settings. `app` is the import string of the function
-    that makes a worker's app. `closed` names the standard streams that were closed at the start.
+    that creates a worker's app. `closed` names the standard streams that were closed at startup.
     """
     parse_flags(program)
     wire = reserve_stdio()
@@ -42,7 +42,7 @@ def run(
 
 
 def check_open(closed: Collection[str]) -> None:
-    """Raise InvalidSettings if a stream that the stdio transport needs was closed at the start."""
+    """Raise InvalidSettings if a stream that the stdio transport needs was closed at startup."""
     missing = [name for name in closed if name != "stderr"]
     if missing:
         raise InvalidSettings(
@@ -54,7 +54,7 @@ def check_open(closed: Collection[str]) -> None:
 def parse_flags(program: str) -> None:
     """Set the environment variable of each flag, for this process and for its workers.
 
-    A value is checked where those of the environment are, by the same rules and in the same words.
+    Values are checked together with those of the environment, with the same messages.
     """
     parser = argparse.ArgumentParser(prog=program, description="Serve MCP over stdio or HTTP.")
     parser.add_argument("--transport", metavar="{stdio,http}", help="default: stdio")

@@ -1,8 +1,8 @@
-"""Keep what one request raises from ending the process, and from its client.
+"""Keep exceptions of one request from ending the process, and from reaching its client.
 
-A tool that calls `sys.exit`, or awaits a task that somebody else has cancelled, would take the
-server down with every call in flight. An exception in a middleware outside of this server's own
-would reach the client with its text. Here each of these fails its own request, and no other.
+A tool that calls `sys.exit`, or awaits a task that was cancelled elsewhere, would end the server and
+every in-flight call. An exception in a middleware outside of this server's own would reach the
+client with its text. Here each of these fails its own request only.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ class ExitRefused(Exception):
 
 
 class StrayCancellation(Exception):
-    """A request has raised `CancelledError`, although nobody has cancelled it."""
+    """A request has raised `CancelledError` although it was not cancelled."""
 
 
 def is_cancelled() -> bool:
-    """Tell whether the running task is being cancelled, or only something that it has awaited."""
+    """Return whether the running task is being cancelled, not only something that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -56,7 +56,7 @@ class Contained(Coroutine[Any, Any, Any]):
         raise TypeError("only a task runs it")
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._coroutine, name)  # anyio and debuggers look at `cr_frame` and others
+        return getattr(self._coroutine, name)  # anyio and debuggers inspect `cr_frame` and others
 
 
 def contained_task(
@@ -70,7 +70,7 @@ def contained_task(
 
 
 async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Turn what a request raises into an error of the protocol, outside of every middleware."""
+    """Turn an exception of a request into a protocol error, outside of every middleware."""
     try:
         return await call_next(ctx)
     except (MCPError, ValidationError):

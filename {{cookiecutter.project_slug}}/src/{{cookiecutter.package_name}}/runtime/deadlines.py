@@ -1,8 +1,8 @@
-"""Every request ends in time: one that hangs holds its client, its memory and a shutdown.
+"""Every request has a deadline: one that hangs blocks its client, its memory and a shutdown.
 
-Clients give up after about 60 seconds and then cannot tell why, so the server answers before
-that. A plain `def` tool runs in a thread, which cannot be stopped: the server answers all the
-same, and leaves the thread running. Too many such threads, and it refuses to start another.
+Clients give up after about 60 seconds and then cannot know the reason, so the server answers before
+that. A plain `def` tool runs in a thread, which cannot be stopped: the server answers anyway and
+leaves the thread running. When too many such threads run, it starts no more of them.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from .requests import METHODS, current_request, may_run_twice, name_of
 
 deadline_log = logging.getLogger(__name__)
 
-# What a cancelled call may take to clean up before it counts as abandoned.
+# How long a cancelled call may clean up before it counts as abandoned.
 CLEAN_UP_SECONDS = 0.5
 
 
 class DeadlineSettings(Settings):
-    # Of resources, prompts and lists as well.
+    # Also of resources, prompts and lists.
     tool_deadline_seconds: float = Field(50, gt=0, lt=60)
     max_abandoned_calls: int = Field(20, ge=1, le=1000)
 
@@ -47,7 +47,7 @@ class TooManyAbandoned(DeadlineExceeded):
 
 
 class Deadlines(Middleware):
-    """Answer a request after `seconds` at most (default: `TOOL_DEADLINE_SECONDS`).
+    """Answer a request within `seconds` (default: `TOOL_DEADLINE_SECONDS`).
 
     A call that does not end when it is cancelled is abandoned. At most `max_abandoned` of them
     run at a time (default: `MAX_ABANDONED_CALLS`).
@@ -82,17 +82,17 @@ class Deadlines(Middleware):
                 ended.set_result(None)
 
         async def run() -> Any:
-            current_request.set(context)  # of this task, so there is nothing to reset
+            current_request.set(context)  # in this task only, so there is nothing to reset
             try:
                 with scope:
                     return await call_next(context)
             finally:
-                end()  # the last step of the task: a callback would come a turn of the loop later
+                end()  # the task's last step: a callback would run one iteration of the loop later
 
-        # A task of its own, so that the answer need not wait for a thread that hangs. Not one of
+        # A separate task, so that the answer does not wait for a thread that hangs. Not one of
         # the loop's task factory, which would contain it again.
         call = asyncio.Task(Contained(run()), loop=loop)
-        call.add_done_callback(end)  # of one that is cancelled before its first step
+        call.add_done_callback(end)  # for a task that is cancelled before its first step
         timer = loop.call_later(self._seconds, end)
         try:
             await ended
@@ -123,7 +123,7 @@ class Deadlines(Middleware):
     async def _stop(
         self, call: "asyncio.Task[Any]", scope: anyio.CancelScope, context: MiddlewareContext[Any]
     ) -> None:
-        """Cancel a call, and abandon it if it goes on."""
+        """Cancel a call, and abandon it if it keeps running."""
         scope.cancel()
         name = str(context.method)
         try:
@@ -137,7 +137,7 @@ class Deadlines(Middleware):
     def _abandon(self, call: "asyncio.Task[Any]", name: str) -> None:
         deadline_log.warning("%s is still running although its call has ended", name)
         self._abandoned[name] += 1
-        # Its thread is one of 40 that all `def` tools share: make room for another.
+        # Its thread is one of 40 that all `def` tools share: replace it.
         threads = current_default_thread_limiter()
         threads.total_tokens += 1
 
@@ -145,7 +145,7 @@ class Deadlines(Middleware):
             threads.total_tokens -= 1
             self._abandoned[name] -= 1
             self._abandoned = +self._abandoned  # without those at 0
-            _has_answer(call)  # looks at its exception, which nobody else will
+            _has_answer(call)  # retrieves its exception, which nothing else does
             deadline_log.warning("%s has ended after its call", name)
 
         call.add_done_callback(ended)
@@ -178,6 +178,6 @@ def _has_answer(call: "asyncio.Task[Any]") -> bool:
 
 
 def _is_tool_timeout(error: ToolError) -> bool:
-    """Recognise the expiry of FastMCP's own `@tool(timeout=...)`, whose text masking hides."""
+    """Recognise a timeout of FastMCP's own `@tool(timeout=...)`, whose message is masked."""
     cause = error.__cause__
     return isinstance(cause, MCPError) and "timed out" in str(cause)

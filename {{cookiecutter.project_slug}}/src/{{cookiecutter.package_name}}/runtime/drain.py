@@ -1,11 +1,10 @@
 """Shut down without losing a call: on SIGTERM, every request that was read is answered.
 
-uvicorn alone closes kept-alive connections although a proxy may be sending on them, cuts event
-streams, which answers with progress are, and waits for threads that hang. This wrapper takes the
-signal first. Readiness goes off. After a delay the port is closed, and from then on each answer
-says `Connection: close`, so that connections end after an answer and not before one. uvicorn
-hears of the signal when all is quiet or the grace period is over. A second signal ends the process
-at once.
+uvicorn alone closes keep-alive connections while a proxy may be sending on them, cuts event
+streams, such as answers with progress, and waits for threads that hang. This wrapper handles the
+signal first. Readiness turns off. After a delay the port is closed, and from then on each answer
+closes its connection. uvicorn gets the signal when all connections are quiet, or when the grace
+period is over. A second signal ends the process immediately.
 """
 
 import asyncio
@@ -32,11 +31,11 @@ from .serving import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
-# How long kept-alive connections must have been quiet before they are closed.
+# How long keep-alive connections must have been quiet before they are closed.
 QUIET_SECONDS = 0.5
 LOOK_SECONDS = 0.05
 FLUSH_SECONDS = 0.05
-# What everything else may take after the grace period, until the process is ended although
+# How long everything else may take after the grace period, before the process is ended even if
 # something hangs.
 CLOSE_SECONDS = 1.5
 LEAVING = PlainTextResponse("The server is shutting down.", 503, {"Retry-After": "1"})
@@ -47,8 +46,8 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 class Drain:
     """An ASGI wrapper that holds stop signals back while requests are being answered.
 
-    After a signal the server goes on as before for `delay_seconds`. Then `grace_seconds` bounds the
-    wait; what still runs then is cancelled.
+    After a signal the server continues as before for `delay_seconds`. Then it waits for at most
+    `grace_seconds`, and cancels what still runs.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class Drain:
                 self._last_call = asyncio.get_running_loop().time()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Say so when a call is cut, where uvicorn would log a traceback and send 500."""
+        """Log a call that is cut short; uvicorn would log a traceback and send 500."""
         started = False
 
         async def forward(message: Message) -> None:
@@ -120,11 +119,11 @@ class Drain:
                 await LEAVING(scope, receive, send)
 
     def _closing_connections(self, send: Send) -> Send:
-        """Announce the end of a connection with its last answer, as HTTP/1.1 wants it."""
+        """Announce the end of a connection with its last answer (RFC 9112, section 9.6)."""
 
         async def forward(message: Message) -> None:
             if self._closing and message["type"] == "http.response.start":
-                # Event streams say `keep-alive`.
+                # Event streams send `keep-alive`.
                 others = [pair for pair in message.get("headers", ()) if pair[0] != b"connection"]
                 message = {**message, "headers": [*others, (b"connection", b"close")]}
             await send(message)
@@ -132,7 +131,7 @@ class Drain:
         return forward
 
     def _take_signals(self) -> None:
-        """Stand before the handlers that uvicorn has installed by now."""
+        """Install handlers in front of uvicorn's."""
         if threading.current_thread() is not threading.main_thread():
             return
         AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
@@ -148,7 +147,7 @@ class Drain:
                     signal.raise_signal(number)
                 return
             self._readiness.drain()
-            # Here and not in the loop, which may be blocked, as by a startup that hangs.
+            # Here and not in the loop, which may be blocked, for example by a startup that hangs.
             seconds = self._delay_seconds + self._grace_seconds + CLOSE_SECONDS
             leave_within(seconds, 128 + number)
             loop.call_soon_threadsafe(self._start_draining, number)
@@ -177,7 +176,7 @@ class Drain:
             self._grace_is_over = True
             for call in self._calls:
                 call.cancel()
-            await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes leave
+            await asyncio.sleep(FLUSH_SECONDS)  # let the last bytes be sent
         AppStatus.should_exit = True
         if callable(server_handler):
             server_handler(number, None)
@@ -193,7 +192,7 @@ class Drain:
             await asyncio.wait(self._calls)
 
     async def _wait_for_quiet(self, server: uvicorn.Server) -> None:
-        """Wait until no connection is open, or nobody sends on those that are."""
+        """Wait until no connection is open, or all open ones are quiet."""
         clock = asyncio.get_running_loop().time
         self._last_call = clock()
         while server.server_state.connections:
@@ -203,13 +202,13 @@ class Drain:
 
 
 def uvicorn_server(handler: Handler) -> uvicorn.Server | None:
-    """Return the server whose signal handler this is."""
+    """Return the server that owns this signal handler."""
     server = getattr(handler, "__self__", None)
     return server if isinstance(server, uvicorn.Server) else None
 
 
 def is_endless(scope: Scope) -> bool:
-    """Tell whether a request asks for a stream that its client or the server must end."""
+    """Return whether a request opens a stream that only its client or the server ends."""
     headers = Headers(scope=scope)
     if scope["method"] == "GET":
         return "text/event-stream" in headers.get("accept", "")
@@ -217,10 +216,10 @@ def is_endless(scope: Scope) -> bool:
 
 
 async def close_port(server: uvicorn.Server) -> None:
-    """Stop accepting at a moment when no connection waits for it: such a one would be reset.
+    """Stop accepting connections while none is waiting to be accepted: such a one would be reset.
 
-    A connection is lost in the turn of the loop that accepts it, too. So it must be a turn that
-    begins and ends with none waiting.
+    A connection is also lost in the iteration of the loop that accepts it. So this waits for an
+    iteration that begins and ends without a waiting connection.
     """
     loop = asyncio.get_running_loop()
     listeners = [listener for listener in server.servers if listener.is_serving()]
@@ -240,7 +239,7 @@ async def close_port(server: uvicorn.Server) -> None:
     while not closed:
         began_idle = False
         ended: asyncio.Future[bool] = loop.create_future()
-        loop.call_later(0, close, ended)  # a timer comes last in the next turn
+        loop.call_later(0, close, ended)  # a timer runs last in the next iteration
         await asyncio.sleep(0)
         began_idle = not is_one_waiting()
         closed = await ended

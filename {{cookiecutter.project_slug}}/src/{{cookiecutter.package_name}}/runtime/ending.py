@@ -1,8 +1,7 @@
-"""End the process, although a thread hangs.
+"""End the process even if a thread hangs.
 
-Python waits at its end for every thread, and a thread cannot be stopped: one call that hangs
-would keep the process alive after SIGTERM. Here the process waits for a while, then says in the
-log how many threads still run, and is gone.
+Python waits for threads when it exits, so a tool that blocks in a thread would keep the process
+alive after SIGTERM. Here the process waits for a moment, logs how many threads still run, and ends.
 """
 
 import _thread
@@ -16,7 +15,7 @@ from typing import NoReturn
 
 logger = logging.getLogger(__name__)
 
-# What threads may take to end after everything is closed, and the log to be written.
+# How long threads may take to end after everything is closed, and the log to be written.
 LAST_SECONDS = 0.5
 
 
@@ -30,7 +29,7 @@ def leave_within(seconds: float, code: int) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Exit as `sys.exit` does, but do not wait for threads that still run in a moment."""
+    """Exit like `sys.exit`, but do not wait for threads that hang."""
     end = time.monotonic() + LAST_SECONDS
     for thread in _running():
         thread.join(max(0, end - time.monotonic()))
@@ -52,10 +51,10 @@ def _wait_and_leave(seconds: float, code: int, say: Callable[[], None]) -> NoRet
 
 
 def _last_words() -> Callable[[], None]:
-    """Return what tells the log that the process ends.
+    """Return a function that logs that the process ends.
 
-    A thread of its own does so, because one that hangs may hold the lock of a log handler. It is
-    started now, because Python 3.12 starts no thread while it waits for others at its end.
+    It uses a separate thread, because one that hangs may hold the lock of a log handler. The thread
+    is started now, because Python 3.12 starts no thread while it waits for others at exit.
     """
     now, said = threading.Event(), threading.Event()
 

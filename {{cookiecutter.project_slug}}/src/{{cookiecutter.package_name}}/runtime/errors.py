@@ -1,9 +1,9 @@
-"""The failures that a caller may read, and that the log explains.
+"""Failures that a caller may read, and that the log explains.
 
-With masking on, FastMCP hides the text of every exception but its own errors. What a tool, a
-resource or a prompt wants a model to know, and to act on, is therefore a `ToolFailure`: one
-sentence, and whether trying again can help. Everything else reaches the client as an id, under
-which the log has the traceback.
+With masking on, FastMCP hides the text of every exception except its own errors. So a tool, a
+resource or a prompt raises a `ToolFailure` for what a model should know and act on: one sentence,
+and whether a retry can help. For everything else, the client gets an id, and the log has the
+traceback under that id.
 """
 
 import logging
@@ -27,27 +27,27 @@ failure_log = logging.getLogger(__name__)
 
 MAX_REASON_LENGTH = 200
 IN_DOUBT = "The work may have been done: check before you repeat it."
-# How the errors begin in which FastMCP hides an exception that was not meant for the client.
+# How FastMCP's errors begin when they hide an exception that was not meant for the client.
 MASKED = ("Error calling tool ", "Error reading resource ", "Error rendering prompt ")
 
 
 class ToolFailure(ToolError):
     """A failure whose message reaches the client.
 
-    `retryable` says whether the same call may succeed later. `details` are further facts, as JSON
-    values. `in_doubt` says that the call may have done its work all the same.
+    `retryable` tells whether the same call may succeed later. `details` are further facts, as JSON
+    values. `in_doubt` means that the call may have done its work anyway.
     """
 
     in_doubt = False
     engine_code = ""  # what a database or another engine answered, for the log
 
     def __init__(self, message: str, *, retryable: bool = False, **details: Any) -> None:
-        super().__init__(message, log_level=logging.DEBUG)  # `Failures` says more
+        super().__init__(message, log_level=logging.DEBUG)  # `Failures` logs more
         self.retryable = retryable
         self.details = details
 
     def put_in_doubt(self) -> None:
-        """Say in the message that the work may have been done; it is no longer retryable."""
+        """Add to the message that the work may have been done; it is no longer retryable."""
         if not self.in_doubt:
             self.args = (f"{self} {IN_DOUBT}",)
         self.in_doubt = True
@@ -55,7 +55,7 @@ class ToolFailure(ToolError):
 
 
 class Unexpected(ToolFailure):
-    """An exception that nobody meant for the client; the log has it under `error_id`."""
+    """An exception that was not meant for the client; the log has it under `error_id`."""
 
 
 def unexpected(error: BaseException) -> Unexpected:
@@ -69,10 +69,10 @@ def unexpected(error: BaseException) -> Unexpected:
 
 
 class Failures(Middleware):
-    """Write one line for each `ToolFailure`, and mask every exception that is none.
+    """Log one line for each `ToolFailure`, and mask every other exception.
 
-    The line has the failure's sentence and the kind of error that caused it. Not the text of that
-    error, which may hold what a client or an API has sent.
+    The line has the failure's sentence and the type of error that caused it. It does not have the
+    text of that error, which may contain what a client or an API has sent.
     """
 
     async def on_request(
@@ -90,7 +90,7 @@ class Failures(Middleware):
             failure_log.warning("%s failed: %s%s", await name_of(context), reason, cause)
             raise
         except (MCPError, PydanticValidationError, ValidationError, NotFoundError, DisabledError):
-            raise  # of the protocol: bad parameters, unknown names
+            raise  # protocol errors: bad parameters, unknown names
         except FastMCPError as error:
             if error.__cause__ is None or not str(error).startswith(MASKED):
                 raise

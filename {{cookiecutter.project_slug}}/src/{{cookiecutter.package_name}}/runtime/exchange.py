@@ -1,9 +1,8 @@
 """Answer a request of the handshake era without a session of its own.
 
-The SDK gives each such request a transport, a dispatcher, two streams and ten tasks, which is a
-third of what a small call costs. Without sessions there is nothing that they could keep. So a
-request is handled as one of the 2026-07-28 revision is: in the task that has read it, with JSON as
-its answer, or with an event stream once there is something to tell before the answer.
+For each such request, the SDK creates a transport, a dispatcher, two streams and ten tasks: a third
+of the cost of a small call. Without sessions, nothing in them is kept. So here a request runs
+directly, with a plain JSON answer, or with an event stream if anything is sent before the answer.
 """
 
 import logging
@@ -34,9 +33,9 @@ from .messages import MESSAGE
 logger = logging.getLogger(__name__)
 
 VERSION_HEADER = "mcp-protocol-version"
-# Of a request that names none (revision 2025-06-18, Transports, Protocol Version Header).
+# The version of a request that names none (revision 2025-06-18, Transports, Protocol Version).
 DEFAULT_VERSION = "2025-03-26"
-# Proxies close a connection on which nothing is sent for a minute.
+# Proxies close a connection that is silent for a minute.
 PING_SECONDS = 15
 PING = b": ping\r\n\r\n"
 JSON_HEADERS = [(b"content-type", b"application/json")]
@@ -53,7 +52,7 @@ class SingleExchange:
     """An ASGI wrapper around FastMCP's endpoint that answers handshake-era requests itself.
 
     Everything else is left to the endpoint: other revisions, notifications, and what is to be
-    refused. It stands behind `WellFormedMessages`, which has read the message.
+    refused. It runs after `WellFormedMessages`, which has read the message.
     """
 
     def __init__(self, endpoint: StreamableHTTPASGIApp) -> None:
@@ -93,7 +92,7 @@ class SingleExchange:
 
 @dataclass
 class Answer:
-    """The way back to the client, as the SDK's `DispatchContext`: it takes no requests."""
+    """The connection to the client, as the SDK's `DispatchContext`; it carries no requests."""
 
     _send: Send
     request_id: int | str
@@ -124,7 +123,7 @@ class Answer:
         await self.notify("notifications/progress", params)
 
     async def keep_alive(self, receive: Receive, call: anyio.CancelScope) -> None:
-        """Cancel `call` when its client disconnects; until then, let proxies see something."""
+        """Cancel `call` when its client disconnects; until then, keep proxies from timing out."""
         while True:
             with anyio.move_on_after(PING_SECONDS) as waiting:
                 if (await receive())["type"] == "http.disconnect":
@@ -156,9 +155,9 @@ class Answer:
 
 
 def exchange_singly(app: Any) -> None:
-    """Put a `SingleExchange` around the endpoint of a Starlette app of FastMCP's.
+    """Wrap the endpoint of FastMCP's Starlette app in a `SingleExchange`.
 
-    It goes behind the check of the caller's token, where there is one.
+    It runs after the check of the caller's token, if there is one.
     """
     for route in app.routes:
         holder: Any = route
@@ -170,7 +169,7 @@ def exchange_singly(app: Any) -> None:
 
 
 def _is_plain(request: Request, message: Mapping[str, Any]) -> bool:
-    """Tell whether a message is a request that the SDK would answer with an event stream."""
+    """Return whether a message is a request that the SDK would answer with an event stream."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip()
     return (
         "id" in message

@@ -1,4 +1,4 @@
-"""Refuse requests that a web page or a stranger should not be able to send.
+"""Refuse requests that a web page or another machine must not be able to send.
 
 Host and Origin checks stop DNS rebinding and cross-site requests. FastMCP's refusals do not say
 which setting is missing; these do, to the client and in the log. An unauthenticated server answers
@@ -26,7 +26,7 @@ MAX_VALUE_LENGTH = 100
 EXPLANATIONS = {
     HTTPStatus.MISDIRECTED_REQUEST: (
         "host",
-        "This server is not known by this Host. Its operator can add it to ALLOWED_HOSTS,"
+        "This server does not accept this Host. Its operator can add it to ALLOWED_HOSTS,"
         " or set PUBLIC_URL.",
     ),
     HTTPStatus.FORBIDDEN: (
@@ -133,7 +133,7 @@ def with_port(origin: str) -> str:
 
 
 def is_public(host: str) -> bool:
-    """Tell whether other machines can reach `host`; an unknown name counts as public."""
+    """Return whether other machines can reach `host`; an unknown name counts as public."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -142,7 +142,7 @@ def is_public(host: str) -> bool:
 
 
 def _is_public_address(host: str) -> bool:
-    """The same, for what a socket is bound to: a Unix socket has a path and no address."""
+    """The same for the address of a socket: a Unix socket has a path instead."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

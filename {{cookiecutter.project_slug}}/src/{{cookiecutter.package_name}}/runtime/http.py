@@ -1,10 +1,10 @@
 """Serve streamable HTTP, in both protocol eras, with one process or several.
 
-FastMCP's own runner skips teardown on SIGTERM and checks neither Host nor Origin, and its
-stateful default loses handshake-era sessions behind a second worker. So: stateless, unless one
-worker is told to keep sessions; guarded; and drained by each worker. Without sessions,
-`notifications/cancelled` cannot find the call it means: over HTTP a client of any era cancels a
-call by closing its connection.
+FastMCP's own runner skips teardown on SIGTERM and checks neither Host nor Origin. Its stateful
+default loses handshake-era sessions behind a second worker. So this server is stateless, unless one
+worker is configured to keep sessions. It is guarded, and each worker drains. Without sessions,
+`notifications/cancelled` cannot find its call: over HTTP, a client of either era cancels a call by
+closing its connection.
 """
 
 import _thread
@@ -34,24 +34,24 @@ from .serving import STOP_SIGNALS, ServingSettings
 logger = logging.getLogger(__name__)
 
 PATH = "/mcp"
-# What uvicorn may take after the drain to close idle connections.
+# How long uvicorn may take after the drain to close idle connections.
 CLOSE_SECONDS = 1
-# Longer than proxies do (nginx and AWS: 60 seconds), because the one that closes an idle connection
-# must be the one that sends requests: what it sends meanwhile would be lost.
+# Longer than proxies (nginx and AWS: 60 seconds). The side that sends requests must be the one that
+# closes an idle connection: a request sent in the meantime would be lost.
 KEEP_ALIVE_SECONDS = 75
-# What a worker may take to import the server: uvicorn would kill it after 5 seconds, and start the
-# next one, without end on a busy machine.
+# How long a worker may take to import the server: uvicorn would kill it after 5 seconds and start
+# the next one, endlessly on a busy machine.
 START_SECONDS = 60
-# Without it a worker imports from the current folder first, whatever its supervisor does.
+# Otherwise a worker imports from the current folder first.
 SAFE_PATH = "PYTHONSAFEPATH"
-# What a worker may take to end after its grace period: a little more than it takes by itself.
+# How long a worker may take to end after its grace period: a little more than it needs.
 KILL_SECONDS = 1.75
-# What the supervisor may take to end after its workers.
+# How long the supervisor may take to end after its workers.
 END_SECONDS = 0.1
 
 
 def create_app(mcp: FastMCP[Any]) -> Drain:
-    """Create what one worker serves: the guarded app of `Server`, drained at a stop signal."""
+    """Create the app that one worker serves: the guarded app of `Server`, drained at a stop signal."""
     end_with_supervisor()
     return drained(mcp, mcp.http_app())
 
@@ -59,7 +59,7 @@ def create_app(mcp: FastMCP[Any]) -> Drain:
 def drained(mcp: FastMCP[Any], app: ASGIApp) -> Drain:
     """Wrap `app` so that a stop signal waits for its requests.
 
-    A server program that is not started by this project, such as uvicorn's own command, is checked
+    A server program that this project does not start, such as uvicorn's own command, is checked
     when the app starts.
     """
     settings = ServingSettings()
@@ -137,17 +137,17 @@ def check_server(mcp: FastMCP[Any], server: uvicorn.Server) -> None:
 
 
 def end_with_supervisor() -> None:
-    """Leave when the supervisor is killed: a worker left behind would keep the port."""
+    """Exit when the supervisor is killed: an orphaned worker would keep the port."""
     supervisor = multiprocessing.parent_process()
     if supervisor is None:
         return
-    os.environ.pop(SAFE_PATH, None)  # not meant for what the tools start
+    os.environ.pop(SAFE_PATH, None)  # not meant for child processes of tools
 
     def wait() -> None:
         supervisor.join()
         if sys.platform == "win32":
-            signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once
-        else:  # sent to the main thread, which hears it although it is blocked
+            signal.raise_signal(signal.SIGTERM)  # os.kill would end it immediately
+        else:  # sent to the main thread, which gets it even while it is blocked
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -156,8 +156,8 @@ def end_with_supervisor() -> None:
 class Workers(Multiprocess):
     """uvicorn's supervisor, which does not wait for a worker that hangs.
 
-    It passes a signal on at once, and kills the workers `seconds` later, or on a second signal.
-    Then it ends too, although it may still wait for an answer of a worker that has none.
+    It passes on a signal immediately, and kills the workers `seconds` later, or on a second signal.
+    Then it ends, even if it is still waiting for a worker to respond.
     """
 
     def __init__(self, config: uvicorn.Config, seconds: float) -> None:
@@ -169,7 +169,7 @@ class Workers(Multiprocess):
 
     def terminate_all(self) -> None:
         for listener in self.sockets:
-            listener.close()  # or the port would be open until the last worker has gone
+            listener.close()  # or the port would stay open until the last worker has ended
         super().terminate_all()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -178,7 +178,7 @@ class Workers(Multiprocess):
         else:
             self._is_stopping = True
             leave_within(self._seconds + END_SECONDS, 128 + number)
-            # In a thread, because a lock that is needed may be held by what the signal interrupts.
+            # In a thread, because the code that the signal interrupts may hold a lock that is needed.
             _thread.start_new_thread(self._stop, ())
 
     def _stop(self) -> None:

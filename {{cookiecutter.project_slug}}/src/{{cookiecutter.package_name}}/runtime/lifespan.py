@@ -1,4 +1,4 @@
-"""What every server does when it starts: contain what its requests raise, and become ready."""
+"""What every server does at startup: contain exceptions of requests, and become ready."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from .readiness import readiness
 @lifespan
 async def runtime(server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
     """Contain failures while the server runs, and report ready."""
-    low_level = server._mcp_server  # noqa: SLF001 - FastMCP has no public way to the SDK's middleware
+    low_level = server._mcp_server  # noqa: SLF001 - FastMCP does not expose the SDK's middleware
     low_level.middleware.insert(0, guard)
     loop = asyncio.get_running_loop()
     if loop.get_task_factory() is None:

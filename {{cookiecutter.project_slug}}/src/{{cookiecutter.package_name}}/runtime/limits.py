@@ -1,7 +1,7 @@
-"""No resource or prompt fills a client's context: one that is too long is refused.
+"""Keep resources and prompts from filling a client's context: refuse one that is too long.
 
-Tools shorten their own results. A resource's text may be JSON or code, which nobody can use when it
-is cut somewhere, so its reader is told the size and the limit instead.
+Tools shorten their own results. The text of a resource may be JSON or code, which is useless when it
+is cut, so the error tells the size and the limit instead.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from .errors import ToolFailure
 
 
 class ResultSettings(Settings):
-    # Some 17,000 tokens of records. Bare numbers and ids have up to three times as many: set less.
+    # About 17,000 tokens of records. Numbers and ids have up to three times as many: set less then.
     result_max_bytes: int = Field(50_000, ge=2_000)
 
 

@@ -1,8 +1,8 @@
 """One log, on stderr: stdout belongs to the stdio protocol.
 
-FastMCP installs its own coloured handlers and uvicorn brings a configuration; here all of them
-end in one handler, so that every line has one form. A host that never reads its server's stderr
-fills a pipe with some hundred lines, and the next would wait for ever: it is left out instead.
+FastMCP installs its own coloured handlers, and uvicorn has a configuration. Here all loggers use one
+handler, so every line has the same format. A host that never reads its server's stderr would block
+a write once the pipe is full, and with it the server, so such lines are dropped and counted.
 """
 
 import logging
@@ -18,20 +18,20 @@ from .serving import ServingSettings
 PACKAGE = str(__package__).partition(".")[0]
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LIBRARIES = ("fastmcp", "mcp", "uvicorn", "uvicorn.error", "gunicorn.error")
-# Taken over only where another program writes one: a handler would switch it on.
+# Only taken over if another program writes it: a handler would switch it on.
 ACCESS_LOGS = ("uvicorn.access", "gunicorn.access")
-# A line per request, at INFO, of what the tools' own records tell better.
+# These log a line per request at INFO; the records of the tools are better.
 CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite", "mcp.server.streamable_http")
 
-# What a pipe with any room takes without blocking.
+# A pipe with any room accepts this much without blocking.
 PIECE_BYTES: int = getattr(select, "PIPE_BUF", 4096)
-# How long a line waits for a reader that is slow; the next ones not at all.
+# How long a line waits for a slow reader; the next lines do not wait.
 PATIENCE_SECONDS = 0.1
-LOST = "%d log lines were lost: nobody has read the log"
+LOST = "%d log lines were lost: the log was not read"
 
 
 class UnblockedHandler(logging.Handler):
-    """Writes lines to a stream, leaves out those for which it has no room, and tells how many."""
+    """Write lines to a stream, drop those for which it has no room, and log how many."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class UnblockedHandler(logging.Handler):
                 self._lost, self._torn = 0, False
                 self._write(start + self.format(told))
             self._write(self.format(record))
-        except Exception:  # noqa: BLE001 - as every handler does: a log must not fail a call
+        except Exception:  # noqa: BLE001 - like every handler: a log must not fail a call
             self.handleError(record)
 
     def _write(self, line: str) -> None:
@@ -64,25 +64,25 @@ class UnblockedHandler(logging.Handler):
 
 
 def has_room(stream: TextIO, seconds: float) -> bool:
-    """Wait until a stream takes a piece without blocking, or `seconds` have passed."""
+    """Wait until a stream accepts a piece without blocking, for at most `seconds`."""
     if sys.platform == "win32":
-        return True  # a pipe cannot be asked there
+        return True  # pipes cannot be polled there
     try:
         return bool(select.select([], [stream], [], seconds)[1])
     except (OSError, ValueError):
-        return True  # no file, as under a test that captures it
+        return True  # not a file, for example in a test that captures it
 
 
 def configure_logging(formatter: logging.Formatter | None = None) -> None:
-    """Send every record of `LOG_LEVEL` and above to stderr, in the form that `formatter` gives.
+    """Send every record of `LOG_LEVEL` and above to stderr, formatted by `formatter`.
 
     `DEBUG` is for this package alone: at that level libraries log whole messages, arguments, rows
     and headers. FastMCP does so for each call, SQLAlchemy and aiosqlite for each statement.
     """
-    fastmcp.settings.log_enabled = False  # FastMCP would put its own handlers back
-    # Written past the log, with the value that does not fit the type of the tool's result.
+    fastmcp.settings.log_enabled = False  # FastMCP would restore its own handlers
+    # Bypasses the log, and contains the value that does not match the type of the tool's result.
     warnings.filterwarnings("ignore", "Pydantic serializer warnings")
-    # A server program may have been started without stderr.
+    # The process may have been started without stderr.
     handler = UnblockedHandler(sys.stderr) if sys.stderr else logging.NullHandler()
     handler.setFormatter(formatter or logging.Formatter(FORMAT))
     root = logging.getLogger()

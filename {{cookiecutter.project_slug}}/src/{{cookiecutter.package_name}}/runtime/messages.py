@@ -1,8 +1,8 @@
 """Refuse malformed JSON-RPC messages before they reach the protocol.
 
-In the handshake era the SDK answers such a body with pydantic's report of its own classes, and
-takes a request with an invalid id for a notification, so its sender waits in vain. On stdio, where
-a line is a body, it does not answer at all. It also repeats names of any length in its answers.
+In the handshake era, the SDK answers such a body with pydantic's report on its own classes, and
+treats a request with an invalid id as a notification, so its sender waits without success. On stdio,
+where a line is a body, it does not answer at all. It also repeats names of any length in its answers.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .paths import route_path
 
-# Where the scope of an HTTP request holds the message, for what stands behind.
+# The key in an HTTP request's scope for the parsed message, for the apps behind this one.
 MESSAGE = "mcp.message"
 
 PARSE_ERROR = -32700
@@ -26,11 +26,11 @@ INVALID_REQUEST = -32600
 INVALID_PARAMS = -32602
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-# A client that still sends when its connection is closed may lose the answer, so some of the rest
-# is read first.
+# A client that is still sending when its connection is closed may lose the answer, so some of the
+# rest is read first.
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 DISCARD_SECONDS = 5
-# What an answer may repeat, as JSON: it stays under 2 KiB.
+# How much of the input an answer may repeat, as JSON: it stays below 2 KiB.
 MAX_NAME_BYTES = 200
 MAX_URI_BYTES = 700
 
@@ -40,8 +40,8 @@ VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 TOO_LARGE = "Request body too large"
 BAD_ID = "The id must be an integer or a short string."
 
-# The id of a body that is not JSON, where clients write it: all that stands before it, or after it,
-# are short texts.
+# The id of a body that is not JSON, where clients write it: only short texts come before it, or after
+# it.
 MEMBER = rb'"\w{1,20}"\s*:\s*"[^"\\]{0,200}"\s*'
 ID = rb'"id"\s*:\s*(-?\d{1,200}|"(?:[^"\\]|\\.){0,200}")\s*'
 FIRST_ID = re.compile(rb"\s*(?:\xef\xbb\xbf)?\{\s*(?:%b,\s*)*%b[,}]" % (MEMBER, ID))
@@ -55,7 +55,7 @@ class BodyTooLarge(Exception):
 
 
 class Refused(Exception):
-    """The body is no message; the text may be told to its sender, under the id of its request."""
+    """The body is not a message; its sender may read the text, under the id of its request."""
 
     def __init__(self, code: int, text: str, id_: int | str | None = None) -> None:
         super().__init__(text)
@@ -118,7 +118,7 @@ async def _read(scope: Scope, receive: Receive) -> bytes | None:
 
 
 async def _refuse_body(receive: Receive, send: Send) -> None:
-    """Answer 413 at once, read a little more, and close the connection."""
+    """Answer 413 immediately, read a little more, and close the connection."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(TOO_LARGE)),
@@ -138,7 +138,7 @@ async def _refuse_body(receive: Receive, send: Send) -> None:
 
 
 def _after(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body first."""
+    """Return a `receive` that returns the body first."""
     read = False
 
     async def replay() -> Message:
@@ -152,7 +152,7 @@ def _after(body: bytes, receive: Receive) -> Receive:
 
 
 def checked(body: bytes) -> dict[str, Any]:
-    """Return the message that a body is.
+    """Return the message in a body.
 
     Raises:
         Refused: it is none, or one that the protocol would not answer in a few words.
@@ -168,7 +168,7 @@ def checked(body: bytes) -> dict[str, Any]:
     try:
         _check(message)
     except Refused as refused:
-        # The id of an answer is one that the server has given: it names no request of the client.
+        # The id of an answer was chosen by the server: it does not name a request of the client.
         if not _is_answer(message) and _is_id(message.get("id")):
             refused.id = message["id"]
         raise
@@ -207,7 +207,7 @@ def _check_answer(message: dict[str, Any]) -> None:
         case {"result": dict()}:
             unknown_request = False
         case _:
-            raise Refused(INVALID_REQUEST, "The answer must hold a result object or an error.")
+            raise Refused(INVALID_REQUEST, "The answer must contain a result object or an error.")
     if not unknown_request and not _is_id(message.get("id")):
         raise Refused(INVALID_REQUEST, BAD_ID)
 
@@ -217,7 +217,7 @@ def _is_answer(message: dict[str, Any]) -> bool:
 
 
 def _id_in(body: bytes) -> int | str | None:
-    """Return the id in a body that is not JSON, if it is the first or the last of its members."""
+    """Return the id in a body that is not JSON, if it is the first or last member."""
     found = FIRST_ID.match(body) or LAST_ID.search(body, len(body) - LAST_ID_BYTES)
     if found is None or (found.re is LAST_ID and not _is_closed(body)):
         return None
@@ -229,9 +229,9 @@ def _id_in(body: bytes) -> int | str | None:
 
 
 def _is_closed(body: bytes) -> bool:
-    """Tell whether each bracket is closed; otherwise the last id may be an argument."""
+    """Return whether each bracket is closed; otherwise the last id may be an argument."""
     if len(body) > MAX_BODY_BYTES:
-        return True  # its middle is not kept, and its end has been read
+        return True  # its middle is dropped, and its end has been read
     rest = STRING.sub(b"", body)
     return rest.count(b"{") == rest.count(b"}") and rest.count(b"[") == rest.count(b"]")
 

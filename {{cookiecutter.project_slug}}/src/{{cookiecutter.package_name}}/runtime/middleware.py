@@ -1,7 +1,7 @@
-"""Run the middlewares of a server as one, so that a request costs only what they do.
+"""Run all middleware of a server as one, so that a request only pays for the hooks that exist.
 
-FastMCP leads each message through three hooks of each middleware, and nearly all of them only pass
-it on. Here a message meets the hooks that a middleware defines, and no others.
+FastMCP calls three hooks of each middleware for each message, and nearly all of them only pass it on.
+Here a message only runs through the hooks that a middleware defines.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ HOOKS = {
 class Chain(Middleware):
     """Runs `layers` in the order in which FastMCP would: the first is the outermost.
 
-    A layer defines hooks; one that overrides `__call__` has to stand outside of the chain.
+    A layer defines hooks; one that overrides `__call__` must stay outside of the chain.
     """
 
     def __init__(self, layers: Sequence[Middleware]) -> None:
@@ -43,7 +43,7 @@ class Chain(Middleware):
         hooks = self._request
         if context.type == "notification":
             hooks = self._notification
-        # FastMCP shows a request that it cannot read to the first two hooks alone, as it came.
+        # FastMCP passes a request that it cannot parse to the first two hooks only, unchanged.
         elif isinstance(context.message, BaseModel):
             hooks = self._requests.get(context.method or "", hooks)
         for hook in hooks:
@@ -56,7 +56,7 @@ class Chain(Middleware):
             await layer.check_resource_access(context)
 
     def _defined(self, *names: str) -> list[Callable[..., Any]]:
-        """Return the hooks of these names that the layers define, the innermost first."""
+        """Return the hooks with these names that the layers define, the innermost first."""
         return [
             getattr(layer, name)
             for layer in reversed(self.layers)

@@ -23,7 +23,7 @@ SCHEMES = ("http", "https")
 
 
 class TrustedProxies:
-    """An ASGI wrapper that sets `client` and `scheme` to what trusted proxies say of a request."""
+    """An ASGI wrapper that sets `client` and `scheme` from the headers of trusted proxies."""
 
     def __init__(self, app: ASGIApp, proxies: Iterable[str]) -> None:
         self._app = app

@@ -7,7 +7,7 @@ from fastmcp.server.middleware import MiddlewareContext
 
 LISTS = frozenset({"tools/list", "resources/list", "resources/templates/list", "prompts/list"})
 COMPONENTS = frozenset({"tools/call", "resources/read", "prompts/get", "completion/complete"})
-# What is limited, timed and logged; the rest of the protocol costs next to nothing.
+# These are limited, timed and logged; the rest of the protocol is cheap.
 METHODS = LISTS | COMPONENTS
 
 MAX_NAME_LENGTH = 100
@@ -20,7 +20,7 @@ current_request: ContextVar[MiddlewareContext[Any] | None] = ContextVar(
 async def name_of(context: MiddlewareContext[Any]) -> str:
     """Return the name of a tool or prompt, the URI of a resource, else the method.
 
-    A URI made from a template stands as the template, without the values that a caller chose.
+    For a URI made from a template, this is the template, without the caller's values.
     """
     name = getattr(context.message, "name", None)
     if isinstance(name, str):
@@ -36,9 +36,9 @@ async def name_of(context: MiddlewareContext[Any]) -> str:
 
 
 async def may_run_twice(context: MiddlewareContext[Any]) -> bool:
-    """Tell whether a request that was cut short can be repeated without doing its work twice.
+    """Return whether a request that was cut short can be repeated without doing its work twice.
 
-    A tool can if it is annotated as reading or idempotent. Everything else only reads.
+    A tool can if it is annotated as read-only or idempotent. All other requests only read.
     """
     if context.method != "tools/call":
         return True
@@ -50,6 +50,6 @@ async def may_run_twice(context: MiddlewareContext[Any]) -> bool:
 
 
 async def current_may_run_twice() -> bool:
-    """Tell the same of the request that is being served; outside of one, no."""
+    """The same for the request that is being served; False outside of one."""
     context = current_request.get()
     return context is not None and await may_run_twice(context)

@@ -1,4 +1,4 @@
-"""FastMCP with this project's checks on every way to start it.
+"""FastMCP with this project's checks, however it is started.
 
 FastMCP's own HTTP server checks neither Host nor Origin, and its runner skips teardown on SIGTERM.
 The command, `fastmcp run` and apps that mount `http_app()` all use this class instead.
@@ -38,7 +38,7 @@ class Server(FastMCP[Any]):
     def http_app(self, *args: Any, **options: Any) -> StarletteWithLifespan:
         """Return a Starlette app, to be served or mounted in another app with its `lifespan`.
 
-        Of FastMCP's arguments, `path` and `middleware` count; the settings decide the rest.
+        Of FastMCP's arguments, `path` and `middleware` apply; settings determine the rest.
 
         Raises:
             ValueError: the transport is SSE, which is not supported.
@@ -80,7 +80,7 @@ class Server(FastMCP[Any]):
         return app
 
     async def run_http_async(self, *_args: Any, **options: Any) -> None:
-        """Serve HTTP until a signal: what `fastmcp run --transport http` and `run()` call.
+        """Serve HTTP until a signal; `fastmcp run --transport http` and `run()` call this.
 
         Raises:
             InvalidSettings: a setting is invalid, or the address is public and the server does not
@@ -97,7 +97,7 @@ class Server(FastMCP[Any]):
         await uvicorn.Server(uvicorn_config(app, host, port)).serve(options.get("sockets"))
 
     async def run_stdio_async(self, *_args: Any, **_options: Any) -> None:
-        """Serve stdio until stdin ends or a signal arrives: also what `fastmcp run` calls."""
+        """Serve stdio until stdin ends or a signal arrives; `fastmcp run` calls this too."""
         check_settings()
         configure_logging(self.log_format)
         await serve_wire(self, reserve_stdio())

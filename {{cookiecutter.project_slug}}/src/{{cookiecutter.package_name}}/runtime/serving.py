@@ -9,13 +9,13 @@ from pydantic import Field, field_validator
 
 from ..settings import CommaSeparated, Settings
 
-# Those that there are: Windows has Ctrl-Break instead of SIGTERM.
+# Those that exist: Windows has Ctrl-Break instead of SIGTERM.
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)
 )
 
 NAME = re.compile(r"[\w.-]+")
-# As in a Host header, in lower case; `*` and `?` stand for what differs.
+# As in a Host header, in lower case; `*` and `?` are wildcards.
 HOST = re.compile(r"[a-z0-9._*?-]+(:[0-9]+)?|[0-9a-f:.]+|\[[0-9a-f:.]+\](:[0-9]+)?")
 # As in an Origin header, in lower case.
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://([a-z0-9._*-]+|\[[0-9a-f:.]+\])(:([0-9]+|\*))?/?")
@@ -55,8 +55,8 @@ class ServingSettings(Settings):
     def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         if not all(HOST.fullmatch(host.lower()) for host in hosts):
             raise ValueError(
-                "must be names as a Host header has them, such as mcp.example.com,"
-                " with no scheme, path or network"
+                "must be names as in a Host header, such as mcp.example.com,"
+                " without a scheme, path or network"
             )
         return hosts
 
@@ -80,7 +80,7 @@ class ServingSettings(Settings):
                 "must be addresses or networks, such as 10.0.0.0/8, with commas between"
             ) from None
         if any(network.prefixlen == 0 for network in networks):
-            raise ValueError("must not contain every address: then anyone could name any caller")
+            raise ValueError("must not contain every address: anyone could then pose as any caller")
         return proxies
 
     @field_validator("public_url")
@@ -89,7 +89,7 @@ class ServingSettings(Settings):
         url = url.rstrip("/")
         if url and not PUBLIC_URL.fullmatch(url.lower()):
             raise ValueError(
-                "must be a URL such as https://mcp.example.com/tools, with no user, query or"
+                "must be a URL such as https://mcp.example.com/tools, without a user, query or"
                 " fragment"
             )
         if url.endswith("/mcp"):

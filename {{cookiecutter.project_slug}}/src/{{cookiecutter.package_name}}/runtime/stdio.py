@@ -1,10 +1,10 @@
-"""Serve stdio: nothing but protocol on stdout, an answer to every line, and a clean end.
+"""Serve stdio: only protocol messages on stdout, an answer to every line, and a clean end.
 
 A stray `print` corrupts the stream that the client reads, and a child process that reads stdin
-takes messages away. So both pipes are put aside before the server is even imported. A process
-that waits for stdin does not hear a signal, and the SDK drops a line that is no message without
-an answer. So a thread reads stdin, refuses such lines, and hands on the others. The SDK's own files
-take three turns of a worker thread for each message; these take one, of the thread that reads.
+steals messages. So both pipes are put aside before the server is imported. A process that waits for
+stdin does not notice a signal, and the SDK drops a line that is not a message without an answer. So
+a thread reads stdin, refuses such lines, and passes on the others. The SDK's own files need three
+turns of a worker thread for each message; these need one, of the thread that reads.
 """
 
 import asyncio
@@ -39,18 +39,18 @@ from .serving import STOP_SIGNALS, ServingSettings
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 65536
-# How many lines may wait to be taken before no further one is read.
+# How many lines may be queued before reading pauses.
 LINES_AHEAD = 16
 PAUSE_SECONDS = 0.001
-# What a pipe with any room takes without blocking.
+# A pipe with any room accepts this much without blocking.
 PIECE_BYTES: int = getattr(select, "PIPE_BUF", 0)
-# How long calls may take after the end of stdin, if SHUTDOWN_GRACE_SECONDS is not less.
+# How long calls may take after stdin ends, unless SHUTDOWN_GRACE_SECONDS is less.
 LAST_CALLS_SECONDS = 5
-# What closing may take after the grace period.
+# How long closing may take after the grace period.
 CLOSE_SECONDS = 1
-# How often the wait for the last answers looks whether the client is still there.
+# How often the wait for the last answers checks whether the client is still connected.
 LOOK_SECONDS = 0.1
-# Is answered when its client ends it.
+# It is answered when its client ends it.
 SUBSCRIPTION = "subscriptions/listen"
 ANSWER = re.compile(
     rb'\{"jsonrpc":"2\.0","id":(-?\d+|null|"(?:[^"\\]|\\.)*"),"(?:result|error)":', re.DOTALL
@@ -77,7 +77,7 @@ class Wire:
         self._gone = False
 
     def start(self, at_end: Callable[[], None], wait_seconds: float) -> None:
-        """Read from now on, until stdin ends.
+        """Start reading, until stdin ends.
 
         Then another thread calls `at_end`, and calls in flight have `wait_seconds` to be answered.
         """
@@ -87,7 +87,7 @@ class Wire:
                 for line in self._read_lines():
                     self._take(line)
             except OSError:
-                pass  # the client has gone: the same as the end of stdin
+                pass  # the client has disconnected, as if stdin had ended
             finally:
                 self._asked.wait()  # the grace period does not begin while the server starts
                 at_end()
@@ -95,19 +95,19 @@ class Wire:
                 self.end()
 
         threading.Thread(target=read, daemon=True).start()
-        # Of its own, so that stdin is read although nobody reads stdout.
+        # A separate lock, so that stdin is read even if nobody reads stdout.
         threading.Thread(target=self._write_refusals, daemon=True).start()
 
     def end(self) -> None:
-        """Let the reader see the end of stdin."""
+        """Signal the end of stdin to the reader."""
         self._ended.set()
         self._asked.set()
-        self._hand_on(b"")
+        self._pass_on(b"")
         with self._changed:
             self._changed.notify_all()
 
     async def read(self) -> bytes:
-        """Wait for the next line; nothing at the end."""
+        """Wait for the next line; empty at the end."""
         self._asked.set()
         loop = asyncio.get_running_loop()
         while not self._ended.is_set():
@@ -120,12 +120,12 @@ class Wire:
         return b""
 
     def write(self, data: bytes) -> None:
-        """Write a whole message; nothing, once the client has gone."""
+        """Write a whole message; do nothing once the client has disconnected."""
         with self._writing:
             self._write(data)
 
     def write_at_once(self, data: bytes) -> bool:
-        """Write a message, unless that would have to wait; tell whether it is written."""
+        """Write a message unless that would block; return whether it was written."""
         if len(data) > PIECE_BYTES or not self._writing.acquire(blocking=False):
             return False
         try:
@@ -147,13 +147,13 @@ class Wire:
         if found := ANSWER.match(data):
             self._settle(from_json(found[1]))
 
-    def _hand_on(self, line: bytes) -> None:
+    def _pass_on(self, line: bytes) -> None:
         self._lines.put(line)
-        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+        with suppress(RuntimeError):  # the loop is closed: nothing reads any more
             self._wake()
 
     def _read_lines(self) -> Iterator[bytes]:
-        """Yield each line; of one that is too long, only enough to refuse it."""
+        """Yield each line; if one is too long, only enough of it to refuse it."""
         line = bytearray()
         while chunk := os.read(self._source, CHUNK_BYTES):
             *ends, rest = chunk.split(b"\n")
@@ -181,8 +181,8 @@ class Wire:
             self._settle((message.get("params") or {}).get("requestId"))
         while self._lines.qsize() > LINES_AHEAD and not self._ended.is_set():
             time.sleep(PAUSE_SECONDS)
-        # The SDK would take a carriage return for the end of a line.
-        self._hand_on(line.replace(b"\r", b" ") + b"\n")
+        # The SDK would treat a carriage return as the end of a line.
+        self._pass_on(line.replace(b"\r", b" ") + b"\n")
 
     def _write_refusals(self) -> None:
         while True:
@@ -226,17 +226,17 @@ class WireFile:
             await run_sync(self._wire.write, data)
 
     async def flush(self) -> None:
-        """Do nothing: each message has been written."""
+        """Do nothing: each message is already written."""
 
 
 def reserve_stdio() -> Wire:
     """Keep stdin and stdout for the protocol, for the rest of the process.
 
     This process and its children read nothing from fd 0, and what they write to fd 1 goes to
-    stderr. They inherit no other descriptor of the client's. On Windows, `dup2` also replaces the
+    stderr. They inherit no other descriptor of the client. On Windows, `dup2` also replaces the
     handle that a child gets.
     """
-    null = os.open(os.devnull, os.O_RDONLY)  # 0 itself, where stdin is closed
+    null = os.open(os.devnull, os.O_RDONLY)  # this is 0 if stdin is closed
     source = os.dup(0)
     os.dup2(null, 0)
     if null:
@@ -256,7 +256,7 @@ def _text(stream: BinaryIO) -> TextIO:
 
 
 def _give_up(*descriptors: int) -> None:
-    """Let go of pipes in a forked child: the client would wait for the end of the child as well."""
+    """Close the pipes in a forked child: the client would also wait for the child to end."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
         os.dup2(null, descriptor, inheritable=False)
@@ -264,18 +264,18 @@ def _give_up(*descriptors: int) -> None:
 
 
 def _has_room(sink: int) -> bool:
-    """Tell whether a pipe takes a piece without blocking."""
+    """Return whether a pipe accepts a piece without blocking."""
     if sys.platform == "win32":
-        return False  # a pipe cannot be asked there
+        return False  # pipes cannot be polled there
     poll = select.poll()
     poll.register(sink, select.POLLOUT)
     return any(event == select.POLLOUT for _, event in poll.poll(0))
 
 
 def _has_hung_up(sink: int) -> bool:
-    """Tell whether nobody reads a pipe any more."""
+    """Return whether the reading end of a pipe is closed."""
     if sys.platform == "win32":
-        return False  # a pipe cannot be asked there
+        return False  # pipes cannot be polled there
     poll = select.poll()
     poll.register(sink, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
@@ -302,15 +302,15 @@ def call_on_signal(callback: Callable[[], None], at_once: Callable[[], None]) ->
 
 
 def serve_stdio(mcp: FastMCP[Any], wire: Wire) -> None:
-    """Serve as `serve_wire` does, in an event loop of its own."""
+    """Run `serve_wire` in a new event loop."""
     anyio.run(serve_wire, mcp, wire)
 
 
 async def serve_wire(mcp: FastMCP[Any], wire: Wire) -> None:
     """Serve until stdin ends or a signal arrives.
 
-    At the end of stdin calls in flight have some seconds to be answered; at a signal they are
-    cancelled. What still runs after `SHUTDOWN_GRACE_SECONDS` is left behind.
+    When stdin ends, in-flight calls have a few seconds to complete; at a signal they are
+    cancelled. What still runs after `SHUTDOWN_GRACE_SECONDS` is abandoned.
     """
     grace = ServingSettings().shutdown_grace_seconds
 
@@ -319,7 +319,7 @@ async def serve_wire(mcp: FastMCP[Any], wire: Wire) -> None:
 
     call_on_signal(wire.end, leave)
     wire.start(leave, min(grace, LAST_CALLS_SECONDS))
-    # As FastMCP's `run_stdio_async`, which cannot be given files.
+    # Like FastMCP's `run_stdio_async`, which does not accept files.
     server = mcp._mcp_server  # noqa: SLF001
     file: Any = WireFile(wire)
     transport = set_transport("stdio")

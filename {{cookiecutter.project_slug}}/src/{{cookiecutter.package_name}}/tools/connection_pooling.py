@@ -12,7 +12,7 @@ from ..upstream import Api
 
 @tool(
     title="Request the API",
-    description="Get a path of the API. It is tried once.",
+    description="Get a path of the API, without retries.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,

@@ -1,4 +1,4 @@
-"""Example of retries: get a path of the API, and try again while it fails temporarily."""
+"""Example of retries: get a path of the API, and retry transient failures."""
 
 from functools import partial
 from typing import Annotated
@@ -16,7 +16,7 @@ from ..upstream import Api
 
 @tool(
     title="Request the API with retries",
-    description="Get a path of the API, trying again while it fails for a moment.",
+    description="Get a path of the API, with retries of transient failures.",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
