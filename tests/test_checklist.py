@@ -393,7 +393,7 @@ WEB = Starlette(
         ("away", "redirects elsewhere (HTTP 307): give the URL that it leads to"),
         ("other", "answers (HTTP 200), but not as an MCP server"),
         ("defect", "answers (HTTP 502), but not as an MCP server"),
-        ("nothing", "leads nowhere (HTTP 404): the path of most servers is /mcp"),
+        ("nothing", "does not exist (HTTP 404): the path of most servers is /mcp"),
     ],
 )
 def test_a_url_of_something_other_than_an_mcp_server_is_reported_in_one_sentence(
@@ -416,7 +416,7 @@ def test_a_url_that_cannot_be_checked_is_reported_in_one_line_without_a_verdict(
     project = bake_once(**answers(NONE))
     with serving(WEB) as address:
         ends = {
-            "is no URL: write it whole, as https://host/mcp": check(project, "example.com/mcp"),
+            "is not a URL: write it in full, such as https://host/mcp": check(project, "example.com/mcp"),
             "answers with a web page": check(project, f"{address}/page"),
         }
     for said, ended in ends.items():
@@ -525,13 +525,13 @@ BREAKS = {
         "../../server.py",
         "import mcp",
         "import mcp as server",
-        "test_imports.py::test_a_host_that_loads_a_file_finds_the_server_at_its_top",
+        "test_imports.py::test_a_host_that_loads_the_file_finds_the_server_at_module_level",
     ),
     "environment-configuration": Break(
         "__main__.py",
         "    check_settings()\n",
         "",
-        "test_command.py::test_bad_settings_are_one_line_and_exit_code_2",
+        "test_command.py::test_invalid_settings_are_one_line_and_exit_code_2",
     ),
     "connection-pooling": Break(
         "upstream.py",
@@ -544,7 +544,7 @@ BREAKS = {
         "patterns/retry.py",
         "is_transient(error) and await self._budget.take()",
         "False",
-        "test_retry.py::test_a_call_outlives_faults_that_pass",
+        "test_retry.py::test_a_call_survives_transient_faults",
         patterns=True,
     ),
     "caching": Break(
@@ -558,14 +558,14 @@ BREAKS = {
         "patterns/structured_errors.py",
         "            is_error=True,\n",
         "",
-        "test_checklist.py::test_a_failed_call_is_marked_and_legible",
+        "test_checklist.py::test_a_failed_call_is_marked_and_readable",
         patterns=True,
     ),
     "health-check": Break(
         "server.py",
         "add_probes(mcp)\n",
         "",
-        "test_checklist.py::test_probes_say_whether_the_process_lives_and_is_ready",
+        "test_checklist.py::test_probes_report_whether_the_process_is_alive_and_ready",
         patterns=True,
     ),
     "logging": Break(
@@ -615,7 +615,7 @@ BREAKS = {
         "environment_config.toml",
         "[production]\n",
         "[production]\nworkers = 4\n",
-        "test_state_management.py::test_several_workers_in_production_do_not_keep_state_apart",
+        "test_state_management.py::test_several_workers_in_production_cannot_keep_state_in_memory",
         patterns=True,
     ),
     "restart": Break(
@@ -628,7 +628,7 @@ BREAKS = {
         "runtime/server.py",
         "json_response=False",
         "json_response=True",
-        "test_calls.py::test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answered",
+        "test_calls.py::test_a_call_whose_client_disconnects_is_cancelled_and_the_next_is_answered",
     ),
     "clean-exit-on-stdio": Break(
         "runtime/stdio.py",
@@ -650,13 +650,13 @@ BREAKS = {
         "server.py",
         "        ReadableArguments(),\n",
         "",
-        "test_checklist.py::test_bad_arguments_are_answered_briefly_and_in_plain_words",
+        "test_checklist.py::test_invalid_arguments_get_a_short_readable_error",
     ),
     "masked-errors": Break(
         "runtime/errors.py",
         'f"An unexpected error occurred;',
         'f"An unexpected error occurred: {error};',
-        "test_calls.py::test_what_an_unknown_exception_says_is_for_the_log_alone",
+        "test_calls.py::test_the_text_of_an_unknown_exception_is_only_in_the_log",
     ),
     "described-tools": Break(
         "tools/process_data.py",
@@ -695,7 +695,7 @@ BREAKS = {
         "runtime/serving.py",
         'http_host: str = "127.0.0.1"',
         'http_host: str = "0.0.0.0"',
-        "test_calls.py::test_a_server_that_is_told_nothing_listens_to_this_machine_alone",
+        "test_calls.py::test_a_server_without_settings_listens_on_this_machine_only",
     ),
     "responsive-under-load": Break(
         "tools/process_data.py",

@@ -1,4 +1,4 @@
-"""What a change of the server's surface means to its clients.
+"""Classify a change of the server's surface by its effect on clients.
 
 A surface is what they see: for each tool, by its name, and each resource, by its URI, the fields
 that are listed. An input that is narrower than before breaks calls; a result that is wider breaks

@@ -1,16 +1,16 @@
-"""A client for the tests of tools: it checks what holds for every answer."""
+"""A client for the tests of tools. It checks the rules for every answer."""
 
 import json
 from typing import Any
 
 from fastmcp import Client
 
-# Clients refuse, cut or put aside what is longer.
+# Clients refuse, cut or move aside longer results.
 MAX_RESULT_BYTES = 50_000
 
 
 class McpClient:
-    """What tests ask of the server, through the whole stack of its middleware."""
+    """Calls to the server, through its whole middleware."""
 
     def __init__(self, client: Client[Any]) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""What holds for every test: no setting and no file of the developer's reaches it."""
+"""Keep the developer's settings and files away from every test."""
 
 import logging
 import os
@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-# What a test may know of the machine and of the run. Any other variable could be a setting of the
-# server or of a library, and lead to a real system.
+# Tests may see these variables. Any other could be a setting of the server or of a library, and lead
+# to a real system.
 KEPT = {
     *("PATH", "PATHEXT", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC"),
     *("TMPDIR", "TEMP", "TMP", "LANG", "TERM", "COLUMNS", "NO_COLOR", "CI", "VIRTUAL_ENV"),
@@ -17,7 +17,7 @@ KEPT = {
 }
 KEPT_FAMILIES = ("PYTHON", "PYTEST_", "COV", "LC_")
 
-# Now, since FastMCP reads its settings when a test module imports it.
+# At import, because FastMCP reads its settings when a test module imports it.
 for variable in [*os.environ]:
     if variable.upper() not in KEPT and not variable.startswith(KEPT_FAMILIES):
         del os.environ[variable]
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-surface",
         action="store_true",
-        help="accept the tools, resources and prompts as they are now: write tests/surface",
+        help="accept the current tools, resources and prompts: write tests/surface",
     )
 
 
@@ -39,7 +39,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _plain_log() -> None:
-    """Leave FastMCP's log to pytest: drawn in colour, it takes longer than most tests."""
+    """Leave FastMCP's log to pytest: rendering it in colour takes longer than most tests."""
     log = logging.getLogger("fastmcp")
     log.handlers.clear()
     log.propagate = True
@@ -47,7 +47,7 @@ def _plain_log() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_files_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep away from the user's data folder, where the default database is, and from secrets."""
+    """Use a temporary home: the user's data folder has the default database."""
     home = str(tmp_path_factory.mktemp("home"))
     os.environ |= {"HOME": home, "LOCALAPPDATA": home, "WIN_PD_OVERRIDE_LOCAL_APPDATA": home}
 {% if cookiecutter.environment_config %}

@@ -1,4 +1,4 @@
-"""What holds for every tool, resource and prompt of the server, yours included."""
+"""Rules for every tool, resource and prompt of the server, including yours."""
 
 import importlib
 import json
@@ -39,7 +39,7 @@ REGISTRATION = {
     "resource": "add a line `mcp.add_resource({name})`",
     "prompt": "add a line `mcp.add_prompt({name})`",
 }
-# How each type is bounded: any of these keywords will do.
+# The keywords that bound each type: one of them is enough.
 VALUES = {"enum", "const"}
 BOUNDS = {
     "string": ({"maxLength", "format", *VALUES}, "max_length=200"),
@@ -52,7 +52,7 @@ BOUNDS = {
 TEXT = r'"type": ?"string"'
 COMBINED = {"$ref", "anyOf", "oneOf", "allOf"}
 {% if cookiecutter.environment_config %}
-# Variables that no settings class has: they say where the others are.
+# Variables without a settings class: they locate the others.
 SOURCES = {"ENV_FILE": "", "SECRETS_DIR": "/run/secrets"}
 {% else %}
 SOURCES: dict[str, str] = {}
@@ -60,7 +60,7 @@ SOURCES: dict[str, str] = {}
 
 
 def fail_with(problems: Iterable[str]) -> None:
-    """Fail with one line for each problem, which says what to change."""
+    """Fail with one line for each problem and its fix."""
     if lines := list(problems):
         pytest.fail("\n".join(lines), pytrace=False)
 
@@ -147,7 +147,7 @@ def camel_case(name: str) -> str:
 
 
 def input_problems(path: str, schema: dict[str, Any]) -> Iterator[str]:
-    """Say what clients do not understand of a parameter, and where it is unbounded."""
+    """Yield what clients do not understand about a parameter, and where it is unbounded."""
     kind = schema.get("type")
     if schema.keys() & COMBINED or isinstance(kind, list):
         yield f'give `{path}` one type, not a union; an absent text is "".'

@@ -1,6 +1,6 @@
-"""What clients and models see of the server is what was agreed on, and no burden to them.
+"""What clients and models see of the server matches the snapshot, and is short.
 
-It stands in tests/surface, in one file for each module of tools. To agree to what it is now, run
+The snapshot is in tests/surface, one file for each module of tools. To update it, run
 `uv run pytest tests/test_surface.py --update-surface`, and commit the files.
 """
 
@@ -19,7 +19,7 @@ from {{ cookiecutter.package_name }}.server import (
 
 from .changes import Component, Kind, Surface, compare
 
-AGREED = Path(__file__).with_name("surface")
+SNAPSHOT = Path(__file__).with_name("surface")
 FIELDS = (
     *("name", "title", "description", "mimeType"),
     *("inputSchema", "outputSchema", "annotations"),
@@ -28,28 +28,28 @@ MAX_TOKENS = 300
 BYTES_PER_TOKEN = 4  # tokenizers made one of 4.1 to 4.6 bytes of the example tools
 
 CHANGED = """\
-The server is not what was agreed on in tests/surface:
+The server does not match the snapshot in tests/surface:
 
 {changes}
 
 {advice}
-To agree to it, run this, and commit the files:
+To update the snapshot, run this, and commit the files:
 
     uv run pytest tests/test_surface.py --update-surface
 """
 ADVICE = {
-    Kind.BREAKING: "What is breaking fails clients of today: undo it, or release it as such.",
+    Kind.BREAKING: "A breaking change fails existing clients: undo it, or release it as breaking.",
     Kind.BEHAVIOURAL: "No change breaks a client.",
-    Kind.WORDING: "Only words have changed, which models read.",
+    Kind.WORDING: "Only wording has changed, which models read.",
 }
 
 
 async def surface_by_module() -> dict[str, Surface]:
-    """Return what clients see, by the name of the module that it comes from."""
+    """Return what clients see, by the name of its module."""
     modules: dict[str, Surface] = {}
 
     def add(name: str, component: Any, listed: Any) -> None:
-        # What was made from no function came from the composition.
+        # Components without a function belong to the composition.
         source = getattr(getattr(component, "fn", None), "__module__", "server")
         fields = listed.model_dump(mode="json", by_alias=True, exclude_none=True)
         if "arguments" in fields:
@@ -58,7 +58,7 @@ async def surface_by_module() -> dict[str, Surface]:
             field: fields[field] for field in FIELDS if fields.get(field, name) != name
         }
 
-    # Without the middleware, which may say of all tools what is none of each.
+    # Without the middleware, which may change all tools.
     bare = FastMCP("bare", tools=await mcp.list_tools(run_middleware=False))
     for tool in await bare.list_tools():
         add(tool.name, tool, tool.to_mcp_tool())
@@ -87,20 +87,20 @@ def components(modules: dict[str, Surface]) -> Iterator[tuple[str, Component]]:
         yield from surface.items()
 
 
-def agree_to(modules: dict[str, Surface]) -> None:
-    """Write the files, and delete those of modules that are gone."""
-    AGREED.mkdir(exist_ok=True)
-    for path in AGREED.glob("*.json"):
+def update(modules: dict[str, Surface]) -> None:
+    """Write the files, and delete those of removed modules."""
+    SNAPSHOT.mkdir(exist_ok=True)
+    for path in SNAPSHOT.glob("*.json"):
         if path.stem not in modules:
             path.unlink()
     for name, surface in modules.items():
         text = json.dumps(surface, ensure_ascii=False, indent=2) + "\n"
-        (AGREED / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
+        (SNAPSHOT / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
 
 
-def agreed_surface() -> Surface:
+def snapshot() -> Surface:
     surface: Surface = {}
-    for path in AGREED.glob("*.json"):
+    for path in SNAPSHOT.glob("*.json"):
         surface |= json.loads(path.read_text(encoding="utf-8"))
     return surface
 
@@ -114,16 +114,16 @@ def test_the_surface_is_the_accepted_one(
     modules: dict[str, Surface], request: pytest.FixtureRequest
 ) -> None:
     if request.config.getoption("--update-surface"):
-        agree_to(modules)
-    changes = compare(agreed_surface(), dict(components(modules)))
+        update(modules)
+    changes = compare(snapshot(), dict(components(modules)))
     if changes:
         lines = "\n".join(map(str, changes))
         pytest.fail(CHANGED.format(changes=lines, advice=ADVICE[changes[0].kind]), pytrace=False)
 
 
-def test_a_tool_takes_no_more_than_300_tokens_of_a_model(modules: dict[str, Surface]) -> None:
+def test_a_tool_costs_a_model_at_most_300_tokens(modules: dict[str, Surface]) -> None:
     for name, fields in components(modules):
-        # Clients pass on no more than this; the result's schema and the annotations they keep.
+        # Clients only pass on these, not the result's schema and the annotations.
         seen = {"name": name} | {key: fields.get(key) for key in ("description", "inputSchema")}
         text = json.dumps(seen, ensure_ascii=False, separators=(",", ":"))
         tokens = len(text.encode()) / BYTES_PER_TOKEN

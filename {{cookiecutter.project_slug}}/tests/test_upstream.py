@@ -36,7 +36,7 @@ from .upstream import Upstream, answer, local_upstream
 
 @pytest.fixture(autouse=True)
 def _no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Loading the system's takes some 30 ms, and plain HTTP needs none."""
+    """Skip loading certificates, which takes about 30 ms."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
@@ -73,7 +73,7 @@ async def test_a_resource_id_is_one_segment_of_the_path(
     assert upstream.paths == [f"/v1/resources/{segment}" for segment in segments.values()]
 
 
-async def test_a_resource_id_that_a_server_could_take_for_a_path_is_refused(
+async def test_a_resource_id_that_a_server_could_read_as_a_path_is_refused(
     api: UpstreamApi, upstream: Upstream
 ) -> None:
     for resource_id in (".", "..", "../../v2", "..\\v2", "%2e%2e"):
@@ -94,7 +94,7 @@ async def test_the_key_goes_to_the_api_as_a_bearer_token(
 @pytest.mark.parametrize(
     "key", ["s\N{LATIN SMALL LETTER E WITH ACUTE}cret", "two words", "two\nlines", "a\x7fb"]
 )
-def test_a_key_that_no_header_can_carry_is_refused_at_the_start(
+def test_an_api_key_that_is_invalid_in_a_header_is_refused_at_startup(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_KEY", key)
@@ -107,7 +107,7 @@ async def call_api(api: Api) -> ApiAnswer:
     return await api.get("users")
 
 
-async def test_nothing_that_a_caller_sends_in_headers_reaches_the_api(upstream: Upstream) -> None:
+async def test_no_header_of_a_caller_reaches_the_api(upstream: Upstream) -> None:
     server = FastMCP("test", tools=[call_api])
     sent = {"Authorization": "Bearer canary", "Cookie": "session=canary", "X-Tenant": "canary"}
     async with asgi_client(server, headers=sent) as client:
@@ -144,7 +144,7 @@ async def test_without_a_base_url_a_call_names_the_variable() -> None:
         "https://api.example.com/\nsecret",
     ],
 )
-def test_a_bad_base_url_is_refused_at_the_start_and_not_repeated(
+def test_an_invalid_base_url_is_refused_at_startup_without_showing_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_BASE_URL", url)
@@ -198,7 +198,7 @@ async def test_the_example_api_tracks_issues(monkeypatch: pytest.MonkeyPatch) ->
             await api.get("issues/3")
 
 
-async def test_readiness_asks_the_api_while_it_is_open_and_not_after(upstream: Upstream) -> None:
+async def test_readiness_checks_the_api_only_while_it_is_open(upstream: Upstream) -> None:
     with readiness.serving():
         async with upstream_api():
             report = await readiness.report()

@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server does with one request: wait, send bytes, and maybe end the connection.
+    """The reaction to one request: wait, send bytes, and optionally close the connection.
 
     The bytes go out together, or one at a time with `drip_seconds` between them. The connection is
     kept, closed (`drop`), or reset without a goodbye (`reset`).
@@ -59,7 +59,7 @@ RESET = Answer(PARTIAL, reset=True)
 
 @dataclass
 class Upstream:
-    """The server's address, what it is to answer next, and what it has seen.
+    """The server's address, its next answers, and the requests it received.
 
     A path that ends in one of `faults` has that answer; any other the next of `answers`, and with
     none left `default`. `requests` are pairs of path and headers, whose names are in lower case;

@@ -69,7 +69,7 @@ async def test_an_empty_value_is_a_hit(value: Any, kept: LoadingCache) -> None:
     assert source.loads == 1
 
 
-async def test_an_error_reaches_all_who_wait_and_is_not_kept(kept: LoadingCache) -> None:
+async def test_an_error_reaches_all_waiting_callers_and_is_not_cached(kept: LoadingCache) -> None:
     source = Source(ValueError("no answer"))
     results = await asyncio.gather(
         *(kept.get_or_load(KEY, source) for _ in range(10)), return_exceptions=True
@@ -79,7 +79,7 @@ async def test_an_error_reaches_all_who_wait_and_is_not_kept(kept: LoadingCache)
     assert await kept.get_or_load(KEY, Source()) == ("value", False)
 
 
-async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
+async def test_a_value_is_loaded_again_when_it_expires() -> None:
     now = 0.0
     kept = LoadingCache(MemoryCache(ttl_seconds=60, max_entries=10, clock=lambda: now))
     await kept.get_or_load(KEY, Source("old"))
@@ -88,7 +88,7 @@ async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
     assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
 
 
-async def test_a_full_cache_forgets_what_was_not_used_for_longest() -> None:
+async def test_a_full_cache_evicts_the_least_recently_used_value() -> None:
     kept = LoadingCache(MemoryCache(ttl_seconds=60, max_entries=3))
     source = Source()
     for number in range(10):
@@ -106,7 +106,7 @@ async def test_an_invalidated_value_is_loaded_again(kept: LoadingCache) -> None:
     assert await kept.get_or_load(KEY, Source("new")) == ("new", False)
 
 
-async def test_an_invalidation_is_for_all_callers_and_for_what_is_below_the_key(
+async def test_an_invalidation_applies_to_all_callers_and_to_keys_below_it(
     kept: LoadingCache,
 ) -> None:
     for user in ("ada", "eve"):

@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }}.patterns.connection_pooling import (
 from ..upstream import DROPPED, answer, local_upstream
 
 
-async def test_thirty_calls_three_at_a_time_need_at_most_three_connections() -> None:
+async def test_thirty_calls_three_at_a_time_use_at_most_three_connections() -> None:
     at_a_time = asyncio.Semaphore(3)
     async with local_upstream() as upstream:
         upstream.default = answer(body={"ok": True}, pause_seconds=0.002)
@@ -28,7 +28,7 @@ async def test_thirty_calls_three_at_a_time_need_at_most_three_connections() -> 
     assert upstream.connections <= 3
 
 
-async def test_a_failed_call_is_not_tried_again() -> None:
+async def test_a_failed_call_is_not_retried() -> None:
     async with (
         local_upstream(answer(503), DROPPED) as upstream,
         connection_pool(ConnectionPoolingSettings()) as client,
@@ -39,7 +39,7 @@ async def test_a_failed_call_is_not_tried_again() -> None:
     assert len(upstream.requests) == 2
 
 
-async def test_a_call_that_finds_no_free_connection_fails_fast() -> None:
+async def test_a_call_without_a_free_connection_fails_fast() -> None:
     settings = ConnectionPoolingSettings(pool_max_connections=1, pool_wait_seconds=0.01)
     async with local_upstream() as upstream:
         upstream.default = answer(pause_seconds=5)
@@ -52,7 +52,7 @@ async def test_a_call_that_finds_no_free_connection_fails_fast() -> None:
             await asyncio.gather(first, return_exceptions=True)
 
 
-async def test_the_pool_is_closed_at_the_end() -> None:
+async def test_the_pool_is_closed_at_shutdown() -> None:
     async with connection_pool(ConnectionPoolingSettings()) as client:
         assert not client.is_closed
     assert client.is_closed

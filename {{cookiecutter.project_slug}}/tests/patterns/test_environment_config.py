@@ -56,7 +56,7 @@ def seconds() -> float:
 @pytest.mark.parametrize(
     ("stronger", "weaker"), [("variable", "env file"), ("env file", "secret file")]
 )
-def test_the_environment_wins_over_the_env_file_and_that_over_a_secret_file(
+def test_the_environment_overrides_the_env_file_and_the_env_file_a_secret_file(
     stronger: str, weaker: str, sources: Sources
 ) -> None:
     sources.set(weaker, "PROBE_SECONDS", "2")
@@ -65,7 +65,7 @@ def test_the_environment_wins_over_the_env_file_and_that_over_a_secret_file(
     assert seconds() == 1
 
 
-def test_every_source_wins_over_the_profile_and_that_over_the_default(
+def test_every_source_overrides_the_profile_and_the_profile_overrides_the_default(
     sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "profiles.toml").write_text("[production]\nprobe_seconds = 2\n", encoding="utf-8")

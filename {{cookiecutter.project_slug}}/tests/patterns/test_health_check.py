@@ -1,4 +1,4 @@
-"""Alive and fit for traffic are two questions, and a load balancer asks both."""
+"""Liveness and readiness are different, and a load balancer needs both."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ async def test_liveness_runs_no_check() -> None:
         assert runs == ["database"]
 
 
-async def test_a_process_whose_checks_pass_gets_traffic() -> None:
+async def test_a_process_is_ready_while_its_checks_pass() -> None:
     registry = Readiness()
     registry.register("database", passing)
     with registry.serving():
@@ -67,7 +67,7 @@ async def test_a_process_whose_checks_pass_gets_traffic() -> None:
     assert (status, body) == (200, {"status": "ready", "checks": {"database": "ok"}})
 
 
-async def test_one_failing_check_ends_the_traffic_and_is_named_without_secrets() -> None:
+async def test_a_failing_check_makes_the_server_unready_and_is_named_without_secrets() -> None:
     registry = Readiness()
     registry.register("api", refusing)
     registry.register("cache", passing)
@@ -85,7 +85,7 @@ async def test_one_failing_check_ends_the_traffic_and_is_named_without_secrets()
     }
 
 
-async def test_a_process_that_starts_or_drains_is_alive_and_gets_no_traffic() -> None:
+async def test_a_starting_or_draining_process_is_alive_but_not_ready() -> None:
     registry = Readiness()
     assert await probe("/readyz", registry) == (503, {"status": "starting", "checks": {}})
     assert (await probe("/livez", registry))[0] == 200

@@ -1,4 +1,4 @@
-"""The database opens with the first call, once, whoever calls; and it is closed at the end."""
+"""The database opens with the first call, once, and is closed at shutdown."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def server() -> FastMCP[Any]:
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where `DATABASE_URL` points to; nothing is there yet."""
+    """Return the path in `DATABASE_URL`, which does not exist yet."""
     file = tmp_path / "folder" / "users.db"
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{file}")
     return file
@@ -55,11 +55,11 @@ def creations() -> Iterator[Creations]:
 
 
 def is_open(file: Path) -> bool:
-    """Tell whether SQLite's log is there, which goes with the last connection."""
+    """Return whether SQLite's log exists, which is removed with the last connection."""
     return file.with_name("users.db-wal").exists()
 
 
-async def test_nothing_opens_before_the_first_call_and_everything_closes_at_the_end(
+async def test_nothing_opens_before_the_first_call_and_everything_closes_at_shutdown(
     file: Path,
 ) -> None:
     async with Client(server()) as client:
@@ -83,7 +83,7 @@ async def test_twenty_concurrent_first_calls_open_one_database(
 async def test_a_first_call_that_is_cancelled_while_opening_does_not_fail_the_others(
     file: Path, creations: Creations
 ) -> None:
-    # A call that waits without end fails here, and says where.
+    # A call that never ends fails here, with its position.
     async with asyncio.timeout(60), Client(server()) as client:
         first = asyncio.create_task(client.call_tool("count"))
         second = asyncio.create_task(client.call_tool("count"))

@@ -1,4 +1,4 @@
-"""Side by side but bounded; in order; a failure stays with its item."""
+"""Concurrent but bounded, in order, with failures per item."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ from {{ cookiecutter.package_name }}.runtime.errors import (
 
 
 class Crowd:
-    """Processes items slowly, and sees how many are in process and how many tasks there are."""
+    """Processes items slowly, and counts concurrent items and tasks."""
 
     def __init__(self) -> None:
         self.present = 0
@@ -34,13 +34,13 @@ class Crowd:
         return len(str(item))
 
 
-async def test_as_many_items_run_at_a_time_as_there_are_workers() -> None:
+async def test_the_number_of_workers_limits_concurrency() -> None:
     crowd = Crowd()
     await process_in_parallel(crowd.process, range(50), workers=4)
     assert crowd.most_present == 4
 
 
-async def test_results_have_the_order_of_the_items_whichever_is_done_first() -> None:
+async def test_results_are_in_input_order() -> None:
     items = [0, 1, 2, 3]
     done = [anyio.Event() for _ in items]
     finished: list[int] = []
@@ -57,7 +57,7 @@ async def test_results_have_the_order_of_the_items_whichever_is_done_first() -> 
     assert outcomes == [Outcome(item, result=item * 10) for item in items]
 
 
-async def test_a_failure_stays_with_its_item(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_affects_only_its_item(caplog: pytest.LogCaptureFixture) -> None:
     async def process(item: str) -> str:
         if item == "refused":
             raise ToolFailure("The item is refused.")
@@ -79,7 +79,7 @@ async def test_a_failure_stays_with_its_item(caplog: pytest.LogCaptureFixture) -
     assert str(record.exc_info[1]) == "password=hunter2"
 
 
-async def test_cancelling_the_call_stops_what_runs_and_starts_nothing_more() -> None:
+async def test_cancelling_the_call_stops_running_items_and_starts_no_more() -> None:
     started: list[int] = []
     stopped: list[int] = []
     all_workers_busy = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Every caller has a share, counted by the call, and a refusal says when to come back."""
+"""Every caller has a limit, and an error that tells when to retry."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from {{ cookiecutter.package_name }}.patterns.rate_limiting import (
 
 
 class Clock:
-    """The limiter's time, which passes only as a test says."""
+    """The limiter's clock, which a test advances."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -56,7 +56,7 @@ async def test_calls_beyond_the_burst_are_refused() -> None:
         assert [await refused(client) for _ in range(5)] == [False] * 3 + [True] * 2
 
 
-async def test_a_refusal_says_when_to_come_back_and_means_it() -> None:
+async def test_a_refused_caller_can_retry_after_the_stated_time() -> None:
     clock = Clock()
     async with Client(server(burst=1, per_minute=20, clock=clock)) as client:
         assert not await refused(client)
@@ -72,7 +72,7 @@ async def test_a_refusal_says_when_to_come_back_and_means_it() -> None:
         assert not await refused(client)
 
 
-async def test_each_caller_has_a_share_of_its_own() -> None:
+async def test_each_caller_has_its_own_limit() -> None:
     async with Client(server(burst=1)) as client:
         assert not await refused(client)
         for caller in (("one app",), ("other app",), ("one app", "ada"), ("one app", "grace")):

@@ -1,4 +1,4 @@
-"""Retries: for passing faults only, after a random pause, and within bounds."""
+"""Retries: only for transient faults, after a random pause, and within limits."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class EndlessBudget:
 
 
 class Sleep:
-    """Takes no time, and knows how much it was asked for."""
+    """Returns immediately, and records the requested time."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -59,7 +59,7 @@ def status_error(
     return httpx.HTTPStatusError(str(status), request=request, response=response)
 
 
-async def test_a_transient_fault_is_retried_and_a_lasting_one_is_not() -> None:
+async def test_a_transient_fault_is_retried_and_a_permanent_one_is_not() -> None:
     call = Flaky(status_error(503), status_error(404))
     with pytest.raises(httpx.HTTPStatusError, match="404"):
         await make_retrier().run(call)
@@ -73,7 +73,7 @@ async def test_a_write_that_may_have_arrived_is_not_repeated() -> None:
     assert call.attempts == 1
 
 
-async def test_retry_after_in_seconds_is_waited_for() -> None:
+async def test_retry_after_in_seconds_is_respected() -> None:
     sleep = Sleep()
     await make_retrier(sleep).run(
         Flaky(status_error(429, retry_after="7"), status_error(503, retry_after="3"))
@@ -100,7 +100,7 @@ async def test_the_deadline_cuts_an_attempt_that_hangs() -> None:
     assert str(raised.value).endswith("The work may have been done: check before you repeat it.")
 
 
-async def test_an_outage_is_not_multiplied() -> None:
+async def test_retries_are_limited_during_an_outage() -> None:
     retrier = Retrier(RetrySettings(retry_attempts=4), RetryBudget(per_minute=30), Sleep())
     calls = [Flaky(*[status_error(503)] * 4) for _ in range(100)]
     results = await asyncio.gather(*map(retrier.run, calls), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Every pattern in one file: no cycle can arise, and no name is taken twice."""
+"""Every pattern in one file: without import cycles and duplicate names."""
 
 import ast
 import re
@@ -31,7 +31,7 @@ def test_the_patterns_are_in_one_file() -> None:
     assert not sections & own
 
 
-def test_any_module_can_be_imported_first_because_no_two_need_each_other() -> None:
+def test_any_module_can_be_imported_first() -> None:
     needs: dict[str, set[str]] = {}
     for path in UTILS.parent.rglob("*.py"):
         package = ".".join(path.parent.relative_to(UTILS.parents[1]).parts)
@@ -51,7 +51,7 @@ def test_no_import_in_the_file_leads_back_to_it() -> None:
     assert {name.split(".")[1] for name in inside} <= FOUNDATIONS
 
 
-def test_no_pattern_takes_the_name_of_another() -> None:
+def test_no_two_patterns_define_the_same_name() -> None:
     definitions = Counter(
         node.name
         for node in ast.parse(UTILS.read_text(encoding="utf-8")).body

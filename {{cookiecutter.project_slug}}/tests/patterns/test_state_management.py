@@ -1,4 +1,4 @@
-"""No update is lost: not between callers, and not with the end of the process."""
+"""No update is lost, neither between callers nor when the process ends."""
 
 import asyncio
 from pathlib import Path
@@ -49,7 +49,7 @@ async def test_fifty_concurrent_increments_are_all_counted(in_either: None) -> N
 
 
 class OvertakenOnce(MemoryBackend):
-    """A store in which another caller's first write comes before ours."""
+    """A store in which another caller's write comes first once."""
 
     async def write(self, key: str, new: Versioned) -> bool:
         if new.version == 1:
@@ -57,7 +57,7 @@ class OvertakenOnce(MemoryBackend):
         return await super().write(key, new)
 
 
-async def test_a_change_is_made_again_from_the_newer_value() -> None:
+async def test_a_conflicting_update_is_computed_again_from_the_newer_value() -> None:
     seen: list[JsonValue] = []
 
     def change(value: JsonValue) -> JsonValue:
@@ -87,7 +87,7 @@ async def test_a_full_store_refuses_a_new_key_and_still_changes_old_ones(
         assert await state.update("a", increment) == 2
 
 
-def test_several_workers_with_state_in_memory_are_refused_at_the_start(
+def test_several_workers_with_state_in_memory_are_refused_at_startup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STATE_URL", "memory://")

@@ -1,4 +1,4 @@
-"""Every failed call is an `isError` with one form; what nobody meant to show stays in the log."""
+"""Every failed call is an `isError` result in one form; internals stay in the log."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ SECRET = "hunter2"
 
 
 class Refused(ToolFailure):
-    """Has a code in the mapping."""
+    """A failure with a code in the mapping."""
 
 
 async def fail(kind: str) -> str:

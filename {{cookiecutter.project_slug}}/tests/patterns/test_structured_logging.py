@@ -1,4 +1,4 @@
-"""One JSON object a line, one record a call, and no secret in any of them."""
+"""One JSON object per line, one record per call, and no secrets."""
 
 import io
 import json
@@ -123,7 +123,7 @@ async def test_a_failed_call_is_recorded_with_its_outcome(log: Log) -> None:
         "postgresql://user:hunter2@localhost/users",
     ],
 )
-def test_what_looks_like_a_secret_is_replaced(text: str, log: Log) -> None:
+def test_anything_that_looks_like_a_secret_is_redacted(text: str, log: Log) -> None:
     logging.getLogger("test").warning("before %s after", text)
     logging.getLogger("test").error("Failed", exc_info=ValueError(text))
     assert len(log.records) == 2

@@ -1,4 +1,4 @@
-"""The production checklist: its items, and what the outcomes of tests say of each.
+"""The production checklist: its items, and how test outcomes decide each of them.
 
 A test that shows an item carries `@pytest.mark.checklist("key")`. What it has seen it may tell
 with `record_property("observed", "exit 0 after 1.2 s")`, and where it shows several items, with
@@ -14,9 +14,9 @@ Verdict = Literal["holds", "fails", "not chosen", "not observable", "not run"]
 
 @dataclass(frozen=True)
 class Item:
-    """What a server in production needs, and what to do where it is missing.
+    """A requirement for production, and how to fix it.
 
-    `pattern` is the one that brings it, where that is a choice; every other item always holds.
+    `pattern` provides it, if it is optional; every other item always applies.
     """
 
     key: str
@@ -36,40 +36,40 @@ ITEMS = (
         "environment-configuration",
         "Settings from the environment",
         "Make every setting a field of a class derived from `Settings` (`settings.py`), and check"
-        " all of them in `load` of `__main__.py`: a bad value is one line and exit code 2.",
+        " all of them in `load` of `__main__.py`: an invalid value is one line and exit code 2.",
     ),
     Item(
         "connection-pooling",
         "Connection pooling",
         "Open one client for all calls and inject it (`upstream_api` in `upstream.py`); `POOL_*`"
-        " bounds its connections. A client made inside a tool connects anew each time.",
+        " bounds its connections. A client created inside a tool opens a new connection each time.",
         pattern="connection_pooling",
     ),
     Item(
         "retry",
-        "Retry of passing faults",
-        "Inject `Retries`, and run the request through `retries.run`; `is_transient` says what is"
-        " tried again, `RETRY_*` how often and how long.",
+        "Retry of transient faults",
+        "Inject `Retries`, and run the request through `retries.run`; `is_transient` decides what"
+        " is retried, `RETRY_*` how often and how long.",
         pattern="retry",
     ),
     Item(
         "caching",
         "Caching",
-        "Inject `Cache`, and ask it with a key from `cache_key`; `CACHE_TTL_SECONDS` and"
-        " `CACHE_MAX_ENTRIES` bound it.",
+        "Inject `Cache`, and use a key from `cache_key`; `CACHE_TTL_SECONDS` and"
+        " `CACHE_MAX_ENTRIES` limit it.",
         pattern="caching",
     ),
     Item(
         "structured-errors",
         "Structured errors",
-        "Raise a `ToolFailure` (`runtime/errors.py`) with one sentence for the model, and let it"
-        " leave the tool: a failure that is returned as data is no `isError` result.",
+        "Raise a `ToolFailure` (`runtime/errors.py`) with one sentence for the model, and do not"
+        " catch it in the tool: a failure that is returned as data is not an `isError` result.",
     ),
     Item(
         "health-check",
         "Health check",
-        "Keep `add_probes(mcp)` in `server.py`: `GET /livez` touches nothing, `GET /readyz` is 200"
-        " or 503 and asks what reports itself with `readiness.reporting`.",
+        "Keep `add_probes(mcp)` in `server.py`: `GET /livez` depends on nothing, `GET /readyz` is"
+        " 200 or 503 and runs the checks of `readiness.reporting`.",
         pattern="health_check",
     ),
     Item(
@@ -88,19 +88,19 @@ ITEMS = (
         "no-work-at-import",
         "No work at import",
         "Move the work that the test names out of the top level of its module: into the lifespan,"
-        " or into a resource that is opened at its first use.",
+        " or into a resource that opens on first use.",
     ),
     Item(
         "rate-limiting",
         "Rate limiting",
         "Keep `RateLimiting()` in the middleware of `server.py`; `RATE_LIMIT_PER_MINUTE` and"
-        " `RATE_LIMIT_BURST` are each caller's share.",
+        " `RATE_LIMIT_BURST` are the limits of each caller.",
         pattern="rate_limiting",
     ),
     Item(
         "graceful-shutdown",
         "Graceful shutdown",
-        "Serve through `runtime/http.py`, whose `Drain` lets calls in flight finish;"
+        "Serve through `runtime/http.py`, whose `Drain` completes in-flight calls;"
         " `SHUTDOWN_GRACE_SECONDS` is their time. Plain `mcp.run` and `fastmcp run` cut them off.",
     ),
     Item(
@@ -112,45 +112,45 @@ ITEMS = (
     Item(
         "several-workers",
         "Any worker answers any client",
-        "Pass `stateless_http=True` (`Server` in `runtime/server.py`), and keep what must be"
-        " remembered in a store that the workers share: `STATE_URL`, a database.",
+        "Pass `stateless_http=True` (`Server` in `runtime/server.py`), and keep state in"
+        " a store that the workers share: `STATE_URL`, a database.",
     ),
     Item(
         "shared-state",
         "State shared by all workers",
-        "Set `STATE_URL` to a file or an engine where production has several workers or replicas:"
+        "Set `STATE_URL` to a file or an engine if production has several workers or replicas:"
         " each process has its own `memory://`.",
         pattern="state_management",
     ),
     Item(
         "restart",
         "Calls after a restart",
-        "Keep nothing that a call needs in the process alone: use stateless HTTP"
+        "Do not keep anything that a call needs only in the process: use stateless HTTP"
         " (`runtime/server.py`), and stores in files or databases.",
     ),
     Item(
         "cancelled-calls",
         "Cancelled calls end",
         "Do not catch cancellation: write `except Exception`, close resources in `finally`, and"
-        " keep `json_response=False` (`runtime/server.py`), or clients that leave go unnoticed.",
+        " keep `json_response=False` (`runtime/server.py`), or clients that disconnect go unnoticed.",
     ),
     Item(
         "clean-exit-on-stdio",
         "Clean exit on stdio",
-        "Serve through `runtime/stdio.py`: there the end of stdin, SIGTERM and one SIGINT end the"
-        " process, although a thread hangs.",
+        "Serve through `runtime/stdio.py`: the end of stdin, SIGTERM and one SIGINT end the process"
+        " even if a thread hangs.",
     ),
     Item(
         "pure-stdout",
-        "Nothing but protocol on stdout",
+        "Only protocol messages on stdout",
         "Keep `reserve_stdio` before the server is loaded (`runtime/command.py`), and write to the"
         " log, which is on stderr.",
     ),
     Item(
         "empty-environment",
         "Start with an empty environment",
-        "Give every setting a default and read it when it is first needed; a call that cannot do"
-        " without it raises a `ToolFailure` that names the variable.",
+        "Give every setting a default and read it when it is first needed; a call that needs"
+        " it raises a `ToolFailure` that names the variable.",
     ),
     Item(
         "tool-deadlines",
@@ -167,8 +167,8 @@ ITEMS = (
     Item(
         "masked-errors",
         "Masked errors",
-        "Keep `Failures()` and `mask_error_details=True` in `server.py`; what a client may read is"
-        " a `ToolFailure`.",
+        "Keep `Failures()` and `mask_error_details=True` in `server.py`; raise a `ToolFailure`"
+        " for what a client may read.",
     ),
     Item(
         "described-tools",
@@ -186,25 +186,25 @@ ITEMS = (
     Item(
         "body-limit",
         "Limit of request bodies",
-        "Keep the limit of the MCP SDK (4 MiB), and give the proxy in front one, too: a larger body"
-        " is answered with 413 before it is read.",
+        "Keep the limit of the MCP SDK (4 MiB), and set one in the proxy too: a larger body is"
+        " answered with 413 before it is read.",
     ),
     Item(
         "malformed-messages",
         "Malformed messages",
-        "Answer what is no MCP message with an error of the protocol: status 400 or an `error`,"
-        " without a traceback and without the words of the validation library.",
+        "Answer a malformed message with a protocol error: status 400 or an `error`,"
+        " without a traceback or internals of the validation library.",
     ),
     Item(
         "loopback-bind",
         "Listens on this machine only",
-        "Leave `HTTP_HOST` at 127.0.0.1; a public address without tokens takes"
+        "Leave `HTTP_HOST` at 127.0.0.1; a public address without authentication needs"
         " `ALLOW_UNAUTHENTICATED=true` (`check_address` in `runtime/http.py`).",
     ),
     Item(
         "responsive-under-load",
         "Responsive while tools work",
-        "Do not block the event loop: await what waits, and make a tool that computes a plain"
+        "Do not block the event loop: await I/O, and write a tool that computes as a plain"
         " `def`, which FastMCP runs in a thread.",
     ),
 )
@@ -213,9 +213,9 @@ KEYS = frozenset(item.key for item in ITEMS)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a test has ended that shows items, and the properties that it has recorded.
+    """The outcome of a test for items, and the properties that it recorded.
 
-    `says` is its message, where it did not pass.
+    `says` is its message if it did not pass.
     """
 
     test: str
@@ -246,7 +246,7 @@ def judge(
     """Return a verdict for each item.
 
     `patterns` are those of the project. A run is `complete` if no test was left out; `from_outside`
-    it sees another server, which it knows by its URL only. What no test shows does not hold.
+    it checks another server by its URL. An item that no test shows does not hold.
     """
     known = list(outcomes)
     lines = []

@@ -17,7 +17,7 @@ from .servers import Servers, starts
 from .upstream import Api, running_api
 {% endif %}
 
-# On Windows a process can be sent no signal but Ctrl-Break, which is not known elsewhere.
+# On Windows the only signal for a process is Ctrl-Break, which other systems do not have.
 collect_ignore = ["test_signals.py" if sys.platform == "win32" else "test_windows.py"]
 
 TOKEN = "CHECKLIST_TOKEN"
@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--checklist-url",
         metavar="URL",
         default="",
-        help=f"check the MCP server at URL, with the bearer token of ${TOKEN} where it wants one",
+        help=f"check the MCP server at URL, with the bearer token of ${TOKEN} if it requires one",
     )
 
 
@@ -37,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     url = config.getoption("--checklist-url", "")
     token = os.environ.get(TOKEN, "").strip() if url else ""
     if url and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname):
-        raise pytest.UsageError(f"{url} is no URL: write it whole, as https://host/mcp")
+        raise pytest.UsageError(f"{url} is not a URL: write it in full, such as https://host/mcp")
     if not (token.isascii() and token.isprintable()):
-        raise pytest.UsageError(f"{TOKEN} holds characters that no token has")
+        raise pytest.UsageError(f"{TOKEN} contains characters that a token cannot have")
     config.pluginmanager.register(Report(config, url, token, collect_ignore), "checklist")
 
 
@@ -52,7 +52,7 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 @pytest.fixture
 def observe(record_property: Callable[[str, object], None]) -> Observe:
-    """Tell the report what a test has seen."""
+    """Report what a test observed."""
     return lambda text: record_property("observed", text)
 
 
@@ -64,13 +64,13 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest, servers: Servers) -> ServerProcess:
-    """Serve HTTP with probes, as the mark `serving` says."""
+    """Serve HTTP with probes, as the mark `serving` specifies."""
     return servers.share(starts(request.node)["server"])
 
 
 @pytest.fixture
 def stdio_server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[ServerProcess]:
-    """Serve stdio with probes, for one test; it has begun when it answers."""
+    """Serve stdio with probes, for one test; the server has answered once."""
     with closing(servers.take(starts(request.node)["stdio_server"])) as own:
         yield own
 
@@ -84,7 +84,7 @@ def plain_server(request: pytest.FixtureRequest, servers: Servers) -> ServerProc
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[Api]:
-    """Run the API that servers call whose tests have the mark `calls_api`."""
+    """Run the API for tests with the mark `calls_api`."""
     with running_api() as running:
         yield running
 {% endif %}

@@ -1,4 +1,4 @@
-"""The server, with tools of the tests beside its own.
+"""The server, with additional tools for the tests.
 
 These start with `probe_`. Those that need a pattern are in the module of its name in `probes/`:
 without the pattern, there is no such module.
@@ -54,7 +54,7 @@ class Served(Middleware):
         return await call_next(context)
 
 
-# No probe has a docstring: to parse one, FastMCP imports a parser, a twentieth of the start-up.
+# No probe has a docstring: FastMCP would import a parser for it, 5% of the startup time.
 @tool(annotations={"readOnlyHint": True})
 async def probe_echo(text: str) -> str:
     return text

@@ -1,4 +1,4 @@
-"""A running server: what it is told, and what it says."""
+"""A running server: its input, output and log."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from fastmcp import Client
 
 from .wire import GREETING
 
-# What a process needs to start at all; a client may pass no more.
+# A process needs these to start; a client may pass no others.
 NEEDED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
 # Set by tests/conftest.py, so that no file of the developer's is read.
 {% if cookiecutter.environment_config %}
@@ -26,12 +26,12 @@ SOURCES = ("FASTMCP_ENV_FILE",)
 {% endif %}
 PATIENCE_SECONDS = 30
 
-# What asks a process to end, where there is such a thing: on Windows, nothing else is heard.
+# The signal that asks a process to end; on Windows, this is the only one.
 STOP: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
 
 
 def bare_environment(home: Path, **variables: str) -> dict[str, str]:
-    """Return the environment of a process that knows nothing of this one, and `variables`."""
+    """Return an environment that is independent of this process, with `variables`."""
     kept = {name: os.environ[name] for name in (*NEEDED, *SOURCES) if name in os.environ}
     places = dict.fromkeys(("HOME", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"), str(home))
     return {**kept, **places, **variables}
@@ -48,7 +48,7 @@ def call(tool: str, number: int = 1, **arguments: Any) -> dict[str, Any]:
 
 
 class ServerProcess:
-    """A server with pipes for all that it reads and writes, and what it has logged so far."""
+    """A server with pipes for its input and output, and its log so far."""
 
     def __init__(self, command: tuple[str, ...], home: Path, **variables: str) -> None:
         self.home = home
@@ -61,7 +61,7 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A group of its own, to be ended with its workers and, on Windows, to hear Ctrl-Break.
+            # A separate group, to end it with its workers and, on Windows, to send Ctrl-Break.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -119,11 +119,11 @@ class ServerProcess:
             yield modern, legacy
 
     async def logged(self, text: str, times: int = 1) -> str:
-        """Wait for a line without holding up the test's own tasks."""
+        """Wait for a line without blocking the test's tasks."""
         return await anyio.to_thread.run_sync(self.wait_for_line, text, times)
 
     async def ended(self) -> int:
-        """Wait for the end of the process, and return its exit code."""
+        """Wait until the process ends, and return its exit code."""
         return await anyio.to_thread.run_sync(self.process.wait, PATIENCE_SECONDS)
 
     def greet(self) -> None:

@@ -42,7 +42,7 @@ def keys_of(test: pytest.Item) -> list[str]:
 
 
 def outcome_of(report: pytest.TestReport, keys: Collection[str]) -> Outcome | None:
-    """Return what a phase of a test says; setup and teardown speak only where they go wrong."""
+    """Return the outcome of a phase of a test; setup and teardown only count if they fail."""
     if report.failed or (report.skipped and hasattr(report, "wasxfail")):
         return Outcome(report.nodeid, keys, "failed", says=said(report))
     if report.skipped:

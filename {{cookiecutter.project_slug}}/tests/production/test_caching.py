@@ -18,7 +18,7 @@ CALLERS = 10
 
 @calls_api
 @pytest.mark.checklist("caching")
-async def test_concurrent_calls_of_both_eras_share_one_request_and_later_ones_need_none(
+async def test_concurrent_calls_of_both_eras_share_one_request_and_later_ones_are_hits(
     api: Api, server: ServerProcess, observe: Observe
 ) -> None:
     api.upstream.faults = {"shared": answer(body={"n": 1}, pause_seconds=0.2)}
@@ -38,7 +38,9 @@ async def test_concurrent_calls_of_both_eras_share_one_request_and_later_ones_ne
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the engines do not run on Windows")
-async def test_what_one_replica_has_fetched_serves_the_others(api: Api, tmp_path: Path) -> None:
+async def test_a_value_that_one_replica_has_loaded_serves_the_others(
+    api: Api, tmp_path: Path
+) -> None:
     api.upstream.faults = {"shared": answer(body={"n": 1})}
     found = []
     with (

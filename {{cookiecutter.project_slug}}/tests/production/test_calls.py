@@ -27,7 +27,7 @@ async def test_http_answers_in_both_eras(mode: str, server: ServerProcess) -> No
 
 
 @pytest.mark.checklist("loopback-bind")
-def test_a_server_that_is_told_nothing_listens_to_this_machine_alone(
+def test_a_server_without_settings_listens_on_this_machine_only(
     server: ServerProcess, observe: Observe
 ) -> None:
     assert server.url.startswith("http://127.0.0.1:")
@@ -35,7 +35,7 @@ def test_a_server_that_is_told_nothing_listens_to_this_machine_alone(
 
 
 @pytest.mark.checklist("cancelled-calls")
-async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answered(
+async def test_a_call_whose_client_disconnects_is_cancelled_and_the_next_is_answered(
     server: ServerProcess, observe: Observe
 ) -> None:
     """Of both eras: without a session, no later message can name a call of an earlier one."""
@@ -66,7 +66,7 @@ async def test_a_call_whose_client_vanishes_is_cancelled_and_the_next_one_answer
 
 
 @pytest.mark.checklist("tool-deadlines")
-async def test_a_call_past_its_deadline_is_cancelled_and_told_so(
+async def test_a_call_that_exceeds_its_deadline_is_cancelled_with_a_message(
     server: ServerProcess, observe: Observe
 ) -> None:
     async def answer(mode: str) -> str:
@@ -85,7 +85,7 @@ async def test_a_call_past_its_deadline_is_cancelled_and_told_so(
 
 @pytest.mark.checklist("readable-arguments")
 @pytest.mark.parametrize("mode", MODES)
-async def test_bad_arguments_are_named_briefly_however_many_there_are(
+async def test_many_invalid_arguments_get_a_short_error(
     mode: str, server: ServerProcess, observe: Observe
 ) -> None:
     unknown = {f"unknown_{number}": "canary" for number in range(5_000)}
@@ -101,7 +101,7 @@ async def test_bad_arguments_are_named_briefly_however_many_there_are(
 
 @pytest.mark.checklist("masked-errors")
 @pytest.mark.parametrize("mode", MODES)
-async def test_what_an_unknown_exception_says_is_for_the_log_alone(
+async def test_the_text_of_an_unknown_exception_is_only_in_the_log(
     mode: str, server: ServerProcess, observe: Observe
 ) -> None:
     async with server.client(mode) as client:

@@ -1,7 +1,7 @@
-"""What can be asked of any MCP server by its URL, without a call that could change something.
+"""Checks for any MCP server by its URL, without a call that could change anything.
 
-`pytest tests/production --checklist-url URL` asks it of a server that runs elsewhere. The one tool
-that is called says of itself that it only reads, and the call lacks what its schema requires.
+`pytest tests/production --checklist-url URL` runs them against a deployed server. They only
+call a tool that is marked as read-only, without the arguments that its schema requires.
 """
 
 import re
@@ -20,7 +20,7 @@ LARGE_BYTES = 8 * 2**20
 MOST_BYTES_OF_AN_ERROR = 2048
 PROBES = ("/livez", "/readyz", "/healthz", "/health")
 HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
-# What only somebody who debugs the server should read: tracebacks, pydantic's reports.
+# Only developers of the server should read these: tracebacks, pydantic's reports.
 INTERNALS = re.compile(
     r"Traceback \(most recent|File \\?\".+\", line \d|\bat .+\.[jt]s:\d+:\d+"
     r"|pydantic|validation errors? for|input_value="
@@ -29,7 +29,7 @@ MALFORMED = {
     "nothing": b"",
     "plain text": b"tea for two",
     "half a message": b'{"jsonrpc": "2.0", "id": 1, "method"',
-    "bytes that are no UTF-8": b'{"jsonrpc": "2.0", "id": 1, "method": "\xff\xfe"}',
+    "bytes that are not UTF-8": b'{"jsonrpc": "2.0", "id": 1, "method": "\xff\xfe"}',
     "a number": b"1",
     "an empty batch": b"[]",
     "no version": b'{"id": 1, "method": "tools/list"}',
@@ -42,7 +42,7 @@ MALFORMED = {
 
 
 def error_text(answer: Answer) -> str | None:
-    """Return what a failed call says, None where it has not failed."""
+    """Return the message of a failed call, None if it has not failed."""
     error = answer.message.get("error")
     if isinstance(error, dict):
         return str(error.get("message", ""))
@@ -72,9 +72,7 @@ def not_applicable(reason: str, report: Report, observe: Observe) -> None:
 
 
 @pytest.mark.checklist("logging")
-def test_what_the_server_does_is_logged_with_its_level(
-    plain_server: ServerProcess, observe: Observe
-) -> None:
+def test_the_log_has_a_level_on_every_line(plain_server: ServerProcess, observe: Observe) -> None:
     told = [line for line in plain_server.log if "uvicorn.error" in line]
     assert told, "the server logs nothing on stderr"
     assert all("INFO" in line for line in told), told[0]
@@ -154,7 +152,7 @@ async def test_a_malformed_message_is_an_error_that_reveals_no_internals(
 
 
 @pytest.mark.checklist("structured-errors")
-async def test_a_failed_call_is_marked_and_legible(deployed: Server, observe: Observe) -> None:
+async def test_a_failed_call_is_marked_and_readable(deployed: Server, observe: Observe) -> None:
     for era in await deployed.eras():
         answer = await deployed.ask(era, "tools/call", name=UNKNOWN_TOOL, arguments={})
         text = error_text(answer)
@@ -165,7 +163,7 @@ async def test_a_failed_call_is_marked_and_legible(deployed: Server, observe: Ob
 
 
 @pytest.mark.checklist("readable-arguments")
-async def test_bad_arguments_are_answered_briefly_and_in_plain_words(
+async def test_invalid_arguments_get_a_short_readable_error(
     deployed: Server, report: Report, observe: Observe
 ) -> None:
     for era in await deployed.eras():
@@ -193,7 +191,7 @@ async def test_bad_arguments_are_answered_briefly_and_in_plain_words(
 
 
 @pytest.mark.checklist("health-check")
-async def test_probes_say_whether_the_process_lives_and_is_ready(
+async def test_probes_report_whether_the_process_is_alive_and_ready(
     deployed: Server, report: Report, observe: Observe
 ) -> None:
     answers = {path: await deployed.get(path) for path in PROBES}

@@ -17,7 +17,7 @@ from .servers import PLAIN_SERVER
 @pytest.mark.checklist("pure-stdout")
 @pytest.mark.checklist("clean-exit-on-stdio")
 @pytest.mark.checklist("cancelled-calls")
-async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the_process(
+async def test_stdout_has_only_protocol_messages_and_the_process_ends_with_stdin(
     stdio_server: ServerProcess, record_property: Callable[[str, object], None]
 ) -> None:
     server = stdio_server
@@ -54,7 +54,7 @@ async def test_stdout_carries_nothing_but_protocol_and_the_end_of_stdin_ends_the
 @pytest.mark.serving("--transport", "http", "--port", "70000", TOOL_DEADLINE_SECONDS="60")
 @pytest.mark.checklist("environment-configuration")
 @pytest.mark.checklist("tool-deadlines")
-async def test_bad_settings_are_one_line_and_exit_code_2(
+async def test_invalid_settings_are_one_line_and_exit_code_2(
     stdio_server: ServerProcess, record_property: Callable[[str, object], None]
 ) -> None:
     assert await stdio_server.ended() == 2
@@ -66,7 +66,7 @@ async def test_bad_settings_are_one_line_and_exit_code_2(
 
 
 @pytest.mark.checklist("environment-configuration")
-def test_a_bad_setting_of_fastmcp_is_one_line_too(tmp_path: Path) -> None:
+def test_an_invalid_setting_of_fastmcp_is_one_line_too(tmp_path: Path) -> None:
     # Whatever the current folder holds.
     (tmp_path / ".env").write_bytes("FASTMCP_LOG_LEVEL=trace".encode("utf-16"))
     environment = bare_environment(tmp_path, FASTMCP_LOG_LEVEL="nonsense")

@@ -14,7 +14,7 @@ AT_ONCE = 3
 
 @calls_api
 @pytest.mark.checklist("connection-pooling")
-async def test_thirty_calls_three_at_a_time_take_at_most_three_connections(
+async def test_thirty_requests_three_at_a_time_use_at_most_three_connections(
     api: Api, server: ServerProcess, observe: Observe
 ) -> None:
     before = api.upstream.connections

@@ -8,7 +8,7 @@ from .report import Observe
 
 @pytest.mark.serving(ENVIRONMENT="production", SHUTDOWN_GRACE_SECONDS="5")
 @pytest.mark.checklist("environment-configuration")
-def test_a_profile_takes_effect_and_a_variable_is_stronger(
+def test_a_profile_takes_effect_and_a_variable_overrides_it(
     stdio_server: ServerProcess, observe: Observe
 ) -> None:
     stdio_server.greet()

@@ -10,7 +10,7 @@ from .report import Observe
 
 
 @pytest.mark.checklist("responsive-under-load")
-async def test_a_process_is_alive_to_its_probes_while_tools_work(server: ServerProcess) -> None:
+async def test_a_process_answers_its_probes_while_tools_work(server: ServerProcess) -> None:
     async with (
         server.client() as client,
         httpx2.AsyncClient(base_url=server.url) as balancer,
@@ -26,7 +26,7 @@ async def test_a_process_is_alive_to_its_probes_while_tools_work(server: ServerP
 
 @pytest.mark.ends_server
 @pytest.mark.checklist("health-check")
-async def test_a_draining_server_is_alive_takes_no_traffic_and_answers_what_is_in_flight(
+async def test_a_draining_server_is_alive_but_not_ready_and_answers_in_flight_calls(
     server: ServerProcess, observe: Observe
 ) -> None:
     async with (

@@ -73,7 +73,7 @@ def module_name(path: Path) -> str:
 
 
 @pytest.mark.checklist("module-level-server")
-def test_a_host_that_loads_a_file_finds_the_server_at_its_top(observe: Observe) -> None:
+def test_a_host_that_loads_the_file_finds_the_server_at_module_level(observe: Observe) -> None:
     found = runpy.run_path(str(ROOT_FILE))["mcp"]
     assert isinstance(found, FastMCP)
     assert found is importlib.import_module(f"{package.__name__}.server").mcp
@@ -92,7 +92,7 @@ def test_every_module_can_be_imported_first(
 
 
 @pytest.mark.checklist("no-work-at-import")
-def test_no_module_reaches_out_of_the_process_when_it_is_imported(
+def test_importing_a_module_has_no_effect_outside_the_process(
     names: list[str],
     problems: dict[str, dict[str, str]],
     observe: Observe,

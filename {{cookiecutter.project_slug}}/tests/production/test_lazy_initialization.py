@@ -10,7 +10,7 @@ from .postgres_engine import postgres_engine
 from .process import ServerProcess, call, message
 
 
-def test_no_database_is_there_before_the_first_call_that_needs_it(
+def test_the_database_is_opened_by_the_first_call_that_needs_it(
     stdio_server: ServerProcess,
 ) -> None:
     def databases() -> list[Path]:

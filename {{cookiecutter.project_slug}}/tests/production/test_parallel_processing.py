@@ -1,4 +1,4 @@
-"""A batch over the wire: in order, with the failures at their items, and progress meanwhile."""
+"""A batch over the wire: in order, with a result or failure per item, and progress."""
 
 import pytest
 
@@ -10,7 +10,7 @@ NUMBERS = range(-1, 29)  # the first one fails
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_batch_keeps_its_order_tells_partial_failures_and_reports_progress(
+async def test_a_batch_keeps_its_order_and_reports_partial_failures_and_progress(
     mode: str, server: ServerProcess, observe: Observe
 ) -> None:
     seen: list[tuple[float, float | None]] = []

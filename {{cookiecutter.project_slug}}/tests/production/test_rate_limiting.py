@@ -1,4 +1,4 @@
-"""A caller that asks too often is told when to come back, and others wait no longer for it."""
+"""A caller over its limit is told when to retry, and others are not affected."""
 
 import re
 import sys

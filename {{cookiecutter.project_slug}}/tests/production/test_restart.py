@@ -1,4 +1,4 @@
-"""A server that was killed, not ended, and comes back: clients need not know."""
+"""A server that is killed and restarted: clients do not notice."""
 
 import pytest
 
@@ -21,4 +21,4 @@ async def test_a_client_of_a_killed_server_continues_with_the_next(
         assert again.process.pid != server.process.pid
         for client in (modern, legacy):
             assert (await client.call_tool("probe_echo", {"text": "tea"})).data == "tea"
-    observe("2 of 2 clients went on")
+    observe("2 of 2 clients continued")

@@ -1,4 +1,4 @@
-"""What fails for a moment succeeds in the same call; what fails for good ends soon."""
+"""Transient failures succeed within the same call; permanent ones fail soon."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ pytestmark = calls_api
 
 @pytest.mark.checklist("retry")
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_call_outlives_faults_that_pass(
+async def test_a_call_survives_transient_faults(
     mode: str, api: Api, server: ServerProcess, observe: Observe
 ) -> None:
     before = len(api.upstream.paths)
@@ -27,7 +27,7 @@ async def test_a_call_outlives_faults_that_pass(
     observe("answered at the third attempt")
 
 
-async def test_an_outage_is_not_multiplied_without_end(api: Api, server: ServerProcess) -> None:
+async def test_retries_do_not_multiply_an_outage(api: Api, server: ServerProcess) -> None:
     api.upstream.faults = {"outage": answer(503)}
     before = len(api.upstream.paths)
     async with server.client() as client:

@@ -1,4 +1,4 @@
-"""Being told to end: calls in flight are answered, and nothing hangs."""
+"""Shutdown signals: in-flight calls are answered, and nothing hangs."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ from .report import Observe
 from .servers import GRACE_SECONDS
 from .wire import ENVELOPE
 
-# How a process ends that has closed everything after SIGTERM.
+# The exit code of a process that has closed everything after SIGTERM.
 CLEAN = {0, 143, -signal.SIGTERM}
 
 
@@ -21,7 +21,7 @@ async def test_calls_of_both_eras_are_answered_within_the_grace_period_and_cut_a
     server: ServerProcess, observe: Observe
 ) -> None:
     async with server.clients() as (modern, legacy):
-        for client in (modern, legacy):  # they ask for schemas after a first answer otherwise
+        for client in (modern, legacy):  # otherwise they request schemas after the first answer
             await client.list_tools()
         calls = {
             label: asyncio.create_task(

@@ -29,7 +29,7 @@ CALLS = 10
 
 @pytest.mark.serving(STATE_URL="sqlite:///{home}/state.db", TOOL_DEADLINE_SECONDS="30")
 @pytest.mark.checklist("restart")
-async def test_what_was_counted_survives_a_kill_amid_calls(
+async def test_acknowledged_counts_survive_a_kill_during_calls(
     server: ServerProcess, monkeypatch: pytest.MonkeyPatch, observe: Observe
 ) -> None:
     told = 0
@@ -60,7 +60,7 @@ async def test_what_was_counted_survives_a_kill_amid_calls(
 
 
 @pytest.mark.checklist("shared-state")
-def test_several_workers_in_production_do_not_keep_state_apart(
+def test_several_workers_in_production_cannot_keep_state_in_memory(
     monkeypatch: pytest.MonkeyPatch, observe: Observe
 ) -> None:
     monkeypatch.setenv("ENVIRONMENT", "production")

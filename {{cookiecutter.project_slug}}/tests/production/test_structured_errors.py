@@ -1,4 +1,4 @@
-"""Every kind of failure has its code on the wire, and the log knows what the client must not."""
+"""Every type of failure has a code on the wire, and only the log has the details."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ FAILURES: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.checklist("structured-errors")
-async def test_a_failure_has_its_code_in_both_eras_and_an_unknown_one_an_id_that_the_log_repeats(
+async def test_a_failure_has_a_code_in_both_eras_and_an_unknown_one_an_id_from_the_log(
     server: ServerProcess, observe: Observe
 ) -> None:
     async def errors(mode: str) -> list[dict[str, Any]]:

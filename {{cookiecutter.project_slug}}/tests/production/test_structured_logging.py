@@ -1,4 +1,4 @@
-"""The whole log is JSON lines, from the first to the last, with one record a call and no values."""
+"""The whole log is JSON lines, with one record per call and no values."""
 
 import json
 from typing import Any

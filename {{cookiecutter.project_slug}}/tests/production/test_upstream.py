@@ -1,4 +1,4 @@
-"""Whatever the API does, a tool that calls it answers in time and legibly, and recovers."""
+"""Whatever the API does, a tool that calls it answers in time with a readable result, and recovers."""
 
 import asyncio
 from typing import Any
@@ -14,9 +14,9 @@ from .wire import MODES
 
 pytestmark = calls_api
 
-# An error that nobody has foreseen is masked, which here is no answer.
+# An unforeseen error is masked, which does not count as an answer here.
 INTERNALS = ("Traceback", "httpx", "127.0.0.1", "Error calling", "unexpected")
-# More than the deadline of a call, for a machine that is busy with other things.
+# More than the deadline of a call, for a busy machine.
 SECONDS = 6
 
 FAULTS = {
@@ -34,7 +34,7 @@ FAULTS = {
 
 
 async def ask(client: Client[Any], *paths: str) -> dict[tuple[str, str], Any]:
-    """Ask for every path in every way to the API, side by side, and return the answers."""
+    """Request every path with every tool concurrently, and return the answers."""
     probes = [tool.name for tool in await client.list_tools() if tool.name.startswith("probe_api")]
     assert probes
     asked = [(probe, path) for probe in probes for path in paths]
@@ -52,7 +52,7 @@ def assert_readable_error(result: Any, about: object) -> None:
 
 
 @pytest.mark.checklist("retry")
-async def test_every_fault_of_the_api_is_a_readable_error_in_time_and_passes(
+async def test_every_fault_of_the_api_is_a_readable_error_in_time_and_recovers(
     api: Api, server: ServerProcess, observe: Observe
 ) -> None:
     async with local_upstream() as other, server.client("legacy") as client:
@@ -64,10 +64,10 @@ async def test_every_fault_of_the_api_is_a_readable_error_in_time_and_passes(
         assert other.connections == 0
         for about, result in (await ask(client, "healthy")).items():
             assert not result.is_error, (about, result)
-    observe(f"{len(results)} of {len(results)} faults told, none left behind")
+    observe(f"{len(results)} of {len(results)} faults reported, no task left")
 
 
-async def test_an_api_that_is_down_is_a_readable_error_until_it_is_back(
+async def test_an_api_that_is_down_is_a_readable_error_until_it_recovers(
     api: Api, server: ServerProcess
 ) -> None:
     async with server.client("auto") as client:

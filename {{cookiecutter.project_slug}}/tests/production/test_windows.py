@@ -7,7 +7,7 @@ from .process import STOP, ServerProcess, call
 
 @pytest.mark.ends_server
 @pytest.mark.checklist("graceful-shutdown")
-async def test_ctrl_break_ends_a_process_on_http_after_it_has_closed_everything(
+async def test_ctrl_break_ends_a_process_on_http_after_closing_everything(
     server: ServerProcess,
 ) -> None:
     async with server.client() as client:

@@ -1,4 +1,4 @@
-"""Several processes behind one port: a client may meet another one with each request."""
+"""Several processes behind one port: each request of a client may reach another one."""
 
 import asyncio
 from typing import Any

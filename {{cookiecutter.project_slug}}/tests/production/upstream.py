@@ -17,7 +17,7 @@ calls_api = pytest.mark.serving(
 
 
 class Api:
-    """An upstream that runs beside the tests, at one address for all of them."""
+    """An upstream for all tests, at one address."""
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
@@ -37,7 +37,7 @@ class Api:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """Refuse connections meanwhile."""
+        """Refuse connections in this context."""
         address = urlsplit(self.url)
         port = address.port or 0
         self.close()

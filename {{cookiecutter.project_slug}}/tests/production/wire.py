@@ -1,4 +1,4 @@
-"""Speak MCP over HTTP by hand, in both protocol eras: a client hides what a checklist asks for."""
+"""Speak MCP over HTTP by hand, in both protocol eras: a client hides what a checklist examines."""
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -14,7 +14,7 @@ Era = Literal["2026-07-28", "2025-11-25"]
 STATELESS: Era = "2026-07-28"
 HANDSHAKE: Era = "2025-11-25"
 ERAS: tuple[Era, Era] = (STATELESS, HANDSHAKE)
-# What FastMCP's client is told to speak them.
+# The modes of FastMCP's client for them.
 MODES = ("auto", "legacy")
 CLIENT = {"name": "checklist", "version": "1"}
 ENVELOPE = {
@@ -30,12 +30,12 @@ MOST_SHOWN = 160
 
 
 class NotMcp(Exception):
-    """One sentence on why what answers at a URL is no MCP server."""
+    """One sentence on why the server at a URL is not an MCP server."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a POST was answered with; `message` is empty where that was no JSON-RPC."""
+    """The answer to a POST; `message` is empty if it was not JSON-RPC."""
 
     status: int
     kind: str
@@ -63,7 +63,7 @@ class Answer:
 
 
 def client(token: str) -> httpx2.AsyncClient:
-    """Create a client that shows `token` to the server, and follows no redirect with it."""
+    """Create a client that sends `token`, and does not follow redirects."""
     headers = {**ACCEPT, "Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
@@ -92,13 +92,13 @@ class Server:
         return Answer(response.status_code, kind, text, message_in(text, kind), session)
 
     async def get(self, path: str) -> Answer:
-        """Ask the same host for a path."""
+        """Request a path of the same host."""
         parts = urlsplit(self.url)
         response = await self.http.get(f"{parts.scheme}://{parts.netloc}{path}")
         return Answer(response.status_code, media_type(response), "", {})
 
     async def ask(self, era: Era, method: str, **params: Any) -> Answer:
-        """Make a request as a client of the era does."""
+        """Send a request like a client of the era."""
         if era == STATELESS:
             body = request(method, **params, _meta=ENVELOPE)
             return await self.post(body, stateless_headers(body))
@@ -108,7 +108,7 @@ class Server:
     async def greet(
         self, era: Era, headers: Mapping[str, str] | None = None, **params: Any
     ) -> Answer:
-        """Make the first request of a client, and leave nothing behind."""
+        """Send the first request of a client, and clean up."""
         if era == STATELESS:
             body = request("server/discover", **params, _meta=ENVELOPE)
             return await self.post(body, {**stateless_headers(body), **(headers or {})})
@@ -140,7 +140,7 @@ class Server:
             await self._end(greeting)
 
     async def tools(self, era: Era) -> list[dict[str, Any]]:
-        """List every tool, page by page; none where the server has no tools."""
+        """List every tool, page by page; empty if the server has no tools."""
         found: list[dict[str, Any]] = []
         page: dict[str, Any] = {}
         while True:
@@ -180,7 +180,7 @@ def media_type(response: httpx2.Response) -> str:
 
 
 async def read(response: httpx2.Response, kind: str) -> str:
-    """Read a body, of an event stream only as far as the answer."""
+    """Read a body; an event stream only up to the answer."""
     text = ""
     async for piece in response.aiter_text():
         text += piece
@@ -233,20 +233,20 @@ def without_secrets(url: str) -> str:
 
 
 def describe(answer: Answer, token: str) -> str:
-    """Say what it is that answers, if it is no MCP server."""
+    """Describe what answers if it is not an MCP server."""
     match answer.status:
         case 401 | 403 if token:
             return f"refuses the token of CHECKLIST_TOKEN (HTTP {answer.status})"
         case 401 | 403:
-            return f"wants a token: set CHECKLIST_TOKEN (HTTP {answer.status})"
+            return f"requires a token: set CHECKLIST_TOKEN (HTTP {answer.status})"
         case 301 | 302 | 303 | 307 | 308:
             return f"redirects elsewhere (HTTP {answer.status}): give the URL that it leads to"
         case 404:
-            return "leads nowhere (HTTP 404): the path of most servers is /mcp"
+            return "does not exist (HTTP 404): the path of most servers is /mcp"
         case 405:
             return (
-                "takes no messages (HTTP 405): it is no MCP endpoint, or one of the old SSE"
-                " transport, which the checklist does not speak"
+                "accepts no messages (HTTP 405): it is not an MCP endpoint, or it uses the old SSE"
+                " transport, which the checklist does not support"
             )
     page = " with a web page" if answer.kind == "text/html" else ""
     return f"answers{page} (HTTP {answer.status}), but not as an MCP server"

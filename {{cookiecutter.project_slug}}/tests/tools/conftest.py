@@ -1,5 +1,5 @@
 {% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
-"""What a test of a tool may ask for."""
+"""Fixtures for the tests of tools."""
 
 {% if cookiecutter.rate_limiting %}
 import os
@@ -19,8 +19,8 @@ from ..upstream import Upstream, local_upstream
 {% endif %}
 {% if cookiecutter.rate_limiting %}
 
-# Let all tests together call as often as they like. At import, because the server reads its limit
-# only once, at the first call of any test.
+# Do not limit the calls of tests. At import, because the server reads its limit only once, at the
+# first call of any test.
 os.environ |= {"RATE_LIMIT_PER_MINUTE": "60000", "RATE_LIMIT_BURST": "60000"}
 {% endif %}
 {% if uses_api %}
@@ -28,13 +28,13 @@ os.environ |= {"RATE_LIMIT_PER_MINUTE": "60000", "RATE_LIMIT_BURST": "60000"}
 
 @pytest.fixture(autouse=True)
 def _example_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tools call the example API, unless a test asks for `api`."""
+    """Let tools call the example API, unless a test requests `api`."""
     monkeypatch.setenv("API_BASE_URL", "example")
 
 
 @pytest.fixture
 async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Upstream]:
-    """Let tools call a fake API, which a test can tell what to answer."""
+    """Let tools call a fake API, whose answers a test can set."""
     async with local_upstream() as upstream:
         monkeypatch.setenv("API_BASE_URL", upstream.url)
         yield upstream
@@ -43,6 +43,6 @@ async def api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Upstream]:
 
 @pytest.fixture(params=["auto", "legacy"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[McpClient]:
-    """Connect to the server in each protocol era: a test that asks for it runs once in each."""
+    """Connect to the server in each protocol era: a test with this fixture runs in each."""
     async with Client(mcp, mode=request.param) as connected:
         yield McpClient(connected)

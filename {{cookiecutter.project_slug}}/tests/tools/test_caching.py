@@ -21,13 +21,13 @@ async def test_each_resource_is_requested_once(client: McpClient, api: Upstream)
     assert api.paths == ["/resources/a%2Fb", "/resources/2"]
 
 
-async def test_a_failure_is_told_and_not_kept(client: McpClient, api: Upstream) -> None:
+async def test_a_failure_is_reported_and_not_cached(client: McpClient, api: Upstream) -> None:
     api.answers.append(answer(503))
     assert "The API answered 503." in await client.fail("cached_fetch", resource_id="1")
     assert (await client.call("cached_fetch", resource_id="1"))["data"] == {"ok": True}
 
 
-async def test_the_metadata_says_whether_the_answer_was_kept() -> None:
+async def test_the_metadata_says_whether_the_answer_was_cached() -> None:
     async with Client(mcp) as client:
         results = [await client.call_tool("cached_fetch", {"resource_id": "1"}) for _ in range(2)]
     assert [result.meta["from_cache"] for result in results] == [False, True]

@@ -11,7 +11,7 @@ async def test_a_path_of_the_api_is_answered(client: McpClient) -> None:
     assert result == {"status": 200, "data": {"id": "1", "name": "Ada"}, "hint": ""}
 
 
-async def test_a_failed_request_is_told_and_not_sent_again(
+async def test_a_failed_request_is_reported_and_not_retried(
     client: McpClient, api: Upstream
 ) -> None:
     api.answers.extend([answer(503), DROPPED])

@@ -13,7 +13,7 @@ async def crashing() -> None:
     raise ConnectionRefusedError("postgres://admin:hunter2@10.0.0.1")
 
 
-async def test_a_server_in_good_health_says_so_and_shows_its_process(client: McpClient) -> None:
+async def test_a_healthy_server_reports_its_process(client: McpClient) -> None:
     health = json.loads(await client.read("health://status"))
     assert health["status"] == "ready"
     assert health["process"].keys() == {"uptime_seconds", "memory_mib", "cpu_seconds", "threads"}

@@ -13,7 +13,7 @@ from ..client import McpClient
 
 @pytest.fixture(autouse=True)
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give each test a database of its own."""
+    """Give each test a new database."""
     url = f"sqlite:///{tmp_path / 'users.db'}"
     monkeypatch.setenv("DATABASE_URL", url)
     return url
@@ -33,7 +33,7 @@ async def test_the_cursor_of_a_page_leads_to_the_next(client: McpClient) -> None
     assert not second["next_cursor"]
 
 
-async def test_long_rows_make_shorter_pages_and_no_user_is_left_out(
+async def test_long_rows_make_shorter_pages_without_losing_users(
     client: McpClient, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESULT_MAX_BYTES", "2000")

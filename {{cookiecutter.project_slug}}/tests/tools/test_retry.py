@@ -24,7 +24,7 @@ async def test_the_tool_answers_when_the_api_recovers(
 
 
 @pytest.mark.parametrize(("status", "requests"), [(503, 4), (404, 1)])
-async def test_the_tool_says_what_is_wrong_when_the_api_does_not_recover(
+async def test_the_tool_reports_the_reason_when_the_api_does_not_recover(
     client: McpClient, api: Upstream, status: int, requests: int
 ) -> None:
     api.default = answer(status)

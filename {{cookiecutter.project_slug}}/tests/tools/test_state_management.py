@@ -10,7 +10,7 @@ from ..client import McpClient
 
 @pytest.fixture(autouse=True, params=["memory", "file"])
 def _state(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a store of its own, of both kinds."""
+    """Give each test a new store of both kinds."""
     file = f"sqlite:///{tmp_path / 'state.db'}"
     monkeypatch.setenv("STATE_URL", "memory://" if request.param == "memory" else file)
 

@@ -1,4 +1,4 @@
-"""Ask the API for what the cache does not hold."""
+"""Call the API for values that are not in the cache."""
 
 from typing import Any
 

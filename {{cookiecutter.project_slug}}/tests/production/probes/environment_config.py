@@ -1,4 +1,4 @@
-"""Tell which settings are in force."""
+"""Return the effective settings."""
 
 from typing import Any
 

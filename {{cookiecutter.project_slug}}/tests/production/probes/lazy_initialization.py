@@ -1,4 +1,4 @@
-"""Ask the database."""
+"""Query the database."""
 
 from {{ cookiecutter.package_name }}.patterns.lazy_initialization import (
     Users,

@@ -1,4 +1,4 @@
-"""Work on items side by side, of which some fail."""
+"""Process items concurrently, some of which fail."""
 
 from typing import Any
 

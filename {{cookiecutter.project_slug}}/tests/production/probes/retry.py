@@ -1,4 +1,4 @@
-"""Ask the API again while it fails for a moment."""
+"""Call the API, with retries of transient failures."""
 
 from functools import partial
 

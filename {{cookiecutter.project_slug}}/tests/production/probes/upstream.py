@@ -1,4 +1,4 @@
-"""Ask the API as it is asked without retries and cache."""
+"""Call the API without retries and cache."""
 
 from {{ cookiecutter.package_name }}.runtime.api_client import (
     ApiAnswer,
