@@ -39,6 +39,7 @@ SHARED = {
     "upstream": API_PATTERNS,
     "example_api": API_PATTERNS,
     "database": ("lazy_initialization", "state_management"),
+    "redis_client": ("caching", "rate_limiting", "state_management"),
     "results": (
         *("lazy_initialization", "connection_pooling", "retry", "caching"),
         "parallel_processing",

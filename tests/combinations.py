@@ -126,7 +126,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     if chosen & set(DATABASE_PATTERNS):
         files |= {f"{PACKAGE}/database.py", "tests/production/postgres_engine.py"}
     if chosen & set(REDIS_PATTERNS):
-        files.add("tests/production/redis_engine.py")
+        files |= {f"{PACKAGE}/redis_client.py", "tests/production/redis_engine.py"}
     if chosen & {*DATABASE_PATTERNS, *REDIS_PATTERNS}:
         files.add("tests/production/engines.py")
     if chosen & set(RESULT_PATTERNS):
@@ -141,6 +141,8 @@ def unit_tests(chosen: Combination) -> dict[str, bytes]:
         absent.add("test_api_client.py")
     if not chosen & set(DATABASE_PATTERNS):
         absent.add("test_database.py")
+    if not chosen & set(REDIS_PATTERNS):
+        absent.add("test_redis_client.py")
     if not chosen & set(RESULT_PATTERNS):
         absent.add("test_results.py")
     absent |= {f"test_{name}.py" for name in ALL - chosen}

@@ -10,6 +10,7 @@ from fastmcp import Client, FastMCP
 from my_mcp_server.patterns.caching import (
     Cache,
     LoadingCache,
+    MemoryCache,
     cache,
     cache_key,
 )
@@ -52,7 +53,7 @@ class Source:
 
 @pytest.fixture
 def kept() -> LoadingCache:
-    return LoadingCache(ttl_seconds=60, max_entries=100)
+    return LoadingCache(MemoryCache(ttl_seconds=60, max_entries=100))
 
 
 async def fetch(resource_id: str, api: Api, cache: Cache) -> Any:

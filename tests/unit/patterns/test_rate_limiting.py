@@ -9,7 +9,6 @@ from fastmcp.prompts import Prompt
 from fastmcp.resources import Resource
 from fastmcp.utilities.tests import asgi_server
 from mcp import MCPError
-from throttled import utils
 
 from my_mcp_server.patterns.rate_limiting import (
     RateLimiting,
@@ -25,16 +24,13 @@ from my_mcp_server.runtime.lifespan import (
 from ...patterns.test_rate_limiting import Clock, called_by, echo, refused
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Replace the limiter's clock with one that tests control."""
-    clock = Clock()
-    monkeypatch.setattr(utils, "now_mono_f", clock)
-    return clock
-
-
 def server(
-    *, burst: int, per_minute: int = 60, max_callers: int = 100, workers: int = 1
+    *,
+    burst: int,
+    per_minute: int = 60,
+    max_callers: int = 100,
+    workers: int = 1,
+    clock: Clock | None = None,
 ) -> FastMCP[Any]:
     limits = RateLimitingSettings(
         rate_limit_burst=burst,
@@ -45,7 +41,7 @@ def server(
     return FastMCP(
         "test",
         tools=[echo],
-        middleware=[RateLimiting(limits), ReadableArguments()],
+        middleware=[RateLimiting(limits, clock or Clock()), ReadableArguments()],
         lifespan=runtime,
         mask_error_details=True,
     )
@@ -69,8 +65,9 @@ async def test_concurrent_calls_share_the_burst() -> None:
     assert results.count(False) == 5
 
 
-async def test_a_rate_limit_recovers_only_up_to_the_burst(clock: Clock) -> None:
-    async with Client(server(burst=2)) as client:
+async def test_a_rate_limit_recovers_only_up_to_the_burst() -> None:
+    clock = Clock()
+    async with Client(server(burst=2, clock=clock)) as client:
         for _ in range(2):
             assert [await refused(client) for _ in range(3)] == [False, False, True]
             clock.seconds += 3600
@@ -139,8 +136,9 @@ async def test_each_of_several_workers_allows_its_part_of_the_burst(
     assert results.count(False) == passing
 
 
-async def test_workers_recover_their_part_of_the_rate(clock: Clock) -> None:
-    async with Client(server(burst=1, per_minute=60, workers=2)) as client:
+async def test_workers_recover_their_part_of_the_rate() -> None:
+    clock = Clock()
+    async with Client(server(burst=1, per_minute=60, workers=2, clock=clock)) as client:
         assert not await refused(client)
         clock.seconds += 1.9
         assert await refused(client)

@@ -1,5 +1,6 @@
 {% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
 {% set uses_database = cookiecutter.lazy_initialization or cookiecutter.state_management %}
+{% set uses_redis = cookiecutter.caching or cookiecutter.rate_limiting or cookiecutter.state_management %}
 """The server: which tools it has, and what stands around each call. This file only composes."""
 
 from . import __version__
@@ -25,6 +26,7 @@ from .patterns.rate_limiting import (
     RateLimitExceeded,
 {% endif %}
     RateLimiting,
+    shared_rate_limit,
 )
 {% endif %}
 {% if cookiecutter.structured_errors and cookiecutter.retry %}
@@ -34,7 +36,7 @@ from .patterns.retry import (
 {% endif %}
 {% if cookiecutter.state_management %}
 from .patterns.state_management import (
-    warn_of_lost_state,
+    state_readiness,
 )
 {% endif %}
 {% if cookiecutter.structured_errors %}
@@ -48,6 +50,9 @@ from .patterns.structured_logging import (
     CallLog,
     JsonLines,
 )
+{% endif %}
+{% if cookiecutter.structured_errors and uses_redis %}
+from .redis_client import RedisUnavailable
 {% endif %}
 from .runtime.answers import SendableAnswers
 {% if uses_api and cookiecutter.structured_errors %}
@@ -127,6 +132,9 @@ CODES: dict[type[Exception], ErrorCode] = {
 {% if cookiecutter.rate_limiting %}
     RateLimitExceeded: ErrorCode.RATE_LIMITED,
 {% endif %}
+{% if uses_redis %}
+    RedisUnavailable: ErrorCode.API_ERROR,
+{% endif %}
 }
 {% endif %}
 
@@ -134,7 +142,7 @@ mcp = Server(
     name="{{ cookiecutter.project_slug }}",
     version=__version__,
     instructions="Every tool answers with a typed result. A failed call says what to change.",
-    lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | database_readiness" if cookiecutter.lazy_initialization else "" }}{{ " | warn_of_lost_state" if cookiecutter.state_management else "" }},
+    lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | database_readiness" if cookiecutter.lazy_initialization else "" }}{{ " | state_readiness" if cookiecutter.state_management else "" }}{{ " | shared_rate_limit" if cookiecutter.rate_limiting else "" }},
     # The first is the outermost: it sees the call first and the answer last.
     middleware=chain(
 {% if cookiecutter.structured_logging %}

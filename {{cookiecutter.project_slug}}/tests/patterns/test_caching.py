@@ -14,6 +14,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from {{ cookiecutter.package_name }}.patterns.caching import (
     Cache,
     LoadingCache,
+    MemoryCache,
     cache_key,
 )
 
@@ -37,7 +38,7 @@ class Source:
 
 @pytest.fixture
 def kept() -> LoadingCache:
-    return LoadingCache(ttl_seconds=60, max_entries=100)
+    return LoadingCache(MemoryCache(ttl_seconds=60, max_entries=100))
 
 
 @contextmanager
@@ -80,7 +81,7 @@ async def test_an_error_reaches_all_who_wait_and_is_not_kept(kept: LoadingCache)
 
 async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
     now = 0.0
-    kept = LoadingCache(ttl_seconds=60, max_entries=10, clock=lambda: now)
+    kept = LoadingCache(MemoryCache(ttl_seconds=60, max_entries=10, clock=lambda: now))
     await kept.get_or_load(KEY, Source("old"))
     await asyncio.sleep(0)  # the load that has just ended is forgotten a moment later
     now = 60.0
@@ -88,7 +89,7 @@ async def test_a_value_is_loaded_again_when_its_time_is_over() -> None:
 
 
 async def test_a_full_cache_forgets_what_was_not_used_for_longest() -> None:
-    kept = LoadingCache(ttl_seconds=60, max_entries=3)
+    kept = LoadingCache(MemoryCache(ttl_seconds=60, max_entries=3))
     source = Source()
     for number in range(10):
         await kept.get_or_load(cache_key(str(number)), source)

@@ -92,5 +92,5 @@ def test_several_workers_with_state_in_memory_are_refused_at_the_start(
 ) -> None:
     monkeypatch.setenv("STATE_URL", "memory://")
     monkeypatch.setenv("WORKERS", "2")
-    with pytest.raises(InvalidSettings, match="STATE_URL: memory:// is not shared by several work"):
+    with pytest.raises(InvalidSettings, match="STATE_URL: several workers do not share memory://"):
         check_settings()
