@@ -1,6 +1,7 @@
 """The database opens and closes properly, and its failures are readable."""
 
 import asyncio
+import gc
 import re
 import shutil
 import sqlite3
@@ -390,6 +391,38 @@ async def test_a_cancelled_statement_completes_and_releases_its_lock(file: Path)
         with closing(sqlite3.connect(file, timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")
         assert await count(database) == 2000
+
+
+async def test_a_cancelled_statement_that_fails_later_logs_no_values(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    def begin(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT"):
+            begun.set()
+
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        await database.execute(INSERT, {"id": 1, "text": "one"})
+        others = asyncio.all_tasks()
+        event.listen(Engine, "before_cursor_execute", begin)
+        with closing(sqlite3.connect(file)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            call = asyncio.create_task(database.execute(INSERT, {"id": 1, "text": "canary"}))
+            await begun.wait()
+            call.cancel()
+            with monkeypatch.context() as patched:
+                patched.setattr("my_mcp_server.database.CLOSE_SECONDS", 0)
+                await asyncio.wait([call])
+            unfinished = asyncio.all_tasks() - others
+        event.remove(Engine, "before_cursor_execute", begin)
+        assert call.cancelled()
+        assert unfinished
+        await asyncio.wait(unfinished)
+        del unfinished, call
+        gc.collect()  # asyncio reports an error that nobody has read when it forgets the task
+    assert caplog.text == ""
 
 
 async def test_the_file_is_closed_at_the_end(file: Path) -> None:

@@ -376,9 +376,16 @@ async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        # If the statement fails later, asyncio would log its error, with the statement's values.
+        task.add_done_callback(_discard_error)
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await asyncio.wait([task])
         raise
+
+
+def _discard_error(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def is_postgres(url: str) -> bool:
