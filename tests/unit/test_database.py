@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import importlib
 import re
 import shutil
 import sqlite3
@@ -23,6 +24,7 @@ from my_mcp_server.database import (
     Database,
     DatabaseUnavailable,
     StatementRefused,
+    check_postgres,
     checked_url,
     default_database_url,
     explain,
@@ -142,6 +144,55 @@ def test_what_postgresql_tools_accept_is_accepted(rest: str) -> None:
     assert is_postgres(checked_url(f"postgresql://{rest}"))
 
 
+@pytest.mark.parametrize(
+    ("rest", "hosts"),
+    [
+        ("one:1,two/name", ["one:1/name", "two/name"]),
+        ("/name?host=one:1&host=two&port=5", ["one:1/name", "two:5/name"]),
+        ("host/name?host=one,two&port=1,2", ["one:1/name", "two:2/name"]),
+        ("/name?host=/run/pg&port=5", ["%2Frun%2Fpg:5/name"]),
+        ("/name?port=5", ["/name?port=5"]),
+        ("/name", ["/name"]),
+        (
+            "one,two/name?target_session_attrs=prefer-standby",
+            [
+                *("one/name?target_session_attrs=standby", "two/name?target_session_attrs=standby"),
+                *("one/name?target_session_attrs=any", "two/name?target_session_attrs=any"),
+            ],
+        ),
+    ],
+)
+async def test_hosts_are_tried_one_after_the_other(
+    rest: str, hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    async def connect(url: str, **_: object) -> None:
+        tried.append(url)
+        raise TimeoutError
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    with pytest.raises(DatabaseUnavailable, match="does not answer"):
+        await check_postgres(checked_url(f"postgresql://ada:p%40@{rest}"))
+    assert tried == [f"postgresql://ada:p%40@{host}" for host in hosts]
+
+
+async def test_a_host_that_refuses_the_password_is_the_last_to_be_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asyncpg = importlib.import_module("asyncpg")
+    tried: list[str] = []
+
+    async def connect(url: str, **_: object) -> None:
+        tried.append(url)
+        raise asyncpg.InvalidPasswordError("password authentication failed")
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    with pytest.raises(StatementRefused, match="refuses the password"):
+        await check_postgres(checked_url("postgresql://one,two/name"))
+    assert tried == ["postgresql://one/name"]
+
+
 def test_a_password_may_contain_any_character() -> None:
     url = checked_url("postgresql://ada:p/#?:s@db.example:5432/users")
     assert url == "postgresql://ada:p%2F%23%3F%3As@db.example:5432/users"
@@ -160,7 +211,9 @@ def test_a_password_may_contain_any_character() -> None:
         ("postgresql://host:65536/name", "has an invalid port"),
         ("postgresql://one,two:/name", "has an invalid port"),
         ("postgresql://host/name?port=x", "has an invalid port"),
+        ("postgresql://one,two/name?port=1,2,3", "must have one port, or one for each host"),
         ("postgresql://::1/name", "write an IPv6 address in brackets"),
+        ("postgresql://ada:hunter2@hunter2@host/name", "and @ in a password as %40"),
         ("postgresql://host/na me", "write a space as %20"),
         ("postgresql://host/name?pgbouncer=true", "the option pgbouncer, which is not supported"),
         ("postgresql://host/name?sslmode", "an option that is not name=value"),
