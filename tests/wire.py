@@ -122,6 +122,6 @@ class Wire:
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close a connection so that the other end sees a reset."""
     connection = writer.get_extra_info("socket")
-    if connection is not None:
+    with suppress(AttributeError, OSError):  # there is none any more, or it is closed
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

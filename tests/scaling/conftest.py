@@ -17,12 +17,14 @@ from .replicas import Replicas, replicas_of
 
 # One call a second and a hundred at once; every caller of a test is behind a proxy on loopback.
 RATE_PER_MINUTE, BURST = 60, 100
+EVERY_PATTERN = "all-but-self_contained"
 STATE_MAX_KEYS = 40
 SETTINGS = {
     "STATE_MAX_KEYS": str(STATE_MAX_KEYS),
     "RATE_LIMIT_PER_MINUTE": str(RATE_PER_MINUTE),
     "RATE_LIMIT_BURST": str(BURST),
     "TRUSTED_PROXIES": "127.0.0.1",
+    "API_BASE_URL": "example",
 }
 LOAD_SECONDS = 0.3
 
@@ -104,7 +106,7 @@ def fleets(
                 names = ENGINE_VARIABLES[kind]
                 variables = dict.fromkeys(names, url)
             variables |= {**SETTINGS, "API_BASE_URL": api.url}
-            replicas = stack.enter_context(replicas_of(projects("all"), home, **variables))
+            replicas = stack.enter_context(replicas_of(projects(EVERY_PATTERN), home, **variables))
             return Fleet(replicas, engine, wire)
 
         yield fleet

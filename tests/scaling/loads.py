@@ -19,6 +19,7 @@ def healthy_afterwards(fleet: Fleet) -> Iterator[Fleet]:
     """The replicas survive the test, in bounded memory, and all their checks pass again."""
     assert fleet.wire
     assert fleet.engine
+    asyncio.run(use(fleet))
     memory = [server.memory for server in fleet.replicas.servers]
     try:
         yield fleet
@@ -30,6 +31,14 @@ def healthy_afterwards(fleet: Fleet) -> Iterator[Fleet]:
         assert server.process.poll() is None, "".join(server.log[-20:])
         assert server.memory - before < LARGEST_GROWTH
         asyncio.run(until_ready(server))
+
+
+async def use(fleet: Fleet) -> None:
+    """Use everything once, and ask for readiness: the engine has worked since the start."""
+    for server in fleet.replicas.servers:
+        assert failure(await call(server.port, "cached_fetch", resource_id="slow~used")) is None
+        await stored(server.port, "used")
+        await until_ready(server)
 
 
 async def under_load(

@@ -238,11 +238,11 @@ async def ready(server: Running) -> Ready:
 
 
 async def until_ready(server: Running, *words: str) -> Ready:
-    """Wait until the readiness checks contain all `words`; without any, until all checks are `ok`."""
+    """Wait until the readiness checks and their names contain all `words`; without any, until all are `ok`."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             seen = await ready(server)
-            text = " ".join(seen.checks.values())
+            text = str(seen.checks)
             wanted = all(word in text for word in words) if words else set(seen.checks.values()) <= {"ok"}
             if wanted:
                 return seen

@@ -13,7 +13,7 @@ import pytest
 from ..conftest import Projects
 from ..engines import PostgresEngine
 from ..running import environment, running
-from .conftest import SETTINGS, Fleet, Fleets
+from .conftest import EVERY_PATTERN, SETTINGS, Fleet, Fleets
 from .loads import LONGEST_CALL_SECONDS, healthy_afterwards, under_load
 from .replicas import call, counting, failure, ready, stored, until_more, until_ready, until_refused
 
@@ -139,49 +139,43 @@ def test_a_changed_password_of_the_database_is_named_and_not_worth_a_retry(
     assert "28P01" in "".join(fleet.replicas.servers[0].log)
 
 
-# Opens the state and the rows of a project, as the first call of a server does, when its stdin ends.
+# Eight processes that have imported everything open the state and the rows of a project at the same time.
 OPEN = """
-import asyncio, sys
+import asyncio, os, sys
+import asyncpg, sqlalchemy.ext.asyncio
 from {package}.patterns.lazy_initialization import user_directory
 from {package}.patterns.state_management import state_store
 
 async def main():
-    async with state_store() as state:
+    async with state_store() as state, user_directory() as rows:
         await state.update("replicas", lambda value: (value or 0) + 1)
-    async with user_directory() as rows:
         assert (await rows.search("", 1, ""))[0]
 
-print("imported", flush=True)
-sys.stdin.read()
-asyncio.run(main())
+reader, writer = os.pipe()
+for number in range(8):
+    if os.fork() == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        asyncio.run(main())
+        os._exit(0)
+os.close(writer)
+sys.exit(sum(os.waitpid(-1, 0)[1] != 0 for _ in range(8)))
 """
 
 
 def test_eight_replicas_that_start_at_once_find_an_empty_database_together(
     projects: Projects, postgres: PostgresEngine, tmp_path: Path
 ) -> None:
-    project = projects("all")
+    project = projects(EVERY_PATTERN)
     url = postgres.create_database("fresh")
-    variables = environment(project, tmp_path, STATE_URL=url, DATABASE_URL=url)
-    replicas = [
-        subprocess.Popen(
-            [project.python, "-c", OPEN.format(package=project.package_name)],
-            env=variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for _ in range(8)
-    ]
-    for replica in replicas:
-        assert replica.stdout is not None
-        replica.stdout.readline()
-    for replica in replicas:
-        assert replica.stdin is not None
-        replica.stdin.close()
-        replica.stdin = None
-    failures = [replica.communicate()[1].decode() for replica in replicas]
-    assert [replica.returncode for replica in replicas] == [0] * 8, failures
+    opened = subprocess.run(
+        [project.python, "-c", OPEN.format(package=project.package_name)],
+        env=environment(project, tmp_path, STATE_URL=url, DATABASE_URL=url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert opened.returncode == 0, opened.stderr
     assert postgres.fetch("SELECT version FROM state", "fresh") == [8]
 
 
@@ -190,7 +184,7 @@ def test_a_server_starts_without_its_database_and_finds_it_later(
 ) -> None:
     """Readiness is refused until the database has worked once."""
     url = postgres.database_url("later")
-    with running(projects("all"), tmp_path, **SETTINGS, STATE_URL=url, DATABASE_URL=url) as server:
+    with running(projects(EVERY_PATTERN), tmp_path, **SETTINGS, STATE_URL=url, DATABASE_URL=url) as server:
         error = failure(asyncio.run(call(server.port, "increment_counter", name=name)))
         assert error is not None
         assert not error["retryable"], error  # there is no such database

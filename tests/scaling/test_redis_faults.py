@@ -14,7 +14,7 @@ from ..engines import RedisEngine
 from ..running import MIB, PATIENCE_SECONDS, running
 from ..wire import Wire
 from .certificates import certificates
-from .conftest import SETTINGS, Fleet, Fleets
+from .conftest import EVERY_PATTERN, SETTINGS, Fleet, Fleets
 from .loads import healthy_afterwards, under_load
 from .replicas import Tally, call, counting, failure, stored, until_more, until_ready, until_refused
 
@@ -218,7 +218,7 @@ def test_tls_is_verified(projects: Projects, redis: RedisEngine, tmp_path: Path)
     with Wire(redis.port, tls=context) as wire:
         secure = wire.url(redis.url).replace("redis://", "rediss://")
         for url, works in ((f"{secure}?ssl_ca_certs={authority}", True), (secure, False)):
-            with running(projects("all"), tmp_path, **SETTINGS, STATE_URL=url) as server:
+            with running(projects(EVERY_PATTERN), tmp_path, **SETTINGS, STATE_URL=url) as server:
                 error = failure(asyncio.run(call(server.port, "increment_counter", name="tls")))
                 assert (error is None) == works, error
                 if error is not None:
@@ -234,7 +234,7 @@ def test_a_server_starts_without_its_engine_and_finds_it_later(
         wire.closed = True
         url = wire.url(engine.url)
         shared = dict.fromkeys(("CACHE_URL", "RATE_LIMIT_URL", "STATE_URL"), url)
-        with running(projects("all"), tmp_path, **{**SETTINGS, **shared}) as server:
+        with running(projects(EVERY_PATTERN), tmp_path, **{**SETTINGS, **shared}) as server:
             error = failure(asyncio.run(call(server.port, "increment_counter", name=name)))
             assert error is not None
             assert error["retryable"], error

@@ -13,7 +13,7 @@ from ..conftest import Projects
 from ..engines import RedisEngine
 from ..fault_server import FaultServer
 from ..running import Reply, running
-from .conftest import BURST, RATE_PER_MINUTE, SETTINGS, STATE_MAX_KEYS, Fleets
+from .conftest import BURST, EVERY_PATTERN, RATE_PER_MINUTE, SETTINGS, STATE_MAX_KEYS, Fleets
 from .replicas import call, caller, failure
 
 pytestmark = [
@@ -23,17 +23,22 @@ pytestmark = [
 ]
 
 TOLERANCE = 0.05
+CLIENTS = 9
 NAMESPACE = "my-mcp-server:"
 
 
 async def burst(ports: list[int], headers: dict[str, str], calls: int) -> tuple[list[Reply], float]:
-    """Make calls of one caller at once, through the servers in turn; return the replies and the seconds."""
+    """Make calls of one caller, a few at a time and through the servers in turn; return the replies and the seconds."""
     start = time.monotonic()
-    made = [
-        call(ports[number % len(ports)], "process_data", headers, text="tea for two")
-        for number in range(calls)
-    ]
-    replies = await asyncio.gather(*made)
+    replies: list[Reply] = []
+    turns = iter(range(calls))
+
+    async def client() -> None:
+        for number in turns:
+            port = ports[number % len(ports)]
+            replies.append(await call(port, "process_data", headers, text="tea for two"))
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return replies, time.monotonic() - start
 
 
@@ -77,7 +82,7 @@ def test_workers_do_not_divide_a_limit_that_they_share(
     projects: Projects, redis: RedisEngine, tmp_path: Path
 ) -> None:
     shared = {**SETTINGS, "RATE_LIMIT_URL": redis.url, "STATE_URL": redis.url}
-    with running(projects("all"), tmp_path, "--workers", "2", **shared) as server:
+    with running(projects(EVERY_PATTERN), tmp_path, "--workers", "2", **shared) as server:
         server.logged("Application startup complete", times=2)
         assert_one_limit(*asyncio.run(burst([server.port], caller(), 2 * BURST)))
 
@@ -138,6 +143,7 @@ def test_a_value_in_a_foreign_format_is_a_miss(
         redis.ask("RPUSH" if wrong_type else "SET", key, foreign)
         assert not asyncio.run(fetch())
     assert api.attempts()[name] == 4
+    redis.ask("DEL", key)
 
 
 def test_keys_are_namespaced_and_hold_nothing_that_a_caller_has_named(

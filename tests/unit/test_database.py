@@ -1,8 +1,12 @@
 """The database opens and closes properly, and its failures are readable."""
 
 import asyncio
+import gc
+import importlib
+import re
 import shutil
 import sqlite3
+import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -13,14 +17,18 @@ import anyio
 import platformdirs
 import pytest
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from my_mcp_server.database import (
     Database,
     DatabaseUnavailable,
     StatementRefused,
+    check_postgres,
+    checked_url,
     default_database_url,
-    driver_url,
     explain,
+    is_postgres,
     open_database,
 )
 
@@ -93,6 +101,7 @@ async def test_a_statement_that_fails_changes_nothing() -> None:
         "",
         "notes.db",
         "mysql://user:hunter2@localhost/notes",
+        "postgresql://user:hunter2@localhost/notes?x=hunter2",
         "postgresql://user:hunter2@localhost:port/notes",
     ],
 )
@@ -100,24 +109,124 @@ async def test_any_other_url_is_refused_without_showing_its_password(url: str) -
     with pytest.raises(DatabaseUnavailable) as refusal:
         async with open_database(url):
             pass
-    assert "must be sqlite:///file or postgresql://" in str(refusal.value)
+    assert str(refusal.value).startswith("The database URL ")
     assert "hunter2" not in str(refusal.value)
-    assert refusal.value.__suppress_context__  # SQLAlchemy's message may quote the URL
+    assert refusal.value.__suppress_context__
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-async def test_a_missing_driver_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)  # as if it were not installed
-    with pytest.raises(DatabaseUnavailable, match=r"for postgresql .* add the package asyncpg"):
-        async with open_database(f"{scheme}://user:hunter2@localhost/notes"):
-            pass
+    with pytest.raises(ValueError, match="needs the package asyncpg: install the extra `postgres`"):
+        checked_url(f"{scheme}://user:hunter2@localhost/notes")
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+@pytest.mark.parametrize("scheme", ["postgresql", "POSTGRES", "postgresql+psycopg"])
 def test_urls_in_the_format_of_hosting_providers_are_accepted(scheme: str) -> None:
-    url = driver_url(f"{scheme}://user:secret@db.example/app?sslmode=require")
-    assert url.drivername == "postgresql+asyncpg"
-    assert url.query == {"ssl": "require"}
+    url = checked_url(f"{scheme}://user:secret@db.example/app?ssl=require")
+    assert url == "postgresql://user:secret@db.example/app?sslmode=require"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "user:a%20b@host/name",
+        "host1,host2:5433/name",
+        "[::1]:5432/name",
+        "/name?host=/var/run/postgresql",
+        "host/name?host=one:5432&host=two",
+        "host/name?application_name=x&connect_timeout=3",
+        "host/name?options=-c+search_path%3Dapp",
+        "host/name?target_session_attrs=read-write&sslmode=verify-full",
+    ],
+)
+def test_what_postgresql_tools_accept_is_accepted(rest: str) -> None:
+    assert is_postgres(checked_url(f"postgresql://{rest}"))
+
+
+@pytest.mark.parametrize(
+    ("rest", "hosts"),
+    [
+        ("one:1,two/name", ["one:1/name", "two/name"]),
+        ("/name?host=one:1&host=two&port=5", ["one:1/name", "two:5/name"]),
+        ("host/name?host=one,two&port=1,2", ["one:1/name", "two:2/name"]),
+        ("/name?host=/run/pg&port=5", ["%2Frun%2Fpg:5/name"]),
+        ("/name?port=5", ["/name?port=5"]),
+        ("/name", ["/name"]),
+        (
+            "one,two/name?target_session_attrs=prefer-standby",
+            [
+                *("one/name?target_session_attrs=standby", "two/name?target_session_attrs=standby"),
+                *("one/name?target_session_attrs=any", "two/name?target_session_attrs=any"),
+            ],
+        ),
+    ],
+)
+async def test_hosts_are_tried_one_after_the_other(
+    rest: str, hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    async def connect(url: str, **_: object) -> None:
+        tried.append(url)
+        raise TimeoutError
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    with pytest.raises(DatabaseUnavailable, match="does not answer"):
+        await check_postgres(checked_url(f"postgresql://ada:p%40@{rest}"))
+    assert tried == [f"postgresql://ada:p%40@{host}" for host in hosts]
+
+
+async def test_a_host_that_refuses_the_password_is_the_last_to_be_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asyncpg = importlib.import_module("asyncpg")
+    tried: list[str] = []
+
+    async def connect(url: str, **_: object) -> None:
+        tried.append(url)
+        raise asyncpg.InvalidPasswordError("password authentication failed")
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    with pytest.raises(StatementRefused, match="refuses the password"):
+        await check_postgres(checked_url("postgresql://one,two/name"))
+    assert tried == ["postgresql://one/name"]
+
+
+def test_a_password_may_contain_any_character() -> None:
+    url = checked_url("postgresql://ada:p/#?:s@db.example:5432/users")
+    assert url == "postgresql://ada:p%2F%23%3F%3As@db.example:5432/users"
+    assert checked_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://host/0", "must be sqlite:///file or postgresql://"),
+        ("postgresql:/host/name", "must be sqlite:///file or postgresql://"),
+        ("postgresql://", "must be sqlite:///file or postgresql://"),
+        ("sqlite://file", "must be sqlite:///file"),
+        ("postgresql://host:abc/name", "has an invalid port"),
+        ("postgresql://host:0/name", "has an invalid port"),
+        ("postgresql://host:65536/name", "has an invalid port"),
+        ("postgresql://one,two:/name", "has an invalid port"),
+        ("postgresql://host/name?port=x", "has an invalid port"),
+        ("postgresql://one,two/name?port=1,2,3", "must have one port, or one for each host"),
+        ("postgresql://::1/name", "write an IPv6 address in brackets"),
+        ("postgresql://ada:hunter2@hunter2@host/name", "and @ in a password as %40"),
+        ("postgresql://host/na me", "write a space as %20"),
+        ("postgresql://host/name?pgbouncer=true", "the option pgbouncer, which is not supported"),
+        ("postgresql://host/name?sslmode", "an option that is not name=value"),
+        ("postgresql://host/name?sslmode=on", "an invalid sslmode: use one of disable, allow"),
+        ("postgresql://host/name?target_session_attrs=first", "invalid target_session_attrs"),
+        ("postgresql://host/name?connect_timeout=soon", "an invalid connect_timeout"),
+        ("postgresql://host/name?sslrootcert=/missing", "sslrootcert that does not exist"),
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_with_the_reason(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)) as refusal:
+        checked_url(url)
+    assert "hunter2" not in str(refusal.value)
 
 
 async def test_a_folder_that_cannot_be_created_is_a_readable_failure(tmp_path: Path) -> None:
@@ -194,13 +303,16 @@ class PostgresError(Exception):
         ("42703", 'column "a" of relation "notes" does not exist', False, "has no column a."),
         ("42501", "permission denied for table notes", False, "does not permit this"),
         ("25006", "cannot execute INSERT in a read-only transaction", False, "is read-only"),
-        ("28P01", 'password authentication failed for user "ada"', False, "does not permit this"),
+        ("28P01", 'password authentication failed for user "ada"', False, "refuses the password"),
+        ("28000", 'no pg_hba.conf entry for host "canary"', False, "does not permit this"),
         ("28000", 'role "canary" does not exist', False, "that does not exist"),
         ("3D000", 'database "canary" does not exist', False, "that does not exist"),
         ("23505", "duplicate key value: canary", False, "refuses the statement"),
         ("23505", 'constraint "pg_type_typname_nsp_index"', True, "does not answer"),
         ("40001", "could not serialize access", True, "does not answer"),
-        ("53300", "too many connections", True, "does not answer"),
+        ("53300", "sorry, too many clients already", True, "has no free connection"),
+        ("57P03", "the database system is starting up", True, "does not answer"),
+        ("55P03", "canceling statement due to lock timeout", True, "does not answer"),
         ("57P01", "terminating connection", True, "does not answer"),
     ],
 )
@@ -209,8 +321,57 @@ def test_postgresql_error_codes_determine_what_is_retryable(
 ) -> None:
     failure = explain(PostgresError(sqlstate, text))
     assert failure.retryable is retryable
+    assert failure.engine_code == sqlstate
     assert sentence in str(failure)
     assert "canary" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConnectionError('server at "canary" rejected SSL upgrade'), "does not offer TLS"),
+        (ssl.SSLCertVerificationError("certificate verify failed: canary"), "is not trusted"),
+    ],
+)
+def test_a_refused_tls_connection_is_not_retryable(error: Exception, sentence: str) -> None:
+    failure = explain(error)
+    assert not failure.retryable
+    assert sentence in str(failure)
+    assert "canary" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("lost", "in_doubt"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (PostgresError("57P01", "terminating connection"), True),
+        (PostgresError("40001", "could not serialize access"), False),
+    ],
+)
+async def test_a_lost_answer_to_a_commit_leaves_the_write_in_doubt(
+    lost: Exception, in_doubt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        commit = AsyncConnection.commit
+
+        async def commit_and_lose(connection: AsyncConnection) -> None:
+            await commit(connection)
+            raise DBAPIError("COMMIT", {}, lost) from lost
+
+        monkeypatch.setattr(AsyncConnection, "commit", commit_and_lose)
+        with pytest.raises(DatabaseUnavailable) as failure:
+            await database.execute(INSERT, {"id": 1, "text": "one"})
+    assert failure.value.in_doubt is in_doubt
+    assert failure.value.retryable is not in_doubt
+
+
+async def test_a_statement_that_fails_before_its_commit_is_not_in_doubt() -> None:
+    async with open_database("sqlite://") as database:
+        with pytest.raises(DatabaseUnavailable) as failure:
+            await database.execute(INSERT, {"id": 1, "text": "one"})
+    assert not failure.value.in_doubt
 
 
 async def test_a_deleted_database_is_a_readable_failure(tmp_path: Path) -> None:
@@ -283,6 +444,38 @@ async def test_a_cancelled_statement_completes_and_releases_its_lock(file: Path)
         with closing(sqlite3.connect(file, timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")
         assert await count(database) == 2000
+
+
+async def test_a_cancelled_statement_that_fails_later_logs_no_values(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    def begin(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT"):
+            begun.set()
+
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        await database.execute(INSERT, {"id": 1, "text": "one"})
+        others = asyncio.all_tasks()
+        event.listen(Engine, "before_cursor_execute", begin)
+        with closing(sqlite3.connect(file)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            call = asyncio.create_task(database.execute(INSERT, {"id": 1, "text": "canary"}))
+            await begun.wait()
+            call.cancel()
+            with monkeypatch.context() as patched:
+                patched.setattr("my_mcp_server.database.CLOSE_SECONDS", 0)
+                await asyncio.wait([call])
+            unfinished = asyncio.all_tasks() - others
+        event.remove(Engine, "before_cursor_execute", begin)
+        assert call.cancelled()
+        assert unfinished
+        await asyncio.wait(unfinished)
+        del unfinished, call
+        gc.collect()  # asyncio reports an error that nobody has read when it forgets the task
+    assert caplog.text == ""
 
 
 async def test_the_file_is_closed_at_the_end(file: Path) -> None:

@@ -1,5 +1,8 @@
 """Readiness checks open resources concurrently, with a timeout, and caches the report."""
 
+import asyncio
+from contextlib import suppress
+
 import anyio
 import pytest
 
@@ -61,7 +64,55 @@ async def test_a_check_that_hangs_fails_after_its_timeout() -> None:
     readiness = Readiness(timeout=0.01)
     readiness.register("slow", anyio.sleep_forever)
     with readiness.serving():
-        assert (await readiness.report()).checks == {"slow": "TimeoutError"}
+        assert (await readiness.report()).checks == {"slow": "No response within 0.01 seconds."}
+
+
+async def test_a_check_that_cannot_be_cancelled_delays_no_report() -> None:
+    stopped = asyncio.Event()
+    started = 0
+
+    async def stubborn() -> None:
+        nonlocal started
+        started += 1
+        while not stopped.is_set():
+            with suppress(asyncio.CancelledError):
+                await stopped.wait()
+
+    readiness = Readiness(timeout=0.01, cache_seconds=0)
+    readiness.register("slow", stubborn)
+    with readiness.serving():
+        for _ in range(3):
+            assert (await readiness.report()).status == "unready"
+        assert started == 1  # it does not accumulate
+        stopped.set()
+        await anyio.wait_all_tasks_blocked()
+        assert (await readiness.report()).checks == {"slow": "ok"}
+
+
+@pytest.mark.parametrize("optional", [True, False])
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("worked", [True, False])
+async def test_only_a_required_engine_that_never_worked_makes_the_process_unready(
+    optional: bool, strict: bool, worked: bool
+) -> None:
+    down = not worked
+
+    async def check() -> None:
+        if down:
+            raise ConnectionRefusedError
+
+    readiness = Readiness(cache_seconds=0)
+    readiness.register("engine", check, optional=optional)
+    with readiness.serving():
+        if worked:
+            assert (await readiness.report(strict=strict)).status == "ready"
+        down = True
+        report = await readiness.report(strict=strict)
+        assert report.checks == {"engine": "ConnectionRefusedError"}
+        unready = not optional and (strict or not worked)
+        assert report.status == ("unready" if unready else "degraded")
+        down = False
+        assert (await readiness.report(strict=strict)).status == "ready"
 
 
 async def test_the_report_is_cached_for_one_second() -> None:
