@@ -47,3 +47,7 @@ async def opened(engine: RedisEngine, wire: Wire) -> AsyncIterator[Opened]:
             return await stack.enter_async_context(open_redis("A_URL", wire.url(engine.url), **limits))
 
         yield open_one
+
+
+def keys_of(engine: RedisEngine) -> list[str]:
+    return engine.keys()

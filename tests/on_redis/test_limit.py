@@ -16,7 +16,7 @@ from my_mcp_server.patterns.rate_limiting import (
 
 from ..engines import RedisEngine
 from ..wire import Wire
-from .conftest import Opened
+from .conftest import Opened, keys_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ async def test_callers_have_separate_limits_and_their_names_are_not_stored(
     limit = SharedLimit(await opened(), per_minute=1, burst=1)
     assert [await limit.wait(name) for name in ("ada", "eve")] == [0, 0]
     assert await limit.wait("ada") > 0
-    keys = engine.keys()
+    keys = keys_of(engine)
     assert len(keys) == 2
     for key in keys:
         assert key.startswith("my-mcp-server:limit:v1:")
@@ -54,7 +54,7 @@ async def test_callers_have_separate_limits_and_their_names_are_not_stored(
 async def test_a_key_that_is_no_number_is_replaced(opened: Opened, engine: RedisEngine) -> None:
     limit = SharedLimit(await opened(), per_minute=1, burst=1)
     await limit.wait("ada")
-    (key,) = engine.keys()
+    (key,) = keys_of(engine)
     engine.ask("SET", key, "foreign")
     assert await limit.wait("ada") == 0
     assert await limit.wait("ada") > 0
