@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from my_mcp_server.patterns.caching import LoadingCache, RedisCache, cache_key
+from my_mcp_server.patterns.caching import MISSING, Found, LoadingCache, RedisCache, cache_key
 from my_mcp_server.redis_client import RedisServer
 
 from ..engines import RedisEngine
@@ -141,6 +141,36 @@ async def test_redis_that_is_down_costs_neither_the_value_nor_a_second_load(
     await asyncio.sleep(0.3)
     source.release.set()
     assert await asyncio.gather(*calls) == [("value", False)] * 20
+    assert source.loads == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_caller_that_looked_before_a_load_has_ended_does_not_load_again(
+    late: bool, opened: Opened
+) -> None:
+    """Its look at Redis comes back after the load has ended, or not in time."""
+    store = RedisCache(await opened(), 60, 100_000)
+    cache = LoadingCache(store)
+    source = Source(released=False)
+    first = asyncio.create_task(cache.get_or_load(KEY, source))
+    await source.begun.wait()
+    looked = await store.read(KEY)
+    read = store.read
+
+    async def look(_key: object) -> Found:
+        store.read = read
+        if late:
+            return Found(MISSING, None)
+        source.release.set()
+        await first
+        return looked
+
+    store.read = look
+    second = asyncio.create_task(cache.get_or_load(KEY, source))
+    await asyncio.sleep(0.01)
+    source.release.set()
+    assert await first == ("value", False)
+    assert await second == ("value", not late)
     assert source.loads == 1
 
 
