@@ -1160,9 +1160,9 @@ FAULTS: dict[str, list[Fault]] = {
     "pyproject.toml": [
         Fault(
             "a package is missing when one of two patterns is off",
-            "{% if cookiecutter.retry or cookiecutter.rate_limiting %}",
-            "{% if cookiecutter.retry %}",
-            tests="tests/test_dependencies.py -k only-rate_limiting",
+            "cookiecutter.lazy_initialization or cookiecutter.state_management %}",
+            "cookiecutter.lazy_initialization %}",
+            tests="tests/test_dependencies.py -k only-state_management",
         ),
         Fault(
             "the development group lacks a package that the tests import",

@@ -71,6 +71,7 @@ class Running:
     port: int = 0
     prefix: str = ""  # prepended to every path
     host_header: str = ""
+    log_has_ended: bool = False
 
     def follow(self) -> None:
         """Read the log until the process ends."""
@@ -79,6 +80,9 @@ class Running:
             with self.changed:
                 self.log.append(line.decode("utf-8", "replace"))
                 self.changed.notify_all()
+        with self.changed:
+            self.log_has_ended = True
+            self.changed.notify_all()
 
     def logged(self, text: str, times: int = 1) -> str:
         """Wait for the nth log line that contains `text`, and return it."""
@@ -87,7 +91,8 @@ class Running:
             return [line for line in self.log if text in line][times - 1 :]
 
         with self.changed:
-            assert self.changed.wait_for(found, PATIENCE_SECONDS), "".join(self.log)
+            self.changed.wait_for(lambda: found() or self.log_has_ended, PATIENCE_SECONDS)
+            assert found(), "".join(self.log)
             return found()[0]
 
     @property

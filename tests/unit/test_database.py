@@ -1,6 +1,8 @@
 """The database opens and closes properly, and its failures are readable."""
 
 import asyncio
+import gc
+import importlib
 import re
 import shutil
 import sqlite3
@@ -22,6 +24,7 @@ from my_mcp_server.database import (
     Database,
     DatabaseUnavailable,
     StatementRefused,
+    check_postgres,
     checked_url,
     default_database_url,
     explain,
@@ -141,6 +144,55 @@ def test_what_postgresql_tools_accept_is_accepted(rest: str) -> None:
     assert is_postgres(checked_url(f"postgresql://{rest}"))
 
 
+@pytest.mark.parametrize(
+    ("rest", "hosts"),
+    [
+        ("one:1,two/name", ["one:1/name", "two/name"]),
+        ("/name?host=one:1&host=two&port=5", ["one:1/name", "two:5/name"]),
+        ("host/name?host=one,two&port=1,2", ["one:1/name", "two:2/name"]),
+        ("/name?host=/run/pg&port=5", ["%2Frun%2Fpg:5/name"]),
+        ("/name?port=5", ["/name?port=5"]),
+        ("/name", ["/name"]),
+        (
+            "one,two/name?target_session_attrs=prefer-standby",
+            [
+                *("one/name?target_session_attrs=standby", "two/name?target_session_attrs=standby"),
+                *("one/name?target_session_attrs=any", "two/name?target_session_attrs=any"),
+            ],
+        ),
+    ],
+)
+async def test_hosts_are_tried_one_after_the_other(
+    rest: str, hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    async def connect(url: str, **_: object) -> None:
+        tried.append(url)
+        raise TimeoutError
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    with pytest.raises(DatabaseUnavailable, match="does not answer"):
+        await check_postgres(checked_url(f"postgresql://ada:p%40@{rest}"))
+    assert tried == [f"postgresql://ada:p%40@{host}" for host in hosts]
+
+
+async def test_a_host_that_refuses_the_password_is_the_last_to_be_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asyncpg = importlib.import_module("asyncpg")
+    tried: list[str] = []
+
+    async def connect(url: str, **_: object) -> None:
+        tried.append(url)
+        raise asyncpg.InvalidPasswordError("password authentication failed")
+
+    monkeypatch.setattr("asyncpg.connect", connect)
+    with pytest.raises(StatementRefused, match="refuses the password"):
+        await check_postgres(checked_url("postgresql://one,two/name"))
+    assert tried == ["postgresql://one/name"]
+
+
 def test_a_password_may_contain_any_character() -> None:
     url = checked_url("postgresql://ada:p/#?:s@db.example:5432/users")
     assert url == "postgresql://ada:p%2F%23%3F%3As@db.example:5432/users"
@@ -159,7 +211,9 @@ def test_a_password_may_contain_any_character() -> None:
         ("postgresql://host:65536/name", "has an invalid port"),
         ("postgresql://one,two:/name", "has an invalid port"),
         ("postgresql://host/name?port=x", "has an invalid port"),
+        ("postgresql://one,two/name?port=1,2,3", "must have one port, or one for each host"),
         ("postgresql://::1/name", "write an IPv6 address in brackets"),
+        ("postgresql://ada:hunter2@hunter2@host/name", "and @ in a password as %40"),
         ("postgresql://host/na me", "write a space as %20"),
         ("postgresql://host/name?pgbouncer=true", "the option pgbouncer, which is not supported"),
         ("postgresql://host/name?sslmode", "an option that is not name=value"),
@@ -390,6 +444,38 @@ async def test_a_cancelled_statement_completes_and_releases_its_lock(file: Path)
         with closing(sqlite3.connect(file, timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")
         assert await count(database) == 2000
+
+
+async def test_a_cancelled_statement_that_fails_later_logs_no_values(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    def begin(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT"):
+            begun.set()
+
+    async with open_database(f"sqlite:///{file}") as database:
+        await database.execute(TABLE)
+        await database.execute(INSERT, {"id": 1, "text": "one"})
+        others = asyncio.all_tasks()
+        event.listen(Engine, "before_cursor_execute", begin)
+        with closing(sqlite3.connect(file)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            call = asyncio.create_task(database.execute(INSERT, {"id": 1, "text": "canary"}))
+            await begun.wait()
+            call.cancel()
+            with monkeypatch.context() as patched:
+                patched.setattr("my_mcp_server.database.CLOSE_SECONDS", 0)
+                await asyncio.wait([call])
+            unfinished = asyncio.all_tasks() - others
+        event.remove(Engine, "before_cursor_execute", begin)
+        assert call.cancelled()
+        assert unfinished
+        await asyncio.wait(unfinished)
+        del unfinished, call
+        gc.collect()  # asyncio reports an error that nobody has read when it forgets the task
+    assert caplog.text == ""
 
 
 async def test_the_file_is_closed_at_the_end(file: Path) -> None:

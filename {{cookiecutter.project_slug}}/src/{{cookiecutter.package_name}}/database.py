@@ -333,19 +333,31 @@ async def check_postgres(url: str) -> None:
 
 
 async def _connect(url: str, settings: DatabaseSettings) -> Any:
-    """Return a connection of asyncpg, which understands the URLs of PostgreSQL's own tools."""
+    """Return a connection of asyncpg to the first host of the URL that accepts one.
+
+    Raises:
+        OSError: no host can be reached.
+        PostgresError, InterfaceError, InternalClientError: a host refuses the connection.
+    """
     asyncpg = _driver()
 
     async def close(self: Any, **_: Any) -> None:
         # A server that does not respond must not hold up a call that has failed.
         await asyncpg.Connection.close(self, timeout=GOODBYE_SECONDS)
 
-    address, seconds = _for_driver(url)
-    return await asyncpg.connect(
-        address,
+    addresses, seconds = _for_driver(url)
+    connect = partial(
+        asyncpg.connect,
         timeout=seconds or settings.database_connect_seconds,
         connection_class=type("Connection", (asyncpg.Connection,), {"close": close}),
     )
+    *others, last = addresses
+    for address in others:
+        with suppress(
+            OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched
+        ):
+            return await connect(address)
+    return await connect(last)
 
 
 def _driver() -> Any:
@@ -357,13 +369,26 @@ def _driver_errors() -> tuple[type[Exception], ...]:
     return (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
-def _for_driver(url: str) -> tuple[str, float | None]:
-    """Return a PostgreSQL URL without what the driver does not know, and its connect timeout."""
-    address, _, query = url.partition("?")
-    options = parse_qsl(query)
-    seconds = [float(value) for name, value in options if name == "connect_timeout"]
-    query = urlencode([option for option in options if option[0] != "connect_timeout"])
-    return f"{address}?{query}" if query else address, (seconds or [0])[-1] or None
+def _for_driver(url: str) -> tuple[list[str], float | None]:
+    """Return a URL for each host, in the order to try them, and the URL's connect timeout.
+
+    Given several hosts, the driver would wait for the first until the time for all of them is over.
+    """
+    rest, _, query = url.removeprefix("postgresql://").partition("?")
+    user, at, address = rest.rpartition("@")
+    hosts, slash, name = address.partition("/")
+    options = dict(parse_qsl(query))
+    seconds = float(options.pop("connect_timeout", 0)) or None
+    queries = [urlencode(options)]
+    if options.get("target_session_attrs") == "prefer-standby":
+        queries = [
+            urlencode({**options, "target_session_attrs": kind}) for kind in ("standby", "any")
+        ]
+    return [
+        f"postgresql://{user}{at}{host}{slash}{name}" + (f"?{query}" if query else "")
+        for query in queries
+        for host in hosts.split(",")
+    ], seconds
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
@@ -376,9 +401,16 @@ async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        # If the statement fails later, asyncio would log its error, with the statement's values.
+        task.add_done_callback(_discard_error)
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await asyncio.wait([task])
         raise
+
+
+def _discard_error(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def is_postgres(url: str) -> bool:
@@ -404,7 +436,7 @@ def checked_url(url: str) -> str:
     user, rest = _quoted_user(rest)
     address, _, query = rest.partition("?")
     options = _checked_options(query)
-    _check_address(address, options)
+    address = _with_hosts(address, options)
     if importlib.util.find_spec("asyncpg") is None:
         raise ValueError("needs the package asyncpg: install the extra `postgres`")
     query = urlencode(options)
@@ -420,14 +452,17 @@ def _quoted_user(rest: str) -> tuple[str, str]:
     return ":".join(parts) + "@", rest[found.end() :]
 
 
-def _checked_options(query: str) -> list[tuple[str, str]]:
+def _checked_options(query: str) -> dict[str, str]:
     try:
-        options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
         raise ValueError("has an option that is not name=value") from None
-    # SQLAlchemy's and asyncpg's name for it.
-    options = [("sslmode" if name == "ssl" else name, value) for name, value in options]
-    for name, value in options:
+    options: dict[str, str] = {}
+    for given, value in pairs:
+        name = "sslmode" if given == "ssl" else given  # SQLAlchemy's and asyncpg's name for it
+        repeated = name in {"host", "port"} and name in options
+        options[name] = f"{options[name]},{value}" if repeated else value
+    for name, value in options.items():
         if name not in OPTIONS:
             raise ValueError(f"has the option {name[:40]}, which is not supported: remove it")
         if name in CHOICES and value not in CHOICES[name]:
@@ -439,18 +474,33 @@ def _checked_options(query: str) -> list[tuple[str, str]]:
     return options
 
 
-def _check_address(address: str, options: list[tuple[str, str]]) -> None:
-    hosts, _, path = address.partition("/")
-    ports = [value for name, value in options if name == "port"]
-    for host in hosts.split(","):
-        found = re.fullmatch(r"(?:\[[^\]]+\]|[^:\[\]]*)(?::([^:]*))?", host)
-        if not found:
-            raise ValueError("has an invalid host: write an IPv6 address in brackets")
-        ports += [found[1]] if found[1] is not None else []
-    if not all(port.isdecimal() and 0 < int(port) < 2**16 for port in ports):
-        raise ValueError("has an invalid port: use a number from 1 to 65535")
-    if not (hosts or path or options):
+def _with_hosts(address: str, options: dict[str, str]) -> str:
+    """Return `host:port,host:port/name`, with the hosts and ports taken from the options."""
+    netloc, slash, name = address.partition("/")
+    if not (netloc or name or options):
         raise ValueError("must be sqlite:///file or postgresql://user:password@host/name")
+    if not (netloc or "host" in options):  # the driver looks for a local server
+        _checked_host("localhost", options.get("port", ""))
+        return address
+    hosts = options.pop("host", netloc).split(",")
+    ports = options.pop("port", "").split(",")
+    if len(ports) not in {1, len(hosts)}:
+        raise ValueError("must have one port, or one for each host")
+    return ",".join(map(_checked_host, hosts, ports * (len(hosts) // len(ports)))) + slash + name
+
+
+def _checked_host(host: str, default_port: str) -> str:
+    found = re.fullmatch(r"(/[^:]*|\[[^\]@]+\]|[^:\[\]@/]+)(?::(.*))?", host)
+    if not found:
+        raise ValueError(
+            "has an invalid host: write an IPv6 address in brackets, and @ in a password as %40"
+        )
+    name, port = found[1], default_port if found[2] is None else found[2]
+    if (port or ":" in host) and not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError("has an invalid port: use a number from 1 to 65535")
+    if name.startswith("/"):  # the folder of a socket
+        name = quote(name, safe="")
+    return f"{name}:{port}" if port else name
 
 
 def default_database_url(name: str) -> str:
