@@ -107,7 +107,7 @@ def test_a_long_lock_holds_no_call_beyond_its_limit(
             try:
                 await until_refused(tally)
                 for server in fleet.replicas.servers:
-                    assert (await ready(server)).status == 200
+                    assert (await ready(server)).code == 200
             finally:
                 await transaction.rollback()
                 await holder.close()
@@ -188,7 +188,7 @@ def test_a_server_starts_without_its_database_and_finds_it_later(
         error = failure(asyncio.run(call(server.port, "increment_counter", name=name)))
         assert error is not None
         assert not error["retryable"], error  # there is no such database
-        assert asyncio.run(until_ready(server, "database")).status == 503
+        assert asyncio.run(until_ready(server, "unready", "database")).code == 503
         postgres.create_database("later")
         assert asyncio.run(stored(server.port, name)) == 0
-        assert asyncio.run(until_ready(server)).status == 200
+        assert asyncio.run(until_ready(server)).code == 200

@@ -238,7 +238,7 @@ def test_a_server_starts_without_its_engine_and_finds_it_later(
             error = failure(asyncio.run(call(server.port, "increment_counter", name=name)))
             assert error is not None
             assert error["retryable"], error
-            assert asyncio.run(until_ready(server, "state")).status == 503
+            assert asyncio.run(until_ready(server, "unready", "state")).code == 503
             wire.closed = False
-            assert asyncio.run(until_ready(server)).status == 200
+            assert asyncio.run(until_ready(server)).code == 200
             assert asyncio.run(stored(server.port, name)) == 0
