@@ -139,6 +139,25 @@ def test_a_changed_password_of_the_database_is_named_and_not_worth_a_retry(
     assert "28P01" in "".join(fleet.replicas.servers[0].log)
 
 
+def test_a_role_that_may_only_read_serves_what_only_reads(
+    fleet: Fleet, postgres: PostgresEngine, name: str
+) -> None:
+    async def read_and_write() -> None:
+        for port in fleet.ports:
+            reply = await call(port, "database_operation", limit=1)
+            assert failure(reply) is None, reply
+        error = failure(await call(fleet.ports[0], "increment_counter", name=name))
+        assert error is not None
+        assert "read-only" in error["message"]
+        assert not error["retryable"]
+
+    postgres.execute("ALTER ROLE app SET default_transaction_read_only = on", TERMINATE)
+    try:
+        asyncio.run(read_and_write())
+    finally:
+        postgres.execute("ALTER ROLE app RESET default_transaction_read_only", TERMINATE)
+
+
 # Eight processes that have imported everything open the state and the rows of a project at the same time.
 OPEN = """
 import asyncio, os, sys
