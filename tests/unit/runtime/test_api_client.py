@@ -550,7 +550,7 @@ def test_invalid_data_is_reported_with_its_location_but_without_its_value() -> N
     )
     assert not failure.value.retryable
     assert "canary" not in repr(failure.value.__cause__)
-    with pytest.raises(UpstreamFailure, match=r"at its top \(int_type\)"):
+    with pytest.raises(UpstreamFailure, match=r"at the top level \(int_type\)"):
         ApiAnswer(status=204, data=None).parse(int)
 
 
