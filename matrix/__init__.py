@@ -1,1 +1,1 @@
-"""Proves every combination of a Cookiecutter template's yes/no prompts; knows of no template in particular."""
+"""Proves every combination of a Cookiecutter template's yes/no prompts. It is independent of the template."""

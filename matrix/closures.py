@@ -1,7 +1,7 @@
 """What a Python file of a project can load: the closure, whose bytes decide how a test ends.
 
 Computed from the imports, at any depth of the code, the packages' `__init__.py`, the `conftest.py` above a test, and the
-data files whose name stands in a string: any file of the project for a test, its own package's data for a module of the
+data files whose name is in a string: any file of the project for a test, its own package's data for a module of the
 package. What a test opens at run time beyond that is found by `audit.py`.
 """
 
@@ -33,14 +33,14 @@ class Import(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a file's text says of other files."""
+    """The other files that a file's text names."""
 
     imports: tuple[Import, ...]
     texts: frozenset[str]
 
 
 def read_facts(source: str) -> Facts:
-    """Read a file part by part: most parts of most files stand in many others.
+    """Read a file part by part: most parts of most files occur in many others.
 
     Raises:
         SyntaxError: it is not valid Python.
@@ -96,14 +96,14 @@ class ProjectClosures:
     _imported: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
-        """Return which files are no Python, and which import a module that the project does not have."""
+        """Return which files are not valid Python, and which import a module that the project does not have."""
         found = []
         for path in self.tree:
             if path.endswith(".py"):
                 try:
                     self.imported(path)
                 except SyntaxError as error:
-                    found.append(f"{path} is no Python: {error.msg}, line {error.lineno}")
+                    found.append(f"{path} is not valid Python: {error.msg}, line {error.lineno}")
                 except MissingModuleError as error:
                     found.append(str(error))
         return found
@@ -145,7 +145,7 @@ class ProjectClosures:
 
     @cached_property
     def data(self) -> dict[str, str]:
-        """The files that are no modules, by their names; what pytest reads of pyproject.toml is in every key."""
+        """The files other than modules, by their names; what pytest reads of pyproject.toml is in every key."""
         data = (path for path in self.tree if not path.endswith((".py", "/")) and path != "pyproject.toml")
         return {PurePosixPath(path).name: path for path in data}
 

@@ -1,4 +1,4 @@
-"""Compares a folded project, whose patterns stand in one file, with its twin, where each has a file of its own.
+"""Compares a folded project, whose patterns are in one file, with its twin, where each has a file of its own.
 
 The twin is run; of the folded project it is shown, section by section, that it is the same code.
 """
@@ -88,7 +88,7 @@ class Folding:
     def compare_rest(self, path: str, folded: str, twin: str, owners: dict[str, str]) -> list[str]:
         """Compare two versions of one file, whose imports may lead to the one file or to the modules.
 
-        A file beside the package that is no module, as a README, may differ.
+        A file outside the package, such as a README, may differ.
         """
         if not path.endswith(".py"):
             inside = path.startswith(f"{self.root}/")

@@ -1,7 +1,7 @@
 """Lints every distinct file of all projects in one run of ruff.
 
 Ruff judges a file by its bytes, its folder, the configuration above it, and whether the modules it imports are there: so
-a file that stands in many projects under one configuration is judged once. All variants of a file lie side by side in
+a file that occurs in many projects under one configuration is judged once. All variants of a file lie side by side in
 one project, under names of their own.
 """
 
@@ -69,6 +69,6 @@ def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple
 
 @cache
 def rules(store: Store, project: str) -> str:
-    """Return the identity of the rules that stand in a pyproject.toml, which has an identity itself."""
+    """Return the identity of the rules in a pyproject.toml, which has an identity itself."""
     tree = {"pyproject.toml": project} if project else {}
     return hashlib.sha1(repr(configuration(store, tree, "ruff")).encode()).hexdigest()

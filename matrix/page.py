@@ -172,7 +172,7 @@ def last(row: tuple[str, str, float]) -> float:
 
 
 def docstring(path: Path) -> str:
-    """Return the first line of what a test file says of itself."""
+    """Return the first line of a test file's docstring."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None
     return (text or "").partition("\n")[0].rstrip(".").replace("|", "\\|")
 

@@ -116,7 +116,7 @@ class Proof:
         return min(counts), int(median(counts)), max(counts)
 
 
-# A combination, and how it is to be varied; the first variation is that from which the others differ.
+# A combination and its variations. The others are compared with the first.
 Order = tuple[Combination, list[Combination]]
 
 
@@ -291,7 +291,7 @@ class Run:
                     self.proof.problems[core].append(Problem(text, command, combination - core))
 
     def render(self) -> None:
-        """Render every combination and its twin, and go on with those whose modules can be loaded."""
+        """Render every combination and its twin, and continue with those whose modules can be loaded."""
         # The first is what the claims of a template are held against, whichever combinations are asked for.
         claimed = [next(self.declaration.combinations())] if len(self.variations) > 1 else []
         needed = dict.fromkeys([*claimed, *self.combinations, *(self.twin(one) for one in self.combinations)])

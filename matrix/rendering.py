@@ -27,7 +27,7 @@ from jinja2 import FileSystemLoader, TemplateError
 
 Files = dict[str, bytes]
 
-# The answers, as JSON in a raw string of a hook, and what stands there while it is compiled.
+# The answers, as JSON in a raw string of a hook, and their placeholder while it is compiled.
 ANSWERS = re.compile(r'\br"""(\{.*?\})"""', flags=re.DOTALL)
 PLACE = "{answers}"
 
@@ -120,7 +120,9 @@ def run_script(path: str, cwd: Path | str = ".") -> None:
     """Run a rendered hook as `python hook.py` does, in this process."""
     script = Path(path)
     if script.suffix != ".py":
-        raise FailedHookException(f"{script.name} is no Python script: only those can be run in one process")
+        raise FailedHookException(
+            f"{script.name} is not a Python script: only those can be run in one process"
+        )
     code = compile_source(script.read_text(encoding="utf-8"), path)
     script.unlink()
     with contextlib.chdir(cwd):

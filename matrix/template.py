@@ -1,4 +1,4 @@
-"""What the engine is told of a template: its prompts, by cookiecutter.json, and what it promises of each project."""
+"""What the engine knows about a template: its prompts from cookiecutter.json, and what it promises for each project."""
 
 import json
 import re
@@ -22,7 +22,7 @@ ANY_FOUR = -4
 class Fold:
     """A prompt that changes no code, and only moves the modules of one folder into one file.
 
-    Each module's body stands in that file as it is, under a comment line with the module's name.
+    Each module's body is in that file unchanged, under a comment line with the module's name.
     """
 
     prompt: str
@@ -36,7 +36,7 @@ class Declaration:
 
     `files` gives the exact files of a combination; `probe` is a function, as `file:name`, that is called in
     the project with the package's name and must return what `listing` gives; `closures` states in how many distinct surroundings each
-    test file is to be found, `EACH` for those that see the whole project, `ANY_FOUR` for those of them that need not run
+    test file occurs, `EACH` for those that see the whole project, `ANY_FOUR` for those of them that need not run
     in each. Where a prompt is a fold, the counts
     are of the projects without it. `unit_tests` gives further tests, by their paths: they are the template's own, and run in
     a project beside its tests. Tests under `processes` start processes: those of `processes_everywhere` run on the
@@ -137,7 +137,7 @@ class Declaration:
 
     @property
     def option_combinations(self) -> int:
-        """How many combinations there are of all answers that are no free text."""
+        """How many combinations there are of all answers other than free text."""
         count: int = 2 ** len(self.patterns)
         for values in self.choices.values():
             count *= len(values)
@@ -151,7 +151,7 @@ class Declaration:
         """
         index, _, count = part.partition("/")
         if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            raise ValueError(f"{part} is no shard: write 3/8 for the third of eight")
+            raise ValueError(f"{part} is not a shard: write 3/8 for the third of eight")
         fold = {self.fold.prompt} if self.fold else set[str]()
         twins = list(dict.fromkeys(combination - fold for combination in self.combinations()))
         chosen = set(twins[int(index) - 1 :: int(count)])

@@ -62,7 +62,7 @@ def workers(folder: Path, store: Store, count: int, plugins: Sequence[str]) -> I
             filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
         ),
     }
-    # Bytecode elsewhere would be read without a trace in the project; without any, every run compiles all anew.
+    # Bytecode elsewhere would be read without a trace in the project; without any, every run compiles everything again.
     environment.pop("PYTHONPYCACHEPREFIX", None)
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", f"{__package__}.forkserver", *plugins]

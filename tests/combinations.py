@@ -178,7 +178,7 @@ def expected_listing(chosen: Combination) -> list[list[str]]:
     return [expected_tools(chosen), expected_resources(chosen)]
 
 
-# In how many surroundings each test file is to be found. Settings are read in three ways: without environment_config, and
+# In how many surroundings each test file occurs. Settings are read in three ways: without environment_config, and
 # with it, whose profiles name the time to live if there is a cache. The API client has two forms, pooled or not, and each
 # is of one of two libraries.
 SETTINGS = 3

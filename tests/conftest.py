@@ -151,7 +151,7 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 def bake_with(cookies: Cookies, answers: dict[str, Any]) -> Project:
-    """Bake with the real Cookiecutter; a name that is no prompt is a mistake of the test."""
+    """Bake with the real Cookiecutter; an unknown name is an error in the test."""
     unknown = answers.keys() - PROMPTS.keys()
     assert not unknown, f"no such prompts: {unknown}"
     assert hooks.run_script.__module__ == "cookiecutter.hooks", "Cookiecutter is no longer itself here"

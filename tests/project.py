@@ -81,7 +81,7 @@ class Project:
         return check.stdout + check.stderr + form.stdout + form.stderr
 
 
-# The processor time of each suite that ran in a fork, which is no child of this process.
+# The processor time of each suite that ran in a fork. A fork is not a child of this process.
 SUITES: list[float] = []
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from matrix import page
 from matrix import proof as proof_module
 from matrix.closures import Closures
 from matrix.folding import Folding
@@ -65,7 +66,7 @@ def folded_too(*combinations: Combination) -> set[Combination]:
 
 
 def blamed(proof: Proof, text: str) -> set[Combination]:
-    """Return the combinations of which a problem speaks of `text`."""
+    """Return the combinations that have a problem with `text` in it."""
     return {
         combination
         for combination, problems in proof.problems.items()
@@ -86,6 +87,11 @@ def test_a_template_whose_every_combination_holds_is_green(sound: Proof) -> None
     assert sound.problems == {}
     assert len(sound.green()) == 2**3
     assert {sound.report(combination) for combination in sound.combinations} == {""}
+
+
+def test_the_page_describes_each_part(sound: Proof) -> None:
+    assert sound.parts
+    assert sound.parts.keys() <= page.PARTS.keys()
 
 
 def test_a_test_file_runs_once_in_each_distinct_surrounding(sound: Proof) -> None:
@@ -432,10 +438,10 @@ UNUSABLE: dict[str, tuple[set[Combination], str, str]] = {
         "CHOSEN[2]",
         "the hook raised IndexError: list index out of range",
     ),
-    "a module is no Python": (
+    "a module is not valid Python": (
         folded_too(BOTH),
         'append("src/small/words.py", "def :\\n")',
-        "src/small/words.py is no Python: invalid syntax, line 10",
+        "src/small/words.py is not valid Python: invalid syntax, line 10",
     ),
     "a module imports one that was pruned": (
         folded_too(GREETING) - {GREETING | ONE_FILE},
@@ -745,7 +751,7 @@ def test_projects_that_share_a_module_begin_where_it_is_imported_and_see_no_chan
     outside = "import os\nimport own\n\n\ndef test_it() -> None:\n    assert own.LOADED[0] != os.getpid()\n"
     project = own | {"tests/test_it.py": outside}
     assert run(project, "tests/test_it.py", shared=True, preload=["own"], stamp="same").not_passed == {}
-    # Without it, or with another stamp, the module is loaded anew.
+    # Without it, or with another stamp, the module is loaded again.
     assert run(project, "tests/test_it.py").not_passed
     changed = {**project, "src/own.py": "LOADED = [0]\n"}
     assert run(changed, "tests/test_it.py", shared=True, preload=["own"], stamp="other").not_passed == {}
@@ -819,7 +825,7 @@ def test_shards_part_the_combinations_and_a_folded_project_goes_with_its_twin(co
 @pytest.mark.parametrize("part", ["0/8", "9/8", "3", "3/", "/8", "3/8/9", "-1/8", "a/b", "1.5/8", ""])
 def test_a_bad_shard_is_refused_in_one_sentence(part: str) -> None:
     with pytest.raises(
-        ValueError, match=rf"^{re.escape(part)} is no shard: write 3/8 for the third of eight$"
+        ValueError, match=rf"^{re.escape(part)} is not a shard: write 3/8 for the third of eight$"
     ):
         DECLARATION.shard(part)
 
@@ -910,7 +916,7 @@ def test_nothing_to_do_is_all_done() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((TEMPLATE / "matrix").rglob("*.py")), ids=lambda path: path.name)
-def test_the_engine_does_not_speak_of_this_template(path: Path) -> None:
+def test_the_engine_does_not_name_this_template(path: Path) -> None:
     words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
     prompts = {name for name in PROMPTS if not name.startswith("_")}
     assert words & {*prompts, DECLARATION.package} == set()

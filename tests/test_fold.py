@@ -48,7 +48,7 @@ def test_every_pattern_but_the_layout_itself_has_one_file() -> None:
     assert SOURCES.keys() == ALL - {"self_contained"}
 
 
-def test_each_body_stands_in_utils_byte_for_byte_in_the_order_of_the_prompts(
+def test_each_body_is_in_utils_byte_for_byte_in_the_order_of_the_prompts(
     folded: tuple[str, Project],
 ) -> None:
     name, project = folded
@@ -62,7 +62,7 @@ def test_each_body_stands_in_utils_byte_for_byte_in_the_order_of_the_prompts(
     assert not (project.package / "patterns").exists()
 
 
-def test_no_file_speaks_of_the_folder_that_is_gone(folded: tuple[str, Project]) -> None:
+def test_no_file_names_the_removed_folder(folded: tuple[str, Project]) -> None:
     _, project = folded
     for path, content in project.files().items():
         # Their tests stay in a folder of this name.

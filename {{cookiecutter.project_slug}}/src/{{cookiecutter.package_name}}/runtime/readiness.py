@@ -81,6 +81,8 @@ class Readiness:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Be ready while the context is open."""
+        if not self._servers:
+            self._passed_once.clear()
         self._servers += 1
         try:
             yield

@@ -1,0 +1,93 @@
+"""The tests are spread over the processors: every test runs once, and the proof is awaited where it was begun."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from matrix import page
+
+from .combinations import DECLARATION
+from .spreading import PROVER, SLOW, Schedule
+
+IDS = [
+    *(f"tests/{SLOW[0]}.py::test_{number}" for number in range(3)),
+    *(f"tests/test_{name}.py::test_{number}" for name in ("docs", "fold") for number in range(2)),
+    *(f"tests/test_matrix.py::test_a_combination_holds[{number}]" for number in range(3)),
+]
+
+
+class Node:
+    """A process that does what it is told at once."""
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name)
+        self.shutting_down = False
+        self.given: list[str] = []
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.given += [IDS[index] for index in indices]
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def run_all(nodes: list[Node], config: pytest.Config) -> None:
+    """Let the processes run what they are given, one test each in turn."""
+    schedule: Any = Schedule(config, None)
+    schedule.numnodes = len(nodes)
+    for node in nodes:
+        schedule.add_node(node)
+        schedule.add_node_collection(node, IDS)
+    schedule.schedule()
+    done = {node.gateway.id: 0 for node in nodes}
+    while any(done[node.gateway.id] < len(node.given) for node in nodes):
+        for node in nodes:
+            number = done[node.gateway.id]
+            if number < len(node.given):
+                done[node.gateway.id] += 1
+                schedule.mark_test_complete(node, IDS.index(node.given[number]))
+
+
+@pytest.fixture
+def nodes(request: pytest.FixtureRequest) -> list[Node]:
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(loadscopereorder=True, verbose=0),
+        getvalue=lambda _: ["popen"] * 2,
+        hook=request.config.hook,
+    )
+    started = [Node("gw0"), Node("gw1")]
+    run_all(started, config)
+    return started
+
+
+def test_each_test_runs_in_one_process(nodes: list[Node]) -> None:
+    assert sorted(nodes[0].given + nodes[1].given) == sorted(IDS)
+
+
+def test_the_tests_that_wait_for_the_proof_run_last_in_the_process_that_has_begun_it(
+    nodes: list[Node],
+) -> None:
+    (prover,) = (node for node in nodes if node.gateway.id == PROVER)
+    assert prover.given[-3:] == IDS[-3:]
+
+
+def test_a_file_runs_in_one_process_and_the_tests_of_a_slow_file_in_several(nodes: list[Node]) -> None:
+    def files(node: Node) -> set[str]:
+        return {test.partition("::")[0] for test in node.given}
+
+    assert files(nodes[0]) & files(nodes[1]) == {f"tests/{SLOW[0]}.py"}
+
+
+def test_the_page_shows_what_takes_how_long_the_longest_first() -> None:
+    figures = {
+        "cpu_seconds": {"rendering": 20},
+        "command": {"cpu_seconds": {"tests/test_spreading.py": 30.0, "tests/test_gone.py": 2.0}},
+    }
+    _, _, *rows = page.profile(figures, DECLARATION.template)
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| `tests/test_spreading.py`",
+        "| the proof: rendering",
+        "| `tests/test_gone.py`",
+    ]
+    assert "every test runs once" in rows[0]
