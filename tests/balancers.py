@@ -1,4 +1,4 @@
-"""Two proxies in front of replicas: one of ours, and nginx as `docs/scaling.md` configures it."""
+"""Two proxies in front of replicas: our own, and nginx as `docs/scaling.md` configures it."""
 
 import asyncio
 import itertools
@@ -9,7 +9,7 @@ from pathlib import Path
 from .combinations import TEMPLATE
 from .running import free_port, nginx
 
-# What the page shows in the place of the ports of a test.
+# The page has these ports instead of a test's.
 SHOWN_REPLICAS = ("10.0.0.11:8000", "10.0.0.12:8000", "10.0.0.13:8000")
 SHOWN_LISTEN = "listen 80;"
 

@@ -42,7 +42,7 @@ class NotStartedError(Exception):
 
 
 class Engine(ABC):
-    """A server process of ours. Nothing that it keeps is lost by `restart`, and all of it by `stop`."""
+    """A server process of a test. Nothing that it keeps is lost by `restart`, and all of it by `stop`."""
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
@@ -141,7 +141,7 @@ class Engine(ABC):
                 process.send_signal(number)
 
     def pause(self) -> None:
-        """Stop the server in the middle of whatever it does; connections stay open."""
+        """Stop the server at any point; connections stay open."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:

@@ -53,7 +53,7 @@ arguments = module("arguments")
 checklist = module("checklist")
 wire = module("wire")
 NAMES = {item.key: item.name for item in checklist.ITEMS}
-MENDS = {item.key: item.mend for item in checklist.ITEMS}
+FIXES = {item.key: item.fix for item in checklist.ITEMS}
 
 
 def verdicts(run: "subprocess.CompletedProcess[str]") -> dict[str, str]:
@@ -722,5 +722,5 @@ def test_a_broken_item_is_reported_with_how_to_fix_it(key: str, bake: Bake) -> N
     ended = project.run_tests(f"tests/production/{file}", *only)
     print(observed(ended, key))
     assert verdicts(ended).get(key) == "fails", ended.stdout[-3000:]
-    assert MENDS[key] in " ".join(ended.stdout.split())
+    assert FIXES[key] in " ".join(ended.stdout.split())
     assert ended.returncode == 1

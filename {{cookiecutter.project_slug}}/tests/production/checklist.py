@@ -2,7 +2,7 @@
 
 A test that shows an item carries `@pytest.mark.checklist("key")`. What it has seen it may tell
 with `record_property("observed", "exit 0 after 1.2 s")`, and where it shows several items, with
-the key of one in the place of `"observed"`.
+the key of one instead of `"observed"`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -21,7 +21,7 @@ class Item:
 
     key: str
     name: str
-    mend: str
+    fix: str
     pattern: str = ""
 
 

@@ -127,7 +127,7 @@ class ServerProcess:
         return await anyio.to_thread.run_sync(self.process.wait, PATIENCE_SECONDS)
 
     def greet(self) -> None:
-        """Shake hands on stdio."""
+        """Complete the handshake on stdio."""
         self.send(message("initialize", 0, **GREETING))
         assert self.receive()["id"] == 0
         self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})

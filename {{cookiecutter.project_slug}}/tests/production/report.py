@@ -169,7 +169,7 @@ class Report:
 
     def _remedy(self, line: Line) -> Iterator[str]:
         yield from textwrap.wrap(
-            line.item.mend, WIDTH, initial_indent="    ", subsequent_indent="    "
+            line.item.fix, WIDTH, initial_indent="    ", subsequent_indent="    "
         )
         for outcome in self._outcomes.values():
             if outcome.result == "failed" and line.item.key in outcome.keys:

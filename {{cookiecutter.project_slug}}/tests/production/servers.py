@@ -66,7 +66,7 @@ def upcoming(tests: Iterable[Any]) -> Iterator[Start]:
 
 
 class Variables(dict[str, Any]):
-    """What can stand in the value of a variable: fixtures, by name."""
+    """The fields in the value of a variable: fixtures, by name."""
 
     def __init__(self, request: pytest.FixtureRequest, home: Path) -> None:
         super().__init__(home=home)

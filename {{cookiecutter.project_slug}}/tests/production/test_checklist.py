@@ -156,8 +156,8 @@ async def test_a_failed_call_is_marked_and_readable(deployed: Server, observe: O
     for era in await deployed.eras():
         answer = await deployed.ask(era, "tools/call", name=UNKNOWN_TOOL, arguments={})
         text = error_text(answer)
-        assert text is not None, f"a call of an unknown tool is no error: {answer}"
-        assert text, "a call of an unknown tool fails without a word"
+        assert text is not None, f"a call of an unknown tool is not an error: {answer}"
+        assert text, "a call of an unknown tool fails without a message"
         assert not INTERNALS.search(answer.text), text
         observe(text)
 

@@ -36,7 +36,7 @@ EXAMPLE_NAMES = ("Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace
 
 
 class LazyInitializationSettings(Settings):
-    # May hold a password. Empty: an SQLite file in the user's data folder.
+    # May contain a password. Empty: an SQLite file in the user's data folder.
     database_url: SecretStr = SecretStr("")
 
     @field_validator("database_url")

@@ -49,7 +49,7 @@ class SendableAnswers(Middleware):
         try:
             return sendable(await call_next(context))
         except (FastMCPError, MCPError) as error:
-            raise legible(error, context) from error.__cause__
+            raise readable(error, context) from error.__cause__
 
     on_get_prompt = on_call_tool
 
@@ -60,7 +60,7 @@ class SendableAnswers(Middleware):
             # Bytes are sent as base64, so they need not be text.
             return clean(await call_next(context))
         except (FastMCPError, MCPError) as error:
-            raise legible(error, context) from error.__cause__
+            raise readable(error, context) from error.__cause__
 
 
 def clean(value: Any) -> Any:
@@ -104,7 +104,7 @@ def sendable(result: Any) -> Any:
     return result
 
 
-def legible(error: Exception, context: MiddlewareContext[Any]) -> Exception:
+def readable(error: Exception, context: MiddlewareContext[Any]) -> Exception:
     """Return the error that the client sees: often `error` itself, repaired."""
     cause = error.__cause__
     for unreachable in (error, cause):

@@ -53,7 +53,7 @@ def _wait_and_leave(seconds: float, code: int, say: Callable[[], None]) -> NoRet
 def _last_words() -> Callable[[], None]:
     """Return a function that logs that the process ends.
 
-    It uses a separate thread, because one that hangs may hold the lock of a log handler. The thread
+    It uses a separate thread, because a hanging one may have locked a log handler. The thread
     is started now, because Python 3.12 starts no thread while it waits for others at exit.
     """
     now, said = threading.Event(), threading.Event()

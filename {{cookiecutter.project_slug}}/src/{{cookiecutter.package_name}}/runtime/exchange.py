@@ -51,8 +51,8 @@ STREAM_HEADERS = [
 class SingleExchange:
     """An ASGI wrapper around FastMCP's endpoint that answers handshake-era requests itself.
 
-    Everything else is left to the endpoint: other revisions, notifications, and what is to be
-    refused. It runs after `WellFormedMessages`, which has read the message.
+    Everything else is left to the endpoint: other revisions, notifications and invalid
+    requests. It runs after `WellFormedMessages`, which has read the message.
     """
 
     def __init__(self, endpoint: StreamableHTTPASGIApp) -> None:

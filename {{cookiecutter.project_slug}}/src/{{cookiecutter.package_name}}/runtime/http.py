@@ -178,7 +178,7 @@ class Workers(Multiprocess):
         else:
             self._is_stopping = True
             leave_within(self._seconds + END_SECONDS, 128 + number)
-            # In a thread, because the code that the signal interrupts may hold a lock that is needed.
+            # In a thread, because the interrupted code may have locked what is needed.
             _thread.start_new_thread(self._stop, ())
 
     def _stop(self) -> None:

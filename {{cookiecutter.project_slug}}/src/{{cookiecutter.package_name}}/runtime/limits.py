@@ -14,7 +14,7 @@ from .errors import ToolFailure
 
 
 class ResultSettings(Settings):
-    # About 17,000 tokens of records. Numbers and ids have up to three times as many: set less then.
+    # About 17,000 tokens of records. Numbers and ids have up to three times as many: set a lower limit.
     result_max_bytes: int = Field(50_000, ge=2_000)
 
 

@@ -155,7 +155,7 @@ def checked(body: bytes) -> dict[str, Any]:
     """Return the message in a body.
 
     Raises:
-        Refused: it is none, or one that the protocol would not answer in a few words.
+        Refused: it is not a message, or one that the protocol would not answer in a few words.
     """
     if len(body) > MAX_BODY_BYTES:
         raise Refused(INVALID_REQUEST, TOO_LARGE, _id_in(body))
