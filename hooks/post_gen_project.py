@@ -33,6 +33,7 @@ PATTERNS = (
     "state_management",
     "rate_limiting",
     "structured_logging",
+    "authentication",
 )
 # Modules that several patterns share: they stay while one of them does.
 SHARED = {
@@ -46,7 +47,9 @@ SHARED = {
 }
 # The same, in the package's `runtime`.
 RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
-TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
+TOOLS = tuple(
+    name for name in PATTERNS if name not in ("rate_limiting", "structured_logging", "authentication")
+)
 # Of whose mechanism the tests of the running process have a tool of their own.
 PROBES = (
     *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
@@ -59,7 +62,7 @@ FILES = {
     "src/{package}/{name}.toml": ("environment_config",),
     "src/{package}/patterns/{name}.py": PATTERNS,
     "src/{package}/tools/{name}.py": TOOLS,
-    "tests/{name}.py": ("__init__", "upstream"),
+    "tests/{name}.py": ("__init__", "authentication", "upstream"),
     "tests/test_{name}.py": ("upstream",),
     "tests/patterns/test_{name}.py": ("self_contained", *PATTERNS),
     "tests/tools/test_{name}.py": TOOLS,

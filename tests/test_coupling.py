@@ -18,7 +18,7 @@ SEES = {
     "README.md": {"project_name", "project_slug", "package_name", "description", *ALL},
     "pyproject.toml": {
         *("project_slug", "package_name", "description", "author_name", "author_email", "license"),
-        *("http_client", "environment_config", "health_check", "rate_limiting"),
+        *("http_client", "environment_config", "health_check", "rate_limiting", "authentication"),
         *API_PATTERNS,
         *DATABASE_PATTERNS,
     },

@@ -1,0 +1,52 @@
+"""An issuer of tokens for tests, and the settings of a server that accepts them."""
+
+import time
+from typing import Any
+
+from joserfc import jwt
+from joserfc.jwk import ECKey, Key
+
+ALGORITHM = "ES256"
+
+
+class Issuer:
+    """Signs tokens with a key of its own."""
+
+    url = "https://login.example"
+    audience = "https://mcp.example/mcp"
+
+    def __init__(self) -> None:
+        self.key = ECKey.generate_key("P-256", {"kid": "first"})
+
+    @property
+    def public_key(self) -> str:
+        return self.key.as_pem(private=False).decode()
+
+    def settings(self, **more: str) -> dict[str, str]:
+        """Return the variables of a server that accepts the tokens, and `more`."""
+        return {
+            "AUTH_ISSUER": self.url,
+            "AUTH_AUDIENCE": self.audience,
+            "AUTH_PUBLIC_KEY": self.public_key,
+            "AUTH_ALGORITHM": ALGORITHM,
+            **more,
+        }
+
+    def token(self, *, key: Key | None = None, header: Any = None, **claims: Any) -> str:
+        """Return a valid token, but for the given claims; a claim that is None is left out."""
+        now = int(time.time())
+        said = {
+            "iss": self.url,
+            "aud": self.audience,
+            "sub": "ada",
+            "client_id": "desktop",
+            "iat": now,
+            "exp": now + 300,
+            "scope": "",
+            **claims,
+        }
+        key = key or self.key
+        header = {"alg": ALGORITHM, "kid": key.kid, **(header or {})}
+        header = {name: value for name, value in header.items() if value is not None}
+        claims = {name: value for name, value in said.items() if value is not None}
+        return jwt.encode(header, claims, key, algorithms=[header["alg"]])
