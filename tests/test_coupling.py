@@ -28,7 +28,7 @@ SEES = {
     f"{PACKAGE}/settings.py": {"environment_config"},
     f"{PACKAGE}/upstream.py": {"connection_pooling"},
     "tests/conftest.py": {"environment_config"},
-    "tests/production/conftest.py": {*API_PATTERNS},
+    "tests/production/conftest.py": {"authentication", *API_PATTERNS},
     "tests/production/process.py": {"environment_config"},
     "tests/production/test_workers.py": {"rate_limiting", "state_management"},
     "tests/test_server.py": {"package_name", "environment_config"},

@@ -1,6 +1,11 @@
 """An issuer of tokens for tests, and the settings of a server that accepts them."""
 
+import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from joserfc import jwt
@@ -12,10 +17,10 @@ ALGORITHM = "ES256"
 class Issuer:
     """Signs tokens with a key of its own."""
 
-    url = "https://login.example"
     audience = "https://mcp.example/mcp"
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "https://login.example") -> None:
+        self.url = url
         self.key = ECKey.generate_key("P-256", {"kid": "first"})
 
     @property
@@ -50,3 +55,29 @@ class Issuer:
         header = {name: value for name, value in header.items() if value is not None}
         claims = {name: value for name, value in said.items() if value is not None}
         return jwt.encode(header, claims, key, algorithms=[header["alg"]])
+
+
+@contextmanager
+def running_issuer() -> Iterator[Issuer]:
+    """Serve the key set of an issuer at its URL."""
+
+    class Keys(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"keys": [issuer.key.as_dict(private=False)]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keys) as server:
+        issuer = Issuer(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield issuer
+        finally:
+            server.shutdown()
+            thread.join()

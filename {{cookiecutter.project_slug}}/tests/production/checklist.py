@@ -98,6 +98,13 @@ ITEMS = (
         pattern="rate_limiting",
     ),
     Item(
+        "authentication",
+        "Authentication",
+        "Set `AUTH_ISSUER`, `AUTH_AUDIENCE` and `AUTH_JWKS_URL`, and keep `authenticate(mcp)` in"
+        " `server.py`. Otherwise, anyone who reaches the server can call its tools.",
+        pattern="authentication",
+    ),
+    Item(
         "graceful-shutdown",
         "Graceful shutdown",
         "Serve through `runtime/http.py`, whose `Drain` lets calls in flight finish;"
