@@ -11,6 +11,10 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key
 
+from {{ cookiecutter.package_name }}.patterns.authentication import (
+    AuthenticationSettings,
+)
+
 ALGORITHM = "ES256"
 
 
@@ -27,15 +31,19 @@ class Issuer:
     def public_key(self) -> str:
         return self.key.as_pem(private=False).decode()
 
-    def settings(self, **more: str) -> dict[str, str]:
-        """Return the variables of a server that accepts the tokens, and `more`."""
-        return {
-            "AUTH_ISSUER": self.url,
-            "AUTH_AUDIENCE": self.audience,
-            "AUTH_PUBLIC_KEY": self.public_key,
-            "AUTH_ALGORITHM": ALGORITHM,
-            **more,
+    def settings(self, **more: Any) -> AuthenticationSettings:
+        """Return the settings of a server that accepts the tokens, and `more`."""
+        accepting = {
+            "auth_issuer": self.url,
+            "auth_audience": self.audience,
+            "auth_jwks_url": "",
+            "auth_public_key": self.public_key,
+            "auth_algorithm": ALGORITHM,
+            "auth_scopes": (),
+            "auth_write_scopes": (),
+            "public_url": "https://mcp.example",
         }
+        return AuthenticationSettings(**{**accepting, **more})
 
     def token(self, *, key: Key | None = None, header: Any = None, **claims: Any) -> str:
         """Return a valid token, but for the given claims; a claim that is None is left out."""

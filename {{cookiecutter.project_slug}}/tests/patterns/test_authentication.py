@@ -1,7 +1,7 @@
 """Only a valid token opens the endpoint, and a tool learns whose it is."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -22,7 +22,7 @@ from ..authentication import Issuer
 METADATA = "/.well-known/oauth-protected-resource"
 STATELESS = "2026-07-28"
 ERAS = (STATELESS, "2025-11-25")
-Connect = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+SCOPES = {"auth_scopes": ("use",), "auth_write_scopes": ("change",)}
 
 
 @tool(annotations={"readOnlyHint": True})
@@ -40,30 +40,22 @@ def issuer() -> Issuer:
     return Issuer()
 
 
-@pytest.fixture
-def server() -> Server:
+def create_server(issuer: Issuer, **settings: Any) -> Server:
     server = Server("test", tools=[read, write])
-    authenticate(server)
+    authenticate(server, issuer.settings(**settings))
     return server
 
 
-@pytest.fixture
-def connect(server: Server, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> Connect:
+@asynccontextmanager
+async def connect(issuer: Issuer, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve with some settings besides those of the issuer."""
-
-    @asynccontextmanager
-    async def connected(**settings: str) -> AsyncIterator[httpx2.AsyncClient]:
-        for name, value in issuer.settings(PUBLIC_URL="https://mcp.example", **settings).items():
-            monkeypatch.setenv(name, value)
-        app: Any = server.http_app()
-        transport = httpx2.ASGITransport(app)
-        async with (
-            app.lifespan(app),
-            httpx2.AsyncClient(transport=transport, base_url="https://mcp.example") as http,
-        ):
-            yield http
-
-    return connected
+    app: Any = create_server(issuer, **settings).http_app()
+    transport = httpx2.ASGITransport(app)
+    async with (
+        app.lifespan(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http,
+    ):
+        yield http
 
 
 async def call(http: httpx2.AsyncClient, name: str, token: str, era: str) -> httpx2.Response:
@@ -86,16 +78,16 @@ async def call(http: httpx2.AsyncClient, name: str, token: str, era: str) -> htt
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_tool_learns_who_calls_it(connect: Connect, issuer: Issuer, era: str) -> None:
-    async with connect() as http:
+async def test_a_tool_learns_who_calls_it(issuer: Issuer, era: str) -> None:
+    async with connect(issuer) as http:
         answer = await call(http, "read", issuer.token(), era)
     assert answer.status_code == 200
     assert "ada of desktop by https://login.example" in answer.text
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_without_a_token_a_client_learns_where_to_get_one(connect: Connect, era: str) -> None:
-    async with connect(AUTH_SCOPES="use", AUTH_WRITE_SCOPES="change") as http:
+async def test_without_a_token_a_client_learns_where_to_get_one(issuer: Issuer, era: str) -> None:
+    async with connect(issuer, **SCOPES) as http:
         answer = await call(http, "read", "", era)
         metadata = [(await http.get(path)).json() for path in (METADATA, f"{METADATA}/mcp")]
     assert answer.status_code == 401
@@ -121,9 +113,9 @@ async def test_without_a_token_a_client_learns_where_to_get_one(connect: Connect
     ids=str,
 )
 async def test_a_token_for_others_or_without_an_end_or_a_subject_is_refused(
-    connect: Connect, issuer: Issuer, claims: dict[str, Any]
+    issuer: Issuer, claims: dict[str, Any]
 ) -> None:
-    async with connect() as http:
+    async with connect(issuer) as http:
         answer = await call(http, "read", issuer.token(**claims), STATELESS)
     assert answer.status_code == 401
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
@@ -132,9 +124,9 @@ async def test_a_token_for_others_or_without_an_end_or_a_subject_is_refused(
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_tool_that_may_change_something_needs_the_write_scopes_too(
-    connect: Connect, issuer: Issuer, era: str
+    issuer: Issuer, era: str
 ) -> None:
-    async with connect(AUTH_SCOPES="use", AUTH_WRITE_SCOPES="change") as http:
+    async with connect(issuer, **SCOPES) as http:
         assert (await call(http, "read", issuer.token(scope="use"), era)).status_code == 200
         refused = await call(http, "write", issuer.token(scope="use"), era)
         granted = await call(http, "write", issuer.token(scope="use change"), era)
@@ -145,24 +137,21 @@ async def test_a_tool_that_may_change_something_needs_the_write_scopes_too(
 
 
 async def test_a_rejected_token_is_in_no_log(
-    connect: Connect, issuer: Issuer, caplog: pytest.LogCaptureFixture
+    issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = issuer.token(exp=1)
-    async with connect() as http:
+    async with connect(issuer) as http:
         await call(http, "read", token, STATELESS)
     assert "Rejected a request: The token has expired." in caplog.text
     assert not [record for record in caplog.records if token[:20] in str(vars(record))]
 
 
-async def test_on_stdio_the_caller_is_the_local_user_and_needs_no_token(
-    server: Server, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in issuer.settings(AUTH_WRITE_SCOPES="change").items():
-        monkeypatch.setenv(name, value)
-    async with Client(server) as client:
+async def test_on_stdio_the_caller_is_the_local_user_and_needs_no_token(issuer: Issuer) -> None:
+    async with Client(create_server(issuer, **SCOPES)) as client:
         assert "local of" in (await client.call_tool("read")).content[0].text
         assert (await client.call_tool("write")).content[0].text == "written"
 
 
-async def test_without_an_issuer_everybody_may_call(server: Server) -> None:
-    assert server.auth is None
+def test_without_an_issuer_everybody_may_call(issuer: Issuer) -> None:
+    nothing = {"auth_issuer": "", "auth_audience": "", "auth_public_key": ""}
+    assert create_server(issuer, **nothing).auth is None

@@ -104,9 +104,9 @@ class AuthenticationSettings(Settings):
         keys = ("auth_jwks_url", "auth_public_key")
         given = [name for name in (*needed, *keys) if getattr(self, name)]
         if not given:
-            idle = {"auth_scopes", "auth_write_scopes"} & self.model_fields_set
-            if idle:
-                raise ValueError(f"{min(idle).upper()}: has no effect without AUTH_ISSUER")
+            if self.auth_scopes or self.auth_write_scopes:
+                name = "AUTH_SCOPES" if self.auth_scopes else "AUTH_WRITE_SCOPES"
+                raise ValueError(f"{name}: has no effect without AUTH_ISSUER")
             return self
         for name in needed:
             if not getattr(self, name):
@@ -630,9 +630,8 @@ def lacking(missing: Iterable[str], scopes: Iterable[str], token: OAuthToken) ->
     )
 
 
-def token_auth() -> TokenAuth | None:
+def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
     """Return what the settings say about tokens, or None if they say nothing."""
-    settings = AuthenticationSettings()
     if not settings.is_configured:
         return None
     rules = TokenRules(
@@ -654,7 +653,7 @@ def token_auth() -> TokenAuth | None:
     )
 
 
-def authenticate(server: Server) -> None:
+def authenticate(server: Server, settings: AuthenticationSettings | None = None) -> None:
     """Let `server` require tokens over HTTP if the settings say so, and nothing on stdio."""
-    server.authentication = token_auth
+    server.authentication = lambda: token_auth(settings or AuthenticationSettings())
     server.http_middleware = [*server.http_middleware, Middleware(WriteScopes, server=server)]
