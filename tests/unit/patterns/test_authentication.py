@@ -25,7 +25,7 @@ from my_mcp_server.patterns import (
 )
 from my_mcp_server.patterns.authentication import (
     AuthenticationSettings,
-    KeysUnavailable,
+    VerificationUnavailable,
     Refusal,
     Rejected,
     Rejections,
@@ -230,13 +230,13 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
 ) -> None:
     await keys.find("first")
     for number in range(1000):
-        with suppress(KeysUnavailable):
+        with suppress(VerificationUnavailable):
             assert await keys.find(f"invented {number}") is None
     assert provider.requests == authentication.FETCH_BURST
     assert await keys.find("first") is not None
     # A token of a new key is told to come back, and is accepted then: it is never called invalid.
     provider.rotate("second")
-    with pytest.raises(KeysUnavailable) as told:
+    with pytest.raises(VerificationUnavailable) as told:
         await keys.find("second")
     assert told.value.retry_after <= authentication.FETCH_INTERVAL_SECONDS
     clock.seconds += told.value.retry_after
@@ -312,10 +312,10 @@ async def test_a_provider_that_is_down_at_the_start_is_asked_again_soon(
 ) -> None:
     provider.answer = OSError("refused")
     for _ in range(100):
-        with pytest.raises(KeysUnavailable) as told:
+        with pytest.raises(VerificationUnavailable) as told:
             await keys.find("first")
     assert provider.requests == authentication.FETCH_BURST
-    assert "cannot be fetched: refused" in caplog.text
+    assert "does not answer as it should: refused" in caplog.text
     provider.answer = None
     clock.seconds += told.value.retry_after
     assert await keys.find("first") is not None
@@ -326,7 +326,7 @@ async def test_a_provider_that_hangs_holds_up_tokens_for_a_limited_time(
 ) -> None:
     monkeypatch.setattr(authentication, "FETCH_SECONDS", 0.01)
     provider.may_answer.clear()
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(VerificationUnavailable):
         await keys.find("first")
 
 

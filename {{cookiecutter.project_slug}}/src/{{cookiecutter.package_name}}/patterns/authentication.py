@@ -11,11 +11,16 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, Self
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import anyio
 from fastmcp.dependencies import Depends
@@ -29,13 +34,13 @@ from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken as OAuthToken
 from mcp.server.auth.routes import build_resource_metadata_url
-from pydantic import Field, field_validator, model_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from starlette.authentication import AuthCredentials
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..runtime.caller import caller_name
@@ -44,6 +49,10 @@ from ..runtime.messages import MESSAGE
 from ..runtime.paths import route_path
 from ..runtime.server import Server
 from ..settings import CommaSeparated, Settings
+
+if TYPE_CHECKING:
+    from fastmcp.server.auth.oidc_proxy import OIDCProxy
+    from key_value.aio.protocols import AsyncKeyValue
 
 auth_log = logging.getLogger(__name__)
 
@@ -68,6 +77,37 @@ MAX_ADDRESSES = 10_000
 MAX_CLIENT_LENGTH = 100
 
 
+MEMORY_STORE = "memory://"
+# By the scheme of `AUTH_STORE_URL`: the library that it needs, and the extra that brings it.
+STORES = {
+    "memory": ("", ""),
+    "file": ("", ""),
+    "redis": ("redis", "redis"),
+    "rediss": ("redis", "redis"),
+    "postgresql": ("asyncpg", "postgresql"),
+}
+STORE_SECONDS = 3
+# Of what has no end of its own: the registrations of clients.
+KEPT_SECONDS = 90 * 86_400
+MIN_KEY_LENGTH = 32
+# Where a client may have the browser sent after a login, besides `AUTH_REDIRECT_URIS`.
+LOOPBACK_URIS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
+AUTHORIZATION_METADATA = (
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+)
+LOGIN_PATHS = ("/authorize", "/token", "/register", "/revoke", "/consent", "/auth/callback")
+
+RESOURCE_SERVER = ("auth_issuer", "auth_audience")
+KEY_SOURCES = ("auth_jwks_url", "auth_public_key")
+OIDC = ("oidc_config_url", "oidc_client_id", "oidc_client_secret")
+LOGIN_ONLY = ("auth_signing_key", "auth_redirect_uris", "auth_store_url")
+
+
+def scheme_of(url: str) -> str:
+    return url.partition("://")[0].lower()
+
+
 class AuthenticationSettings(Settings):
     auth_issuer: str = ""
     auth_audience: str = ""
@@ -78,12 +118,19 @@ class AuthenticationSettings(Settings):
     auth_write_scopes: CommaSeparated = ()
     auth_clock_skew_seconds: int = Field(30, ge=0, le=300)
     auth_max_token_seconds: int = Field(86_400, ge=60)
+    oidc_config_url: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    auth_signing_key: SecretStr = SecretStr("")
+    auth_redirect_uris: CommaSeparated = ()
+    auth_store_url: SecretStr = SecretStr(MEMORY_STORE)
+    workers: int = Field(1, ge=1, le=64)
     public_url: str = ""
     http_host: str = "127.0.0.1"
     http_port: int = Field(8000, ge=0, le=65535)
     environment: Literal["development", "staging", "production"] = "development"
 
-    @field_validator("auth_issuer", "auth_jwks_url")
+    @field_validator("auth_issuer", "auth_jwks_url", "oidc_config_url")
     @classmethod
     def _is_a_url(cls, url: str) -> str:
         if url and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname):
@@ -98,37 +145,96 @@ class AuthenticationSettings(Settings):
             raise ValueError("must be names of scopes, such as read, with commas between")
         return found
 
+    @field_validator("auth_redirect_uris")
+    @classmethod
+    def _are_exact_uris(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        for uri in uris:
+            parts = urlsplit(uri)
+            if "*" in uri or parts.scheme in {"", "http"} or not parts.netloc:
+                raise ValueError(
+                    "must be whole URIs such as https://claude.ai/api/mcp/auth_callback; those of"
+                    " this machine are allowed anyway"
+                )
+        return uris
+
+    @field_validator("auth_store_url")
+    @classmethod
+    def _is_a_store(cls, url: SecretStr) -> SecretStr:
+        scheme = scheme_of(url.get_secret_value())
+        if scheme not in STORES:
+            raise ValueError(
+                "must be memory://, file:///folder, redis://host or postgresql://user@host/name"
+            )
+        module, extra = STORES[scheme]
+        if module and find_spec(module) is None:
+            raise ValueError(f"needs {module}: uv add 'py-key-value-aio[{extra}]'")
+        return url
+
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        needed = ("auth_issuer", "auth_audience")
-        keys = ("auth_jwks_url", "auth_public_key")
-        given = [name for name in (*needed, *keys) if getattr(self, name)]
-        if not given:
-            if self.auth_scopes or self.auth_write_scopes:
-                name = "AUTH_SCOPES" if self.auth_scopes else "AUTH_WRITE_SCOPES"
-                raise ValueError(f"{name}: has no effect without AUTH_ISSUER")
-            return self
-        for name in needed:
-            if not getattr(self, name):
-                raise ValueError(f"{name.upper()}: is missing, and {given[0].upper()} is set")
-        if bool(self.auth_jwks_url) == bool(self.auth_public_key):
-            raise ValueError("AUTH_JWKS_URL: set either this or AUTH_PUBLIC_KEY")
-        host = urlsplit(self.auth_jwks_url).hostname or ""
-        plain = self.auth_jwks_url.lower().startswith("http:")
-        if plain and self.environment == "production" and is_public(host):
-            raise ValueError("AUTH_JWKS_URL: must begin with https:// in production")
-        if self.auth_public_key:
-            _public_key(self.auth_public_key, self.auth_algorithm)
-        if not self.public_url and is_public(self.http_host):
+        if self._given(OIDC):
+            self._require(OIDC)
+            self._refuse(("auth_issuer", *KEY_SOURCES), "together with OIDC_CONFIG_URL")
+            self._check_login()
+        else:
+            self._refuse(LOGIN_ONLY, "without OIDC_CONFIG_URL")
+            if self._given((*RESOURCE_SERVER, *KEY_SOURCES)):
+                self._require(RESOURCE_SERVER)
+                self._check_keys()
+            else:
+                self._refuse(("auth_scopes", "auth_write_scopes"), "without AUTH_ISSUER")
+        if self.is_configured and not self.public_url and is_public(self.http_host):
             raise ValueError(
                 "PUBLIC_URL: is missing; clients look there for how to get a token, for example"
                 " https://mcp.example.com"
             )
         return self
 
+    def _given(self, names: Iterable[str]) -> list[str]:
+        defaults = type(self).model_fields
+        return [name for name in names if getattr(self, name) != defaults[name].default]
+
+    def _require(self, names: Iterable[str]) -> None:
+        for name in names:
+            if not self._given([name]):
+                raise ValueError(f"{name.upper()}: is missing, for authentication is configured")
+
+    def _refuse(self, names: Iterable[str], where: str) -> None:
+        for name in self._given(names):
+            raise ValueError(f"{name.upper()}: has no effect {where}")
+
+    def _check_keys(self) -> None:
+        if len(self._given(KEY_SOURCES)) != 1:
+            raise ValueError("AUTH_JWKS_URL: set either this or AUTH_PUBLIC_KEY")
+        self._check_encrypted("auth_jwks_url")
+        if self.auth_public_key:
+            _public_key(self.auth_public_key, self.auth_algorithm)
+
+    def _check_login(self) -> None:
+        self._check_encrypted("oidc_config_url")
+        self._check_encrypted("public_url")
+        key = self.auth_signing_key.get_secret_value()
+        if key and len(key) < MIN_KEY_LENGTH:
+            raise ValueError(f"AUTH_SIGNING_KEY: must have {MIN_KEY_LENGTH} characters or more")
+        if self.environment == "production" or self.workers > 1:
+            where = "in production" if self.environment == "production" else "for several workers"
+            if not key:
+                raise ValueError(f"AUTH_SIGNING_KEY: is required {where}: openssl rand -hex 32")
+            if scheme_of(self.auth_store_url.get_secret_value()) == "memory":
+                raise ValueError(
+                    f"AUTH_STORE_URL: a shared store is required {where}, such as redis://host;"
+                    " in memory, logins are lost at a restart and unknown to other processes"
+                )
+
+    def _check_encrypted(self, name: str) -> None:
+        url = urlsplit(getattr(self, name))
+        is_plain = url.scheme == "http" and is_public(url.hostname or "")
+        if is_plain and self.environment == "production":
+            raise ValueError(f"{name.upper()}: must begin with https:// in production")
+
     @property
     def is_configured(self) -> bool:
-        return bool(self.auth_issuer)
+        return bool(self.auth_issuer or self.oidc_config_url)
 
     @property
     def base_url(self) -> str:
@@ -181,21 +287,74 @@ class Rejected(Exception):
         self.client = client
 
 
-class KeysUnavailable(TokenVerificationError):
-    """Whether a token is valid is not known now. `retry_after` is in seconds."""
+class VerificationUnavailable(TokenVerificationError):
+    """Whether a token is valid cannot be told now. `retry_after` is in seconds."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("The keys of the identity provider cannot be fetched now.")
+    def __init__(self, what: str, retry_after: int) -> None:
+        super().__init__(f"{what} cannot be reached now.")
         self.retry_after = retry_after
+
+
+class ProviderRequests:
+    """Asks the identity provider, once for all who wait, and only so often.
+
+    `FETCH_BURST` requests may follow each other at once, then one per `FETCH_INTERVAL_SECONDS`,
+    whoever causes them. `ask` raises if the provider does not answer as it should.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._allowance = float(FETCH_BURST)
+        self._counted = clock()
+        self._running: asyncio.Task[bool] | None = None
+
+    def start(self) -> "asyncio.Task[bool] | None":
+        """Return the request that is under way or a new one; None if it is too soon for that."""
+        if self._running is not None and not self._running.done():
+            return self._running
+        self._update_allowance()
+        if self._allowance < 1:
+            return None
+        self._allowance -= 1
+        self._running = asyncio.create_task(self._run())
+        return self._running
+
+    async def finish(self) -> None:
+        """Wait until the provider has answered.
+
+        Raises:
+            VerificationUnavailable: it has not, or it is too soon to ask again.
+        """
+        running = self.start()
+        # Not awaited itself: others wait for it too, so it goes on when this caller is cancelled.
+        if running is None or not (await asyncio.wait([running]))[0].pop().result():
+            self._update_allowance()
+            seconds = math.ceil((1 - self._allowance) * FETCH_INTERVAL_SECONDS)
+            raise VerificationUnavailable("The identity provider", max(1, seconds))
+
+    async def _run(self) -> bool:
+        try:
+            with anyio.fail_after(FETCH_SECONDS):
+                await self._ask()
+        except Exception as error:  # noqa: BLE001 - whatever a provider answers
+            text = str(error) or type(error).__name__
+            auth_log.warning("The identity provider does not answer as it should: %s", text)
+            return False
+        return True
+
+    def _update_allowance(self) -> None:
+        now = self._clock()
+        gained = (now - self._counted) / FETCH_INTERVAL_SECONDS
+        self._allowance = min(self._allowance + gained, FETCH_BURST)
+        self._counted = now
 
 
 class SigningKeys:
     """The public keys of the identity provider, by key id.
 
     They are fetched at the first token, then again when they are old or when a token names a key
-    that is not known. Unknown ids, which anyone can make up, cannot fetch more than
-    `FETCH_BURST` times at once and then once per `FETCH_INTERVAL_SECONDS`. While the provider is
-    down, known keys stay in use.
+    that is not known. While the provider is down, known keys stay in use.
     """
 
     def __init__(
@@ -207,30 +366,25 @@ class SigningKeys:
         self._fetch = fetch
         self._algorithm = algorithm
         self._clock = clock
+        self._requests = ProviderRequests(self._refresh, clock)
         self._keys: dict[str | None, Key] = {}
         self._fetched = -math.inf
         self._missing: OrderedDict[str | None, float] = OrderedDict()
-        self._allowance = float(FETCH_BURST)
-        self._counted = clock()
-        self._fetching: asyncio.Task[bool] | None = None
 
     async def find(self, kid: str | None) -> Key | None:
         """Return the key of this id, or None if the provider has none.
 
         Raises:
-            KeysUnavailable: the provider could not be asked.
+            VerificationUnavailable: the provider could not be asked.
         """
         key = self._known(kid)
         if key is not None:
             if self._clock() - self._fetched > FRESH_SECONDS:
-                self._start_fetching()
+                self._requests.start()
             return key
         if self._clock() - self._missing.get(kid, -math.inf) < MISSING_SECONDS:
             return None
-        fetching = self._start_fetching()
-        # Not awaited itself: others wait for it too, so it goes on when this caller is cancelled.
-        if fetching is None or not (await asyncio.wait([fetching]))[0].pop().result():
-            raise KeysUnavailable(self._retry_after())
+        await self._requests.finish()
         key = self._known(kid)
         if key is None:
             self._missing[kid] = self._clock()
@@ -244,38 +398,9 @@ class SigningKeys:
             return next(iter(self._keys.values())) if len(self._keys) == 1 else None
         return self._keys.get(kid)
 
-    def _start_fetching(self) -> "asyncio.Task[bool] | None":
-        """Return the fetch that is under way or a new one; None if it is too soon for that."""
-        if self._fetching is not None and not self._fetching.done():
-            return self._fetching
-        self._update_allowance()
-        if self._allowance < 1:
-            return None
-        self._allowance -= 1
-        self._fetching = asyncio.create_task(self._refresh())
-        return self._fetching
-
-    async def _refresh(self) -> bool:
-        try:
-            with anyio.fail_after(FETCH_SECONDS):
-                found = usable_keys(await self._fetch(), self._algorithm)
-        except Exception as error:  # noqa: BLE001 - whatever a provider answers
-            text = str(error) or type(error).__name__
-            auth_log.warning("The keys of the identity provider cannot be fetched: %s", text)
-            return False
-        self._keys = found
+    async def _refresh(self) -> None:
+        self._keys = usable_keys(await self._fetch(), self._algorithm)
         self._fetched = self._clock()
-        return True
-
-    def _update_allowance(self) -> None:
-        now = self._clock()
-        gained = (now - self._counted) / FETCH_INTERVAL_SECONDS
-        self._allowance = min(self._allowance + gained, FETCH_BURST)
-        self._counted = now
-
-    def _retry_after(self) -> int:
-        self._update_allowance()
-        return max(1, math.ceil((1 - self._allowance) * FETCH_INTERVAL_SECONDS))
 
 
 def usable_keys(answer: Any, algorithm: str) -> dict[str | None, Key]:
@@ -357,7 +482,7 @@ class StrictVerifier(JWTVerifier):
 
         Raises:
             Rejected: it is not valid here.
-            KeysUnavailable: the key that it names is not known, and cannot be fetched now.
+            VerificationUnavailable: the key that it names is not known, and cannot be fetched now.
         """
         key = self._fixed or await self._keys.find(_key_id(token, self.algorithm))
         if key is None:
@@ -413,6 +538,186 @@ def _scopes_of(claims: dict[str, Any]) -> list[str]:
     scopes = claims.get("scope", claims.get("scp", ""))
     found = scopes.split() if isinstance(scopes, str) else scopes
     return [scope for scope in found if isinstance(scope, str)] if isinstance(found, list) else []
+
+
+class Login:
+    """The login of clients at an OpenID provider that does not let them register themselves.
+
+    The server stands between: clients register here, users log in there, and the server issues
+    tokens of its own. It asks the provider for its configuration when a request first needs it, so
+    it starts while the provider is down.
+    """
+
+    def __init__(
+        self, create: Callable[[], "OIDCProxy"], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._create = create
+        self._requests = ProviderRequests(self._open, clock)
+        self._proxy: OIDCProxy | None = None
+        self._router = Router()
+        self.path = ""
+
+    async def check(self, token: str) -> AccessToken:
+        """Return what the provider says of the user who has been given a token of this server."""
+        proxy = await self._opened()
+        found = await proxy.load_access_token(token)
+        if not isinstance(found, AccessToken):
+            raise Rejected("The token is not valid, or its login has ended.")
+        return found
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of a login."""
+        await self._opened()
+        await self._router(scope, receive, send)
+
+    async def _opened(self) -> "OIDCProxy":
+        while self._proxy is None:
+            await self._requests.finish()
+        return self._proxy
+
+    async def _open(self) -> None:
+        proxy = await anyio.to_thread.run_sync(self._create, abandon_on_cancel=True)
+        routes = [*proxy.get_routes(self.path), *proxy.get_well_known_routes(self.path)]
+        self._router = Router(routes)
+        self._proxy = proxy
+
+
+def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
+    """Fetch the provider's configuration, and return what serves the login; both take a while.
+
+    With `AUTH_AUDIENCE`, the provider's access token must be for it. Without, its ID token counts,
+    since not every access token can be read.
+    """
+    # Half a second of imports, which a server without a login does not need.
+    from fastmcp.server.auth.oidc_proxy import OIDCConfiguration, OIDCProxy  # noqa: PLC0415
+
+    # It writes a traceback for an answer that is logged in one line here.
+    logging.getLogger(OIDCProxy.__module__).setLevel(logging.CRITICAL)
+    config_url = AnyHttpUrl(settings.oidc_config_url)
+    found = OIDCConfiguration.get_oidc_configuration(
+        config_url, strict=True, timeout_seconds=FETCH_SECONDS
+    )
+    audience = settings.auth_audience
+    scopes = [*dict.fromkeys(("openid", *settings.auth_scopes, *settings.auth_write_scopes))]
+    rules = TokenRules(
+        str(found.issuer),
+        audience or settings.oidc_client_id,
+        settings.auth_algorithm,
+        settings.auth_clock_skew_seconds,
+        settings.auth_max_token_seconds,
+    )
+
+    class Proxy(OIDCProxy):
+        async def authorize(self, client: Any, params: Any) -> str:
+            """Ask for an ID token, whatever the client has asked for."""
+            asked = [*dict.fromkeys(("openid", *(params.scopes or scopes)))]
+            return await super().authorize(client, params.model_copy(update={"scopes": asked}))
+
+    secret = settings.oidc_client_secret.get_secret_value()
+    key = settings.auth_signing_key.get_secret_value() or secret
+    return Proxy(
+        config_url=config_url,
+        timeout_seconds=FETCH_SECONDS,
+        client_id=settings.oidc_client_id,
+        client_secret=secret,
+        audience=audience or None,
+        token_verifier=StrictVerifier(rules, jwks_url=str(found.jwks_uri)),
+        verify_id_token=not audience,
+        forward_resource=bool(audience),
+        base_url=settings.base_url,
+        allowed_client_redirect_uris=[*LOOPBACK_URIS, *settings.auth_redirect_uris],
+        valid_scopes=scopes,
+        client_storage=open_store(settings.auth_store_url.get_secret_value(), key),
+        jwt_signing_key=key,
+        require_authorization_consent=True,
+    )
+
+
+def open_store(url: str, key: str) -> "AsyncKeyValue":
+    """Return the store of logins, encrypted with `key`. Nothing is read before its first use."""
+    from key_value.aio.wrappers.base import BaseWrapper  # noqa: PLC0415
+    from key_value.aio.wrappers.encryption import FernetEncryptionWrapper  # noqa: PLC0415
+    from key_value.aio.wrappers.ttl_clamp import TTLClampWrapper  # noqa: PLC0415
+
+    class Watched(BaseWrapper):
+        """Tells an outage of the store from a login that it does not have."""
+
+        def __init__(self, store: AsyncKeyValue) -> None:
+            self.key_value = store
+
+        async def get(self, key: str, **options: Any) -> dict[str, Any] | None:
+            with store_failures():
+                found: dict[str, Any] | None = await super().get(key, **options)
+            return found
+
+        async def put(self, key: str, value: Mapping[str, Any], **options: Any) -> None:
+            with store_failures():
+                await super().put(key, value, **options)
+
+        async def delete(self, key: str, **options: Any) -> bool:
+            with store_failures():
+                deleted: bool = await super().delete(key, **options)
+            return deleted
+
+    encrypted = FernetEncryptionWrapper(
+        Watched(plain_store(url)),
+        source_material=key,
+        salt="logins",
+        raise_on_decryption_error=False,
+    )
+    return TTLClampWrapper(encrypted, 1, 365 * 86_400, missing_ttl=KEPT_SECONDS)
+
+
+@contextmanager
+def store_failures() -> Iterator[None]:
+    """Raise VerificationUnavailable for whatever a store raises, or if it takes too long."""
+    try:
+        with anyio.fail_after(STORE_SECONDS):
+            yield
+    except Exception as error:
+        auth_log.warning("The store of logins fails: %s", str(error) or type(error).__name__)
+        raise VerificationUnavailable("The store of logins", FETCH_INTERVAL_SECONDS) from error
+
+
+def plain_store(url: str) -> "AsyncKeyValue":
+    scheme = scheme_of(url)
+    if scheme == "file":
+        from key_value.aio.stores import filetree  # noqa: PLC0415
+
+        folder = Path(url2pathname(urlsplit(url).path))
+        folder.mkdir(parents=True, exist_ok=True)
+        return filetree.FileTreeStore(
+            data_directory=folder,
+            key_sanitization_strategy=filetree.FileTreeV1KeySanitizationStrategy(folder),
+            collection_sanitization_strategy=filetree.FileTreeV1CollectionSanitizationStrategy(
+                folder
+            ),
+        )
+    if scheme in {"redis", "rediss"}:
+        from key_value.aio.stores.redis import RedisStore  # noqa: PLC0415
+
+        return RedisStore(url=url)
+    if scheme == "postgresql":
+        from key_value.aio.stores.postgresql import PostgreSQLStore  # noqa: PLC0415
+
+        return PostgreSQLStore(url=url)
+    from key_value.aio.stores.memory import MemoryStore  # noqa: PLC0415
+
+    return MemoryStore()
+
+
+class LoginEndpoint:
+    """An ASGI app that serves a login, or says when to come back."""
+
+    def __init__(self, auth: "TokenAuth", login: Login) -> None:
+        self._auth = auth
+        self._login = login
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._login.serve(scope, receive, send)
+        except VerificationUnavailable as error:
+            await self._auth.refuse(unavailable(error), scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -485,13 +790,13 @@ class Rejections:
 class TokenAuth(AuthProvider):
     """What FastMCP asks about authentication: who may pass, and where the metadata is.
 
-    `check` is as `StrictVerifier.check`. `write_scopes` are needed, besides `scopes`, to call a
+    `write_scopes` are needed, besides `scopes`, to call a
     tool that does not say that it only reads.
     """
 
     def __init__(
         self,
-        check: Callable[[str], Awaitable[AccessToken]],
+        verifier: StrictVerifier | Login,
         *,
         base_url: str,
         authorization_server: str,
@@ -499,7 +804,8 @@ class TokenAuth(AuthProvider):
         write_scopes: Iterable[str] = (),
     ) -> None:
         super().__init__(base_url=base_url, required_scopes=[*scopes])
-        self.check = check
+        self.check = verifier.check
+        self._login = verifier if isinstance(verifier, Login) else None
         self.rejections = Rejections()
         self.path = ""
         self.metadata_url = ""
@@ -539,7 +845,14 @@ class TokenAuth(AuthProvider):
             return JSONResponse(metadata, headers={"Cache-Control": "public, max-age=3600"})
 
         paths = dict.fromkeys((urlsplit(self.metadata_url).path, METADATA_PATH))
-        return [Route(path, show, methods=["GET"]) for path in paths]
+        routes = [Route(path, show, methods=["GET"]) for path in paths]
+        if self._login is not None:
+            self._login.path = mcp_path or ""
+            prefix = urlsplit(str(self.base_url)).path.rstrip("/")
+            places = (f"{path}{end}" for path in AUTHORIZATION_METADATA for end in ("", prefix))
+            endpoint = LoginEndpoint(self, self._login)
+            routes += [Route(path, endpoint) for path in dict.fromkeys((*LOGIN_PATHS, *places))]
+        return routes
 
     async def refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and log it. The log never has the token."""
@@ -579,10 +892,8 @@ class TokenGate:
             return Refusal(
                 HTTPStatus.UNAUTHORIZED, str(error), "invalid_token", scopes, error.client
             )
-        except KeysUnavailable as error:
-            return Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=error.retry_after
-            )
+        except VerificationUnavailable as error:
+            return unavailable(error)
         if missing := [name for name in scopes if name not in found.scopes]:
             return lacking(missing, scopes, found)
         return found
@@ -619,6 +930,11 @@ class WriteScopes:
         return tool is not None and not (hints and hints.read_only_hint)
 
 
+def unavailable(error: VerificationUnavailable) -> Refusal:
+    """Return the refusal of a token of which nothing is known."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=error.retry_after)
+
+
 def lacking(missing: Iterable[str], scopes: Iterable[str], token: OAuthToken) -> Refusal:
     """Return the refusal of a valid token that lacks scopes."""
     return Refusal(
@@ -634,20 +950,24 @@ def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
     """Return what the settings say about tokens, or None if they say nothing."""
     if not settings.is_configured:
         return None
-    rules = TokenRules(
-        settings.auth_issuer,
-        settings.auth_audience,
-        settings.auth_algorithm,
-        settings.auth_clock_skew_seconds,
-        settings.auth_max_token_seconds,
-    )
-    verifier = StrictVerifier(
-        rules, jwks_url=settings.auth_jwks_url, public_key=settings.auth_public_key
-    )
+    if settings.oidc_config_url:
+        verifier: StrictVerifier | Login = Login(partial(create_proxy, settings))
+    else:
+        rules = TokenRules(
+            settings.auth_issuer,
+            settings.auth_audience,
+            settings.auth_algorithm,
+            settings.auth_clock_skew_seconds,
+            settings.auth_max_token_seconds,
+        )
+        verifier = StrictVerifier(
+            rules, jwks_url=settings.auth_jwks_url, public_key=settings.auth_public_key
+        )
     return TokenAuth(
-        verifier.check,
+        verifier,
         base_url=settings.base_url,
-        authorization_server=settings.auth_issuer,
+        # With a login, this server is its own: the URL is as its metadata has it.
+        authorization_server=settings.auth_issuer or str(AnyHttpUrl(settings.base_url)),
         scopes=settings.auth_scopes,
         write_scopes=settings.auth_write_scopes,
     )
