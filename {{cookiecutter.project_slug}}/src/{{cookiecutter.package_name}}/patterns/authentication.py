@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import anyio
+import starlette.middleware as asgi
 from fastmcp.dependencies import Depends
 from fastmcp.server.auth import AccessToken, AuthProvider, JWTVerifier
 from fastmcp.server.auth.auth import TokenVerificationError
@@ -32,12 +33,10 @@ from joserfc.errors import ExpiredTokenError, InvalidClaimError, JoseError, Miss
 from joserfc.jwk import JWKRegistry, Key
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken as OAuthToken
 from mcp.server.auth.routes import build_resource_metadata_url
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from starlette.authentication import AuthCredentials
 from starlette.datastructures import Headers
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -252,17 +251,17 @@ class Identity:
     """
 
     subject: str
-    client_id: str = ""
-    issuer: str = ""
-    scopes: frozenset[str] = frozenset()
-    claims: dict[str, Any] = field(default_factory=dict, repr=False)
+    client_id: str
+    issuer: str
+    scopes: frozenset[str]
+    claims: Mapping[str, Any]
 
 
 def current_identity() -> Identity:
     """Return who makes the current call."""
     token = get_access_token()
     if token is None:
-        return Identity(caller_name())
+        return Identity(caller_name(), "", "", frozenset(), {})
     return Identity(
         token.subject or token.client_id,
         token.client_id,
@@ -828,8 +827,8 @@ class TokenAuth(AuthProvider):
         resource = self._get_resource_url(mcp_path)
         self.metadata_url = str(build_resource_metadata_url(resource)) if resource else ""
 
-    def get_middleware(self) -> list[Middleware]:
-        return [Middleware(TokenGate, auth=self), Middleware(AuthContextMiddleware)]
+    def get_middleware(self) -> list[asgi.Middleware]:
+        return [asgi.Middleware(TokenGate, auth=self), asgi.Middleware(AuthContextMiddleware)]
 
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
         """Serve the metadata (RFC 9728) at the path of the endpoint, and at the root."""
@@ -895,7 +894,7 @@ class TokenGate:
         except VerificationUnavailable as error:
             return unavailable(error)
         if missing := [name for name in scopes if name not in found.scopes]:
-            return lacking(missing, scopes, found)
+            return lacking(missing, scopes, found.client_id)
         return found
 
 
@@ -917,7 +916,7 @@ class WriteScopes:
             user: AuthenticatedUser = scope["user"]
             missing = [name for name in auth.all_scopes if name not in user.scopes]
             if missing and await self._writes(message):
-                refusal = lacking(missing, auth.all_scopes, user.access_token)
+                refusal = lacking(missing, auth.all_scopes, user.username)
                 await auth.refuse(refusal, scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -935,14 +934,14 @@ def unavailable(error: VerificationUnavailable) -> Refusal:
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=error.retry_after)
 
 
-def lacking(missing: Iterable[str], scopes: Iterable[str], token: OAuthToken) -> Refusal:
+def lacking(missing: Iterable[str], scopes: Iterable[str], client: str) -> Refusal:
     """Return the refusal of a valid token that lacks scopes."""
     return Refusal(
         HTTPStatus.FORBIDDEN,
         f"The token lacks the scope {' '.join(missing)}.",
         "insufficient_scope",
         scopes,
-        token.client_id,
+        client,
     )
 
 
@@ -976,4 +975,5 @@ def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
 def authenticate(server: Server, settings: AuthenticationSettings | None = None) -> None:
     """Let `server` require tokens over HTTP if the settings say so, and nothing on stdio."""
     server.authentication = lambda: token_auth(settings or AuthenticationSettings())
-    server.http_middleware = [*server.http_middleware, Middleware(WriteScopes, server=server)]
+    write_scopes = asgi.Middleware(WriteScopes, server=server)
+    server.http_middleware = [*server.http_middleware, write_scopes]
