@@ -4,8 +4,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -462,9 +462,9 @@ def logging_in(
 class Browser:
     """A user's client and browser: registers, logs in with consent, and exchanges the code."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
         self.url = url
-        self.http = httpx2.AsyncClient(base_url=url, timeout=30)
+        self.http = http
         self.client_id = ""
 
     async def register(self, redirect_uri: str = REDIRECT_URI) -> httpx2.Response:
@@ -527,18 +527,26 @@ class Browser:
         return token
 
 
+@asynccontextmanager
+async def browsing(server: Running) -> AsyncIterator[Browser]:
+    url = f"http://{server.address}"
+    async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
+        yield Browser(url, http)
+
+
 async def test_a_user_logs_in_with_consent_and_may_do_what_was_granted(
     project: Project, provider: IdentityProvider, tmp_path: Path
 ) -> None:
     with logging_in(project, tmp_path, provider) as server:
-        browser = Browser(f"http://{server.address}")
-        token = await browser.log_in("use")
+        async with browsing(server) as browser:
+            token = await browser.log_in("use")
         for era in ERAS:
             assert (await call(server, token, era)).status == 200
             assert (await call(server, token, era, "increment_counter")).status == 403
         record = json.loads(server.logged("tool call"))
         assert record["caller"] == f"{provider.url} {CLIENT_ID} ada"
-        writer = await Browser(f"http://{server.address}").log_in("use change")
+        async with browsing(server) as browser:
+            writer = await browser.log_in("use change")
         assert (await call(server, writer, MODERN, "increment_counter")).status == 200
         assert (await call(server, provider.token())).status == 401  # made by the provider for others
         assert not [line for line in server.log if "opaque-access-token" in line or token in line]
@@ -553,10 +561,10 @@ async def test_a_client_may_not_have_codes_sent_anywhere(
 ) -> None:
     named = "https://client.example/callback"
     with logging_in(project, tmp_path, provider, AUTH_REDIRECT_URIS=named) as server:
-        browser = Browser(f"http://{server.address}")
-        assert (await browser.register(redirect_uri)).status_code == 400
-        assert (await browser.register(named)).status_code == 201
-        assert (await browser.register("http://localhost:1234/callback")).status_code == 201
+        async with browsing(server) as browser:
+            assert (await browser.register(redirect_uri)).status_code == 400
+            assert (await browser.register(named)).status_code == 201
+            assert (await browser.register("http://localhost:1234/callback")).status_code == 201
 
 
 async def test_the_server_starts_while_the_provider_is_down_and_says_when_to_come_back(
@@ -602,7 +610,8 @@ async def test_replicas_share_a_login(project: Project, provider: IdentityProvid
         running(project, tmp_path / "one", "--port", str(ports[0]), **variables) as one,
         running(project, tmp_path / "two", "--port", str(ports[1]), **variables) as two,
     ):
-        token = await Browser(f"http://{one.address}").log_in()
+        async with browsing(one) as browser:
+            token = await browser.log_in()
         assert (await call(one, token)).status == 200
         assert (await call(two, token)).status == 200
     stored = b"".join(path.read_bytes() for path in (tmp_path / "logins").rglob("*") if path.is_file())

@@ -641,7 +641,7 @@ def open_store(url: str, key: str) -> "AsyncKeyValue":
     class Watched(BaseWrapper):
         """Tells an outage of the store from a login that it does not have."""
 
-        def __init__(self, store: AsyncKeyValue) -> None:
+        def __init__(self, store: "AsyncKeyValue") -> None:
             self.key_value = store
 
         async def get(self, key: str, **options: Any) -> dict[str, Any] | None:
