@@ -20,18 +20,20 @@ from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from pydantic import ValidationError
 
-from my_mcp_server.patterns import (
-    authentication,
-)
 from my_mcp_server.patterns.authentication import (
+    FETCH_BURST,
+    FETCH_INTERVAL_SECONDS,
+    FRESH_SECONDS,
+    MISSING_SECONDS,
+    REJECTIONS_PER_MINUTE,
     AuthenticationSettings,
-    VerificationUnavailable,
     Refusal,
     Rejected,
     Rejections,
     SigningKeys,
     StrictVerifier,
     TokenRules,
+    VerificationUnavailable,
     usable_keys,
 )
 from my_mcp_server.runtime.caller import (
@@ -40,6 +42,7 @@ from my_mcp_server.runtime.caller import (
 
 from ...authentication import ALGORITHM, Issuer
 
+MODULE = SigningKeys.__module__
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
 
 
@@ -232,13 +235,13 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
     for number in range(1000):
         with suppress(VerificationUnavailable):
             assert await keys.find(f"invented {number}") is None
-    assert provider.requests == authentication.FETCH_BURST
+    assert provider.requests == FETCH_BURST
     assert await keys.find("first") is not None
     # A token of a new key is told to come back, and is accepted then: it is never called invalid.
     provider.rotate("second")
     with pytest.raises(VerificationUnavailable) as told:
         await keys.find("second")
-    assert told.value.retry_after <= authentication.FETCH_INTERVAL_SECONDS
+    assert told.value.retry_after <= FETCH_INTERVAL_SECONDS
     clock.seconds += told.value.retry_after
     assert await keys.find("second") is not None
 
@@ -249,7 +252,7 @@ async def test_the_same_unknown_key_id_is_asked_for_once(
     for _ in range(100):
         assert await keys.find("unknown") is None
     assert provider.requests == 1
-    clock.seconds += authentication.MISSING_SECONDS + 1
+    clock.seconds += MISSING_SECONDS + 1
     provider.rotate("unknown")
     assert await keys.find("unknown") is not None
 
@@ -257,10 +260,10 @@ async def test_the_same_unknown_key_id_is_asked_for_once(
 async def test_only_so_many_unknown_key_ids_are_remembered(
     keys: SigningKeys, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(authentication, "MAX_MISSING", 3)
+    monkeypatch.setattr(f"{MODULE}.MAX_MISSING", 3)
     for number in range(10):
         assert await keys.find(f"invented {number}") is None
-        clock.seconds += authentication.FETCH_INTERVAL_SECONDS
+        clock.seconds += FETCH_INTERVAL_SECONDS
     assert len(keys._missing) == 3
 
 
@@ -286,7 +289,7 @@ async def test_old_keys_are_replaced_while_they_are_used(
 ) -> None:
     await keys.find("first")
     provider.rotate("second")
-    clock.seconds += authentication.FRESH_SECONDS + 1
+    clock.seconds += FRESH_SECONDS + 1
     assert await keys.find("first") is not None
     await settled()
     assert await keys.find("first") is None
@@ -297,7 +300,7 @@ async def test_a_token_waits_for_no_provider_if_its_key_is_known(
 ) -> None:
     await keys.find("first")
     provider.may_answer.clear()
-    clock.seconds += authentication.FRESH_SECONDS + 1
+    clock.seconds += FRESH_SECONDS + 1
     for _ in range(3):
         async with asyncio.timeout(5):
             assert await keys.find("first") is not None
@@ -314,7 +317,7 @@ async def test_a_provider_that_is_down_at_the_start_is_asked_again_soon(
     for _ in range(100):
         with pytest.raises(VerificationUnavailable) as told:
             await keys.find("first")
-    assert provider.requests == authentication.FETCH_BURST
+    assert provider.requests == FETCH_BURST
     assert "does not answer as it should: refused" in caplog.text
     provider.answer = None
     clock.seconds += told.value.retry_after
@@ -324,7 +327,7 @@ async def test_a_provider_that_is_down_at_the_start_is_asked_again_soon(
 async def test_a_provider_that_hangs_holds_up_tokens_for_a_limited_time(
     keys: SigningKeys, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(authentication, "FETCH_SECONDS", 0.01)
+    monkeypatch.setattr(f"{MODULE}.FETCH_SECONDS", 0.01)
     provider.may_answer.clear()
     with pytest.raises(VerificationUnavailable):
         await keys.find("first")
@@ -349,7 +352,7 @@ async def test_a_token_without_key_id_is_accepted_only_if_there_is_one_key(
 ) -> None:
     assert await keys.find(None) is not None
     provider.keys["second"] = ECKey.generate_key("P-256", {"kid": "second"})
-    clock.seconds += authentication.FRESH_SECONDS + 1
+    clock.seconds += FRESH_SECONDS + 1
     await keys.find("first")
     await settled()
     assert await keys.find(None) is None
@@ -450,7 +453,7 @@ def test_rejections_of_an_address_are_logged_up_to_a_limit_and_then_counted(
 ) -> None:
     caplog.set_level(logging.WARNING)
     rejections = Rejections(clock)
-    limit = authentication.REJECTIONS_PER_MINUTE
+    limit = REJECTIONS_PER_MINUTE
     waits = [rejections.seconds_to_wait("192.0.2.1", REFUSAL) for _ in range(limit + 5)]
     assert waits == [0] * limit + [60] * 5
     assert len(caplog.records) == limit
@@ -462,7 +465,7 @@ def test_rejections_of_an_address_are_logged_up_to_a_limit_and_then_counted(
 
 
 def test_only_so_many_addresses_are_counted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication, "MAX_ADDRESSES", 3)
+    monkeypatch.setattr(f"{MODULE}.MAX_ADDRESSES", 3)
     rejections = Rejections(clock)
     for number in range(10):
         rejections.seconds_to_wait(f"192.0.2.{number}", REFUSAL)
