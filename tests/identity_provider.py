@@ -26,7 +26,6 @@ class IdentityProvider:
         # What the key set is answered with instead, if anything: bytes, or "silence".
         self.keys_instead: bytes | None = None
         self.delay_seconds = 0.0
-        self.scopes: str | None = None  # what a login is granted, instead of what it asked for
         self.codes: dict[str, dict[str, str]] = {}
         self._silence = threading.Event()
         self._port = port
@@ -118,7 +117,7 @@ class IdentityProvider:
                 case "/authorize":
                     code = f"code-{len(self.codes)}"
                     self.codes[code] = query
-                    back = urlencode({"code": code, "state": query["state"]})
+                    back = urlencode({"code": code, "state": query["state"], "iss": self.url})
                     request.send_response(302)
                     request.send_header("Location", f"{query['redirect_uri']}?{back}")
                     request.end_headers()
@@ -136,19 +135,23 @@ class IdentityProvider:
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+            "client_id_metadata_document_supported": True,
         }
 
     def _tokens(self, form: dict[str, str]) -> dict[str, Any]:
-        asked = self.codes.get(form.get("code", ""), {})
         claims = {"aud": CLIENT_ID, "azp": CLIENT_ID, "client_id": None, "scope": None}
-        return {
+        tokens = {
             "access_token": "opaque-access-token-of-the-provider",
             "id_token": self.token(**claims),
             "refresh_token": "refresh-token-of-the-provider",
             "token_type": "Bearer",
             "expires_in": 300,
-            "scope": asked.get("scope", "") if self.scopes is None else self.scopes,
         }
+        if form["grant_type"] == "authorization_code":  # a refresh grants the same as before
+            tokens["scope"] = self.codes[form["code"]].get("scope", "")
+        return tokens
 
     def _send(self, request: BaseHTTPRequestHandler, content: Any) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()

@@ -3,7 +3,11 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -135,8 +139,6 @@ TOKENS: dict[str, tuple[int, Callable[[IdentityProvider], str | None]]] = {
 
 
 def now() -> int:
-    import time  # noqa: PLC0415
-
     return int(time.time())
 
 
@@ -618,3 +620,55 @@ async def test_replicas_share_a_login(project: Project, provider: IdentityProvid
     assert stored
     for secret in (b"opaque-access-token", b"refresh-token-of-the-provider", b"the client"):
         assert secret not in stored
+
+
+# A scanner of others.
+
+
+def authlab(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    browser = f"{sys.executable} {Path(__file__).with_name('consenting_browser.py')} %s"
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("mcp-authlab")), *arguments],
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "BROWSER": browser},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def scan(home: Path, server: Running, *arguments: str) -> dict[str, str]:
+    """Return what mcp-authlab does not let pass, by the key of the check."""
+    url = f"http://{server.address}/mcp"
+    scanned = authlab(home, "scan", url, "--tool", "process_data", "--format", "json", *arguments)
+    report = json.loads(scanned.stdout)
+    found = {check["id"]: check["status"] for check in report["results"] if check["status"] != "pass"}
+    return {key: status for key, status in found.items() if key not in EXPLAINED}
+
+
+# A warning for plain HTTP on loopback, and what a server without sessions does not have. `docs/authentication.md` says so.
+EXPLAINED = {"TLS-01", "SESS-01", "SESS-02"}
+# What asks for a login through this server, which a resource server does not have.
+OF_A_LOGIN = {f"ASF-0{number}" for number in range(1, 7)}
+# The scanner asks for a token for another resource, and the server refuses to issue one.
+REFUSED_AT_LOGIN = {"ASF-03", "TOK-03"}
+
+
+def test_a_scanner_finds_nothing_in_a_resource_server(
+    project: Project, provider: IdentityProvider, tmp_path: Path
+) -> None:
+    port = free_port()
+    audience = f"http://127.0.0.1:{port}/mcp"
+    variables = settings(provider, PUBLIC_URL=f"http://127.0.0.1:{port}", AUTH_AUDIENCE=audience)
+    token, foreign = provider.token(aud=audience), provider.token(aud="https://other.example/mcp")
+    with running(project, tmp_path, "--port", str(port), **variables) as server:
+        found = scan(tmp_path, server, "--no-login", "--token", token, "--foreign-token", foreign)
+    assert found == dict.fromkeys(OF_A_LOGIN, "skip")
+
+
+def test_a_scanner_that_logs_in_finds_nothing(
+    project: Project, provider: IdentityProvider, tmp_path: Path
+) -> None:
+    with logging_in(project, tmp_path, provider) as server:
+        login = authlab(tmp_path, "login", f"http://{server.address}/mcp", "--thorough")
+        assert login.returncode == 0, login.stdout + login.stderr
+        assert scan(tmp_path, server) == dict.fromkeys(REFUSED_AT_LOGIN, "skip")

@@ -608,9 +608,9 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
 
     class Proxy(OIDCProxy):
         async def authorize(self, client: Any, params: Any) -> str:
-            """Ask for an ID token, whatever the client has asked for."""
-            asked = [*dict.fromkeys(("openid", *(params.scopes or scopes)))]
-            return await super().authorize(client, params.model_copy(update={"scopes": asked}))
+            """Ask for an ID token and the scopes that every request needs, whatever else is asked."""
+            asked = dict.fromkeys(("openid", *settings.auth_scopes, *(params.scopes or ())))
+            return await super().authorize(client, params.model_copy(update={"scopes": [*asked]}))
 
     secret = settings.oidc_client_secret.get_secret_value()
     key = settings.auth_signing_key.get_secret_value() or secret
@@ -773,7 +773,9 @@ class Rejections:
             self._counts.popitem(last=False)
         if count > REJECTIONS_PER_MINUTE:
             return math.ceil(end - now)
-        auth_log.warning(
+        # Clients ask without a token first, to learn where to get one.
+        auth_log.log(
+            logging.WARNING if refusal.error or refusal.retry_after else logging.INFO,
             "Rejected a request: %s",
             refusal.reason,
             extra={
