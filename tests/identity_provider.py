@@ -141,7 +141,7 @@ class IdentityProvider:
         }
 
     def _tokens(self, form: dict[str, str]) -> dict[str, Any]:
-        claims = {"aud": CLIENT_ID, "azp": CLIENT_ID, "client_id": None, "scope": None}
+        claims: dict[str, Any] = {"aud": CLIENT_ID, "azp": CLIENT_ID, "client_id": None, "scope": None}
         tokens = {
             "access_token": "opaque-access-token-of-the-provider",
             "id_token": self.token(**claims),
