@@ -80,7 +80,7 @@ class IdentityProvider:
         self.delay_seconds = SILENCE_SECONDS
 
     def token(self, *, key: Key | None = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
-        """Return a valid token, but for the given claims; a claim that is None is left out."""
+        """Return a valid token, except for the given claims; a claim that is None is left out."""
         now = int(time.time())
         said = {
             "iss": self.url,

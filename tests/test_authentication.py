@@ -379,7 +379,7 @@ async def test_a_new_key_works_at_once_and_the_old_one_no_longer(
     [b"<html>", b"[]", b'{"keys": null}', b'{"keys": []}', b'{"keys": [7]}', b"", b"\xff"],
     ids=str,
 )
-async def test_a_key_set_that_is_none_is_a_503_and_replaces_no_known_key(
+async def test_an_invalid_key_set_is_a_503_and_replaces_no_known_key(
     project: Project, provider: IdentityProvider, tmp_path: Path, answer: bytes
 ) -> None:
     with served(project, tmp_path, provider) as server:
@@ -404,7 +404,7 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
         assert (await call(server, provider.token())).status == 200
 
 
-# Bad settings end the start, with one line.
+# The server does not start with bad settings.
 
 
 @pytest.mark.parametrize(

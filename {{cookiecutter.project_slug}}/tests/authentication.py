@@ -46,7 +46,7 @@ class Issuer:
         return AuthenticationSettings(**{**accepting, **more})
 
     def token(self, *, key: Key | None = None, header: Any = None, **claims: Any) -> str:
-        """Return a valid token, but for the given claims; a claim that is None is left out."""
+        """Return a valid token, except for the given claims; a claim that is None is left out."""
         now = int(time.time())
         said = {
             "iss": self.url,

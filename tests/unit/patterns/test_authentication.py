@@ -72,7 +72,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "the audience and a slash": {"aud": "https://mcp.example/mcp/"},
     "no audience": {"aud": None},
     "an empty audience": {"aud": []},
-    "an audience that is a number": {"aud": 7},
+    "a number as audience": {"aud": 7},
     "another issuer": {"iss": "https://other.example"},
     "the issuer and a slash": {"iss": "https://login.example/"},
     "no issuer": {"iss": None},
@@ -82,7 +82,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an end that is text": {"exp": str(NOW + 300)},
     "an end in the far future": {"exp": 10**18},
     "an infinite end": {"exp": float("inf")},
-    "an end that is no number": {"exp": float("nan")},
+    "NaN as end": {"exp": float("nan")},
     "valid for longer than allowed": {"exp": NOW + 7200},
     "not yet valid": {"nbf": NOW + 3600},
     "issued in an hour": {"iat": NOW + 3600},
@@ -148,7 +148,7 @@ FORGED: dict[str, Callable[[Issuer], str]] = {
     "a signature that is cut": lambda issuer: issuer.token()[:-4],
     "no token": lambda issuer: "tea for two",
     "two dots": lambda issuer: "..",
-    "letters that are no ASCII": lambda issuer: "Ä.Ö.Ü",
+    "letters outside of ASCII": lambda issuer: "Ä.Ö.Ü",
     "a header that is a list": lambda issuer: f"{encoded([])}.e30.e30",
     "claims that are a list": lambda issuer: jws.serialize_compact(
         {"alg": ALGORITHM}, b"[]", issuer.key, algorithms=[ALGORITHM]

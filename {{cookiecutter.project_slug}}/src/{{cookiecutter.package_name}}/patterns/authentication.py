@@ -1,9 +1,9 @@
 """Let only callers with a valid token in, and tell tools who is calling.
 
-A server that others can reach must know who is calling. FastMCP's defaults accept tokens that never
-expire, and tell every user to log in again while the identity provider is down. Here a token must
-name its issuer, its audience, its subject and an end; a caller who lacks a scope learns which, and
-an outage of the provider is a 503 for the tokens of unknown keys, and nothing for the others.
+A server that others can reach must know who is calling. FastMCP's defaults accept tokens that
+never expire, and tell every user to log in again while the identity provider is down. Here a
+token must name its issuer, its audience, a subject and an end. A caller who lacks a scope learns
+which. During an outage of the provider, only tokens of unknown keys are refused, with a 503.
 """
 
 import asyncio
@@ -297,8 +297,7 @@ class VerificationUnavailable(TokenVerificationError):
 class ProviderRequests:
     """Asks the identity provider, once for all who wait, and only so often.
 
-    `FETCH_BURST` requests may follow each other at once, then one per `FETCH_INTERVAL_SECONDS`,
-    whoever causes them. `ask` raises if the provider does not answer as it should.
+    It allows `FETCH_BURST` requests at once, then one per `FETCH_INTERVAL_SECONDS`. `ask` raises if the provider does not answer as it should.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> None:
@@ -326,7 +325,7 @@ class ProviderRequests:
             VerificationUnavailable: it has not, or it is too soon to ask again.
         """
         running = self.start()
-        # Not awaited itself: others wait for it too, so it goes on when this caller is cancelled.
+        # Not awaited itself: others wait too, so it must continue when this caller is cancelled.
         if running is None or not (await asyncio.wait([running]))[0].pop().result():
             self._update_allowance()
             seconds = math.ceil((1 - self._allowance) * FETCH_INTERVAL_SECONDS)
@@ -542,7 +541,7 @@ def _scopes_of(claims: dict[str, Any]) -> list[str]:
 class Login:
     """The login of clients at an OpenID provider that does not let them register themselves.
 
-    The server stands between: clients register here, users log in there, and the server issues
+    The server is in the middle: clients register here, users log in there, and the server issues
     tokens of its own. It asks the provider for its configuration when a request first needs it, so
     it starts while the provider is down.
     """
@@ -608,7 +607,7 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
 
     class Proxy(OIDCProxy):
         async def authorize(self, client: Any, params: Any) -> str:
-            """Ask for an ID token and the scopes that every request needs, whatever else is asked."""
+            """Also ask for an ID token, and for the scopes that every request needs."""
             asked = dict.fromkeys(("openid", *settings.auth_scopes, *(params.scopes or ())))
             return await super().authorize(client, params.model_copy(update={"scopes": [*asked]}))
 
