@@ -98,13 +98,6 @@ ITEMS = (
         pattern="rate_limiting",
     ),
     Item(
-        "authentication",
-        "Authentication",
-        "Set `AUTH_ISSUER`, `AUTH_AUDIENCE` and `AUTH_JWKS_URL`, and keep `authenticate(mcp)` in"
-        " `server.py`. Otherwise, anyone who reaches the server can call its tools.",
-        pattern="authentication",
-    ),
-    Item(
         "graceful-shutdown",
         "Graceful shutdown",
         "Serve through `runtime/http.py`, whose `Drain` lets calls in flight finish;"
@@ -200,6 +193,13 @@ ITEMS = (
         "Listens on this machine only",
         "Leave `HTTP_HOST` at 127.0.0.1; a public address without tokens takes"
         " `ALLOW_UNAUTHENTICATED=true` (`check_address` in `runtime/http.py`).",
+    ),
+    Item(
+        "authentication",
+        "Authentication",
+        "Set `AUTH_ISSUER`, `AUTH_AUDIENCE` and `AUTH_JWKS_URL`, and keep `authenticate(mcp)` in"
+        " `server.py`. Otherwise, anyone who reaches the server can call its tools.",
+        pattern="authentication",
     ),
     Item(
         "responsive-under-load",

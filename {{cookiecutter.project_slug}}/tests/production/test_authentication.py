@@ -55,6 +55,8 @@ async def test_a_server_that_others_can_reach_requires_a_token(
     async with wire.client("") as http:
         answer = await wire.Server(deployed.url, http).greet(await deployed.era())
     if not is_public(urlsplit(deployed.url).hostname or ""):
+        if report.url:
+            pytest.skip("it is on this machine")
         observe(f"on this machine, without a token: HTTP {answer.status}")
         return
     assert answer.status == 401, f"without a token: {answer}"
