@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matrix.template import Combination
 
-from .combinations import ALL, NONE, PATTERNS
+from .combinations import ALL, DECLARATION, NONE, PATTERNS
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Fault:
 
     def proven_in(self, where: str) -> list[Combination]:
         stem = where.rpartition("/")[2].partition(".")[0]
-        return [*self.combinations] or [frozenset({stem}) if stem in PATTERNS else NONE]
+        chosen = [*self.combinations] or [frozenset({stem}) if stem in PATTERNS else NONE]
+        # Every combination is proven with and without the additive prompts.
+        return [DECLARATION.core(combination) for combination in chosen]
 
 
 def only(*patterns: str) -> Combination:
@@ -417,8 +419,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the endpoint is open",
-            "if scope[\"type\"] == \"http\" and route_path(scope) == self._auth.path:",
-            "if scope[\"type\"] == \"http\" and not self._auth.path:",
+            'if scope["type"] == "http" and route_path(scope) == self._auth.path:',
+            'if scope["type"] == "http" and not self._auth.path:',
         ),
         Fault(
             "the metadata is only at the path of the endpoint",
@@ -986,7 +988,7 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/caller.py": [
         Fault(
             "two users of one client share cached values",
-            "token.subject or claims.get(\"sub\"))",
+            'token.subject or claims.get("sub"))',
             "None)",
             [only("caching")],
         ),

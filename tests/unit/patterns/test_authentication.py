@@ -27,6 +27,7 @@ from my_mcp_server.patterns.authentication import (
     MISSING_SECONDS,
     REJECTIONS_PER_MINUTE,
     AuthenticationSettings,
+    ProviderRequests,
     Refusal,
     Rejected,
     Rejections,
@@ -129,6 +130,12 @@ def sealed(issuer: Issuer) -> str:
     return f"{content}.{urlsafe_b64encode(seal).decode().rstrip('=')}"
 
 
+def roomy_registry() -> jws.JWSRegistry:
+    registry = jws.JWSRegistry(algorithms=[ALGORITHM])
+    registry.max_payload_length = 2**20
+    return registry
+
+
 def with_critical_header(issuer: Issuer) -> str:
     registry = jws.JWSRegistry({"ours": HeaderParameter("", lambda _: None)}, [ALGORITHM])
     header = {"alg": ALGORITHM, "kid": "first", "crit": ["ours"], "ours": 1}
@@ -150,6 +157,13 @@ FORGED: dict[str, Callable[[Issuer], str]] = {
     "two dots": lambda issuer: "..",
     "letters outside of ASCII": lambda issuer: "Ä.Ö.Ü",
     "a header that is a list": lambda issuer: f"{encoded([])}.e30.e30",
+    "a deeply nested header": lambda _: f"{'W1tb' * 20_000}.e30.e30",
+    "deeply nested claims": lambda issuer: jws.serialize_compact(
+        {"alg": ALGORITHM},
+        b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
+        issuer.key,
+        registry=roomy_registry(),
+    ),
     "claims that are a list": lambda issuer: jws.serialize_compact(
         {"alg": ALGORITHM}, b"[]", issuer.key, algorithms=[ALGORITHM]
     ),
@@ -325,12 +339,14 @@ async def test_a_provider_that_is_down_at_the_start_is_asked_again_soon(
 
 
 async def test_a_provider_that_hangs_holds_up_tokens_for_a_limited_time(
-    keys: SigningKeys, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, clock: Clock
 ) -> None:
-    monkeypatch.setattr(f"{MODULE}.FETCH_SECONDS", 0.01)
+    async def ask() -> None:
+        await provider.fetch()
+
     provider.may_answer.clear()
     with pytest.raises(VerificationUnavailable):
-        await keys.find("first")
+        await ProviderRequests(ask, clock, seconds=0.01).finish()
 
 
 async def test_a_fetch_outlives_the_request_that_began_it(

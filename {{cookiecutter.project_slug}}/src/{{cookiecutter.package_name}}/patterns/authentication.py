@@ -59,9 +59,13 @@ Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"
 ]
 KEY_TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+# What joserfc raises for tokens and keys that are malformed; a deeply nested one is the last.
+MALFORMED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 # What an answer of the identity provider may take, all in all.
 FETCH_SECONDS = 5
+# The same with the keys that are derived for a login, which takes a second or two of computing.
+LOGIN_SECONDS = 20
 # Keys older than this are fetched again, while the known ones stay in use.
 FRESH_SECONDS = 300
 # How often keys are fetched at most: so many at once, then one per interval.
@@ -74,7 +78,6 @@ MAX_MISSING = 1000
 REJECTIONS_PER_MINUTE = 100
 MAX_ADDRESSES = 10_000
 MAX_CLIENT_LENGTH = 100
-
 
 MEMORY_STORE = "memory://"
 # By the scheme of `AUTH_STORE_URL`: the library that it needs, and the extra that brings it.
@@ -297,11 +300,18 @@ class VerificationUnavailable(TokenVerificationError):
 class ProviderRequests:
     """Asks the identity provider, once for all who wait, and only so often.
 
-    It allows `FETCH_BURST` requests at once, then one per `FETCH_INTERVAL_SECONDS`. `ask` raises if the provider does not answer as it should.
+    It allows `FETCH_BURST` requests at once, then one per `FETCH_INTERVAL_SECONDS`. `ask` raises
+    if the provider does not answer as it should, and is cancelled after `seconds`.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[None]],
+        clock: Callable[[], float],
+        seconds: float = FETCH_SECONDS,
+    ) -> None:
         self._ask = ask
+        self._seconds = seconds
         self._clock = clock
         self._allowance = float(FETCH_BURST)
         self._counted = clock()
@@ -333,7 +343,7 @@ class ProviderRequests:
 
     async def _run(self) -> bool:
         try:
-            with anyio.fail_after(FETCH_SECONDS):
+            with anyio.fail_after(self._seconds):
                 await self._ask()
         except Exception as error:  # noqa: BLE001 - whatever a provider answers
             text = str(error) or type(error).__name__
@@ -416,7 +426,7 @@ def usable_keys(answer: Any, algorithm: str) -> dict[str | None, Key]:
         ):
             try:
                 found[data.get("kid")] = JWKRegistry.import_key(data)
-            except (JoseError, ValueError, TypeError, KeyError):
+            except MALFORMED:
                 continue  # of a kind that is not known here (RFC 7517, section 5)
     if not found:
         raise ValueError(f"there is none for {algorithm}")
@@ -426,7 +436,7 @@ def usable_keys(answer: Any, algorithm: str) -> dict[str | None, Key]:
 def _public_key(text: str, algorithm: str) -> Key:
     try:
         key = JWKRegistry.import_key(text.replace("\\n", "\n"), KEY_TYPES[algorithm[:2]])
-    except (JoseError, ValueError, TypeError):
+    except MALFORMED:
         key = None
     if key is None or key.is_private:
         raise ValueError(f"AUTH_PUBLIC_KEY: must be a public key in PEM format, for {algorithm}")
@@ -488,7 +498,7 @@ class StrictVerifier(JWTVerifier):
         try:
             registry = jws.JWSRegistry(algorithms=[self.algorithm], strict_check_header=False)
             claims = jwt.decode(token, key, algorithms=[self.algorithm], registry=registry).claims
-        except (JoseError, ValueError, TypeError):
+        except MALFORMED:
             raise Rejected("The signature is not valid.") from None
         client = str(claims.get("client_id") or claims.get("azp") or claims.get("sub") or "")
         self._check_claims(claims, client)
@@ -523,7 +533,7 @@ def _key_id(token: str, algorithm: str) -> str | None:
     """
     try:
         header = jws.extract_compact(token.encode()).headers()
-    except (JoseError, ValueError, TypeError):
+    except MALFORMED:
         raise Rejected("The token is not a JWT.") from None
     kid = header.get("kid")
     if header.get("alg") != algorithm or not isinstance(kid, str | None):
@@ -550,7 +560,7 @@ class Login:
         self, create: Callable[[], "OIDCProxy"], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._create = create
-        self._requests = ProviderRequests(self._open, clock)
+        self._requests = ProviderRequests(self._open, clock, LOGIN_SECONDS)
         self._proxy: OIDCProxy | None = None
         self._router = Router()
         self.path = ""
