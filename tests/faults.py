@@ -402,12 +402,6 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_authentication.py -k known_keys",
         ),
         Fault(
-            "a token without the scopes is let in",
-            "if missing := [name for name in scopes if name not in found.scopes]:",
-            "if missing := [name for name in scopes if not name]:",
-            tests="tests/test_authentication.py -k specification",
-        ),
-        Fault(
             "a token that may only read may write",
             "if missing and await self._writes(message):",
             "if missing and not message:",

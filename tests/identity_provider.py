@@ -79,6 +79,11 @@ class IdentityProvider:
         """Take connections, and answer none of them."""
         self.delay_seconds = SILENCE_SECONDS
 
+    def wake(self) -> None:
+        """Answer again, also what is waiting."""
+        self.delay_seconds = 0
+        self._silence.set()
+
     def token(self, *, key: Key | None = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
         """Return a valid token, except for the given claims; a claim that is None is left out."""
         now = int(time.time())

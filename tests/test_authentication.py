@@ -21,7 +21,7 @@ from joserfc.jwk import ECKey
 from .conftest import Projects
 from .identity_provider import ALGORITHM, CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
 from .project import Project
-from .running import ERAS, MODERN, UNLIMITED, Reply, Running, free_port, message, running
+from .running import ERAS, MODERN, PATIENCE_SECONDS, UNLIMITED, Reply, Running, free_port, message, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sweep, pytest.mark.matrix]
 
@@ -590,16 +590,20 @@ async def test_the_event_loop_is_free_while_the_provider_is_silent(
 ) -> None:
     provider.fall_silent()
     with logging_in(project, tmp_path, provider) as server:
+        replies: list[Reply] = []
+
+        async def ask() -> None:
+            replies.append(await server.get("/.well-known/oauth-authorization-server"))
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.get, "/.well-known/oauth-authorization-server")
-            with anyio.fail_after(30):
+            tasks.start_soon(ask)
+            with anyio.fail_after(PATIENCE_SECONDS):
                 while not provider.requests:
                     await anyio.sleep(0.05)
-            begin = anyio.current_time()
             assert (await server.get("/livez")).status == 200
-            assert not provider.codes
-            assert anyio.current_time() - begin < 5
-            tasks.cancel_scope.cancel()
+            assert not replies
+            provider.wake()
+        assert replies[0].status == 200
 
 
 async def test_replicas_share_a_login(project: Project, provider: IdentityProvider, tmp_path: Path) -> None:

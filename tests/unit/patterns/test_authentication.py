@@ -41,7 +41,7 @@ from my_mcp_server.runtime.caller import (
     token_identity,
 )
 
-from ...authentication import ALGORITHM, Issuer
+from ...production.authentication import ALGORITHM, Issuer
 
 MODULE = SigningKeys.__module__
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
@@ -442,6 +442,41 @@ PARTIAL: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+LOGIN = {
+    "oidc_config_url": "https://login.example/.well-known/openid-configuration",
+    "oidc_client_id": "server",
+    "oidc_client_secret": "secret",
+}
+KEY = {"auth_signing_key": "k" * 32}
+SHARED = {"auth_store_url": "file:///logins"}
+PRODUCTION = {"environment": "production"}
+PARTIAL |= {
+    "no configuration": ({**LOGIN, "oidc_config_url": ""}, "OIDC_CONFIG_URL: is missing"),
+    "no client": ({**LOGIN, "oidc_client_id": ""}, "OIDC_CLIENT_ID: is missing"),
+    "no secret": ({**LOGIN, "oidc_client_secret": ""}, "OIDC_CLIENT_SECRET: is missing"),
+    "both kinds": ({**LOGIN, "auth_issuer": "https://x.example"}, "AUTH_ISSUER: has no effect"),
+    "a short signing key": ({**LOGIN, "auth_signing_key": "k" * 31}, "32 characters or more"),
+    "a signing key alone": (KEY, "AUTH_SIGNING_KEY: has no effect without OIDC_CONFIG_URL"),
+    "production without a key": (
+        {**LOGIN, **PRODUCTION, **SHARED},
+        "AUTH_SIGNING_KEY: is required",
+    ),
+    "production without a store": (
+        {**LOGIN, **PRODUCTION, **KEY},
+        "AUTH_STORE_URL: a shared store",
+    ),
+    "workers without a key": ({**LOGIN, **SHARED, "workers": 2}, "AUTH_SIGNING_KEY: is required"),
+    "workers without a store": ({**LOGIN, **KEY, "workers": 2}, "AUTH_STORE_URL: a shared store"),
+    "an unsafe public URL": (
+        {**LOGIN, **PRODUCTION, **KEY, **SHARED, "public_url": "http://mcp.example"},
+        "PUBLIC_URL: must begin with https://",
+    ),
+    "an unknown store": ({**LOGIN, "auth_store_url": "mongodb://host"}, "must be memory://"),
+    "any redirect URI": ({**LOGIN, "auth_redirect_uris": "https://*"}, "must be whole URIs"),
+    "a plain redirect URI": ({**LOGIN, "auth_redirect_uris": "http://x.example/"}, "whole URIs"),
+}
+
+
 @pytest.mark.parametrize(("values", "text"), PARTIAL.values(), ids=PARTIAL)
 def test_settings_are_refused_with(values: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError, match=text) as refused:
@@ -451,6 +486,8 @@ def test_settings_are_refused_with(values: dict[str, Any], text: str) -> None:
 
 def test_a_whole_configuration_is_accepted() -> None:
     assert settings(**WHOLE).is_configured
+    assert settings(**LOGIN).is_configured
+    assert settings(**LOGIN, **KEY, **SHARED, **PRODUCTION, workers=2).is_configured
     assert settings(**WHOLE, http_host="::1", http_port=1).base_url == "http://[::1]:1"
     assert not settings().is_configured
 

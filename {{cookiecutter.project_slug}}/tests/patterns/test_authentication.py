@@ -17,7 +17,7 @@ from {{ cookiecutter.package_name }}.runtime.server import (
     Server,
 )
 
-from ..authentication import Issuer
+from ..production.authentication import Issuer
 
 METADATA = "/.well-known/oauth-protected-resource"
 STATELESS = "2026-07-28"

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-{% if cookiecutter.authentication %}
-from ..authentication import Issuer, running_issuer
-{% endif %}
 from . import wire
+{% if cookiecutter.authentication %}
+from .authentication import Issuer, running_issuer
+{% endif %}
 from .process import TOKEN as OWN_TOKEN
 from .process import ServerProcess
 from .report import Observe, Report

@@ -8,8 +8,8 @@ from {{ cookiecutter.package_name }}.runtime.guards import (
     is_public,
 )
 
-from ..authentication import Issuer
 from . import wire
+from .authentication import Issuer
 from .process import ServerProcess
 from .report import Observe, Report
 
