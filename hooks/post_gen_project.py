@@ -33,6 +33,7 @@ PATTERNS = (
     "state_management",
     "rate_limiting",
     "structured_logging",
+    "authentication",
 )
 # Modules that several patterns share. A module stays as long as one of its patterns is chosen.
 SHARED = {
@@ -53,7 +54,9 @@ ENGINES = {
     "postgres_engine": ("lazy_initialization", "state_management"),
     "redis_engine": ("caching", "rate_limiting", "state_management"),
 }
-TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
+TOOLS = tuple(
+    name for name in PATTERNS if name not in ("rate_limiting", "structured_logging", "authentication")
+)
 # Patterns and modules for which the production tests have a tool of their own.
 PROBES = (
     *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
@@ -71,7 +74,7 @@ FILES = {
     "tests/patterns/test_{name}.py": ("self_contained", *PATTERNS),
     "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
-    "tests/production/{name}.py": ("upstream", *ENGINES),
+    "tests/production/{name}.py": ("authentication", "upstream", *ENGINES),
     "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }

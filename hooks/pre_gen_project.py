@@ -29,6 +29,7 @@ PATTERNS = (
     "state_management",
     "rate_limiting",
     "structured_logging",
+    "authentication",
 )
 TEXTS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
 CHOICES = {
@@ -45,12 +46,14 @@ DEPENDENCIES = (
     "asyncpg",
     "cachetools",
     "cookiecutter",
+    "cryptography",
     "dotenv",
     "fastmcp",
     "greenlet",
     "httpx",
     "httpx2",
     "jinja2",
+    "joserfc",
     "key_value",
     "mcp",
     "mcp_types",

@@ -117,6 +117,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
         files |= {f"tests/{folder}/test_self_contained.py" for folder in ("patterns", "production")}
     if "environment_config" in chosen:
         files.add(f"{PACKAGE}/environment_config.toml")
+    if "authentication" in chosen:
+        files.add("tests/production/authentication.py")
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
         files |= {f"{PACKAGE}/runtime/{name}.py" for name in API_RUNTIME}
@@ -223,6 +225,7 @@ DECLARATION = Declaration(
     # What a pattern could change: the start, calls, and every way to end. The others are of the runtime alone.
     processes_everywhere=["tests/production/test_calls.py", "tests/production/test_signals.py"],
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
+    additive=["authentication"],
     uniform=["license", "http_client"],
     plugins=["anyio.pytest_plugin"],
 )

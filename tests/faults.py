@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matrix.template import Combination
 
-from .combinations import ALL, NONE, PATTERNS
+from .combinations import ALL, DECLARATION, NONE, PATTERNS
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Fault:
 
     def proven_in(self, where: str) -> list[Combination]:
         stem = where.rpartition("/")[2].partition(".")[0]
-        return [*self.combinations] or [frozenset({stem}) if stem in PATTERNS else NONE]
+        chosen = [*self.combinations] or [frozenset({stem}) if stem in PATTERNS else NONE]
+        # Every combination is proven with and without the additive prompts.
+        return [DECLARATION.core(combination) for combination in chosen]
 
 
 def only(*patterns: str) -> Combination:
@@ -340,6 +342,111 @@ FAULTS: dict[str, list[Fault]] = {
     "tools/state_management.py": [
         Fault("the tool always adds 1", "else 0) + by", "else 0) + min(by, 1)"),
         Fault("an update breaks a valid call", "le=1_000_000", "le=1_000"),
+    ],
+    "patterns/authentication.py": [
+        Fault(
+            "a token for another audience is accepted",
+            'aud={"essential": True, "value": rules.audience}',
+            'aud={"essential": True}',
+        ),
+        Fault(
+            "a token of another issuer is accepted",
+            'iss={"essential": True, "value": rules.issuer}',
+            'iss={"essential": True}',
+        ),
+        Fault("a token needs no end", 'exp={"essential": True}', 'exp={"essential": False}'),
+        Fault("a token needs no subject", 'sub={"essential": True}', 'sub={"essential": False}'),
+        Fault(
+            "a token may be valid forever",
+            'if not claims["exp"] <= time.time() + self._rules.longest + self._rules.clock_skew:',
+            'if not claims["exp"]:',
+        ),
+        Fault(
+            "clocks may not differ",
+            "leeway=rules.clock_skew",
+            "leeway=0",
+        ),
+        Fault(
+            "an encryption key verifies tokens",
+            'and data.get("use", "sig") == "sig"',
+            "",
+        ),
+        Fault(
+            "a private key is accepted as a public one",
+            "if key is None or key.is_private:",
+            "if key is None:",
+        ),
+        Fault(
+            "each invented key id costs the provider a request",
+            "self._allowance -= 1",
+            "self._allowance -= 0",
+        ),
+        Fault(
+            "an outage of the provider ends the use of known keys",
+            """            if self._clock() - self._fetched > FRESH_SECONDS:
+                self._requests.start()""",
+            """            if self._clock() - self._fetched > FRESH_SECONDS:
+                await self._requests.finish()""",
+        ),
+        Fault(
+            "a withdrawn key stays valid",
+            "            if self._clock() - self._fetched > FRESH_SECONDS:",
+            "            if self._clock() < self._fetched:",
+        ),
+        Fault(
+            "an outage of the provider counts as an invalid token",
+            "return unavailable(error)",
+            'return Refusal(HTTPStatus.UNAUTHORIZED, str(error), "invalid_token", scopes)',
+            tests="tests/test_authentication.py -k known_keys",
+        ),
+        Fault(
+            "a token that may only read may write",
+            "if missing and await self._writes(message):",
+            "if missing and not message:",
+        ),
+        Fault(
+            "a 403 names only the scopes that are missing",
+            "refusal = lacking(missing, auth.all_scopes, user.username)",
+            "refusal = lacking(missing, missing, user.username)",
+        ),
+        Fault(
+            "the endpoint is open",
+            'if scope["type"] == "http" and route_path(scope) == self._auth.path:',
+            'if scope["type"] == "http" and not self._auth.path:',
+        ),
+        Fault(
+            "the metadata is only at the path of the endpoint",
+            "paths = dict.fromkeys((urlsplit(self.metadata_url).path, METADATA_PATH))",
+            "paths = dict.fromkeys((urlsplit(self.metadata_url).path,))",
+        ),
+        Fault(
+            "an address fills the log with rejections",
+            "if count > REJECTIONS_PER_MINUTE:\n            return",
+            "if count < 0:\n            return",
+        ),
+        Fault(
+            "several workers keep logins to themselves",
+            'if self.environment == "production" or self.workers > 1:',
+            'if self.environment == "production":',
+        ),
+        Fault(
+            "codes are sent to any address",
+            "allowed_client_redirect_uris=[*LOOPBACK_URIS, *settings.auth_redirect_uris]",
+            "allowed_client_redirect_uris=None",
+            tests="tests/test_authentication.py -k codes_sent_anywhere",
+        ),
+        Fault(
+            "logins are stored in clear text",
+            "return TTLClampWrapper(encrypted,",
+            "return TTLClampWrapper(plain_store(url),",
+            tests="tests/test_authentication.py -k replicas",
+        ),
+        Fault(
+            "the event loop waits for the provider",
+            "proxy = await anyio.to_thread.run_sync(self._create, abandon_on_cancel=True)",
+            "proxy = self._create()",
+            tests="tests/test_authentication.py -k event_loop_is_free",
+        ),
     ],
     "patterns/rate_limiting.py": [
         Fault(
@@ -895,9 +1002,15 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/caller.py": [
         Fault(
             "two users of one client share cached values",
-            'return f"{token.client_id}/{user}" if user else token.client_id',
-            "return token.client_id if user else token.client_id",
+            'token.subject or claims.get("sub"))',
+            "None)",
             [only("caching")],
+        ),
+        Fault(
+            "users of two issuers share an identity",
+            'claims.get("iss"), token.client_id',
+            "None, token.client_id",
+            [only("authentication")],
         ),
     ],
     "runtime/errors.py": [
@@ -1234,8 +1347,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a pattern is missing in utils.py",
-            '    "rate_limiting",\n    "structured_logging",\n)\n# Modules',
-            '    "structured_logging",\n)\n# Modules',
+            '    "rate_limiting",\n    "structured_logging",\n    "authentication",\n)\n# Modules',
+            '    "structured_logging",\n    "authentication",\n)\n# Modules',
             [only("self_contained", "rate_limiting")],
         ),
         Fault(
@@ -1246,8 +1359,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a user's file is deleted because it has a pattern's name",
-            ' if name not in ("rate_limiting", "structured_logging"))',
-            ")",
+            ' if name not in ("rate_limiting", "structured_logging", "authentication")',
+            "",
             tests="tests/test_overwriting.py -k 'overwriting and to-rate_limiting'",
         ),
         Fault(

@@ -102,7 +102,8 @@ def test_an_item_without_a_test_does_not_hold() -> None:
 
 
 def test_only_optional_items_can_be_not_chosen() -> None:
-    choices = {"connection-pooling", "retry", "caching", "health-check", "rate-limiting", "shared-state"}
+    choices = {"connection-pooling", "retry", "caching", "health-check", "rate-limiting"}
+    choices |= {"shared-state", "authentication"}
     found = judged([], NONE)
     assert {key for key, verdict in found.items() if verdict == "not chosen"} == choices
 
@@ -196,7 +197,7 @@ def test_every_outcome_of_a_test_counts(project: Project) -> None:
     assert [key for key, verdict in found.items() if verdict == "holds"] == ["retry", "restart"]
     assert [key for key, verdict in found.items() if verdict == "not run"] == ["body-limit"]
     assert [key for key, verdict in found.items() if verdict == "not chosen"] == [
-        *("connection-pooling", "caching", "health-check", "rate-limiting")
+        *("connection-pooling", "caching", "health-check", "rate-limiting", "authentication")
     ]
     assert "Not on the checklist: 1 failed test." in ended.stdout
     assert "FAILED tests/production/test_example.py::test_fails" in ended.stdout
@@ -590,6 +591,7 @@ BREAKS = {
     "rate-limiting": Break(
         "server.py", "        RateLimiting(),\n", "", "test_rate_limiting.py", patterns=True
     ),
+    "authentication": Break("server.py", "authenticate(mcp)\n", "", "test_authentication.py", patterns=True),
     "graceful-shutdown": Break(
         "runtime/drain.py",
         "            self._take_signals()\n",

@@ -17,12 +17,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 
+import httpx2
 import pytest
 
 from .combinations import TEMPLATE
 from .conformance.server import PLAIN
 from .conftest import Bake
+from .consenting_browser import visit
+from .identity_provider import identity_provider
 from .project import Project
+from .running import free_port, running
+from .test_authentication import login_settings
 from .unit.calls import CALLS
 
 pytestmark = [pytest.mark.conformance, pytest.mark.matrix]
@@ -216,6 +221,49 @@ def test_the_suite_finds_a_server_that_loses_progress(failing: Failing, bake: Ba
     source = path.read_text(encoding="utf-8")
     path.write_text(source.replace("json_response=False", "json_response=True"), encoding="utf-8")
     assert "tools-call-with-progress" in failing("2026-07-28", project)
+
+
+def test_the_login_passes_what_the_suite_asks_of_authorization_servers(
+    tools: Tools, bake_once: Bake, tmp_path: Path
+) -> None:
+    port, callback = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    suite = tools.folder / PACKAGES / "conformance" / "dist" / "index.js"
+    with identity_provider() as provider:
+        variables = login_settings(provider, port)
+        with running(bake_once(), tmp_path, "--port", str(port), **variables):
+            redirect_uri = f"http://127.0.0.1:{callback}/callback"
+            registration = {"redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none"}
+            client = httpx2.post(f"{url}/register", json=registration, timeout=PATIENCE_SECONDS).json()
+            command = [
+                tools.node,
+                str(suite),
+                "authorization",
+                "--url",
+                f"{url}/",
+                "-o",
+                str(tmp_path / "results"),
+            ]
+            command += [
+                "--client-id",
+                client["client_id"],
+                "--resource",
+                f"{url}/mcp",
+                "--port",
+                str(callback),
+            ]
+            with subprocess.Popen(
+                command, env=environment(tools.home), stdout=subprocess.PIPE, text=True
+            ) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    if line.startswith(f"{url}/authorize"):
+                        visit(line.strip())
+    found = {}
+    for file in (tmp_path / "results").glob("*/checks.json"):
+        scenario = re.sub(r"^authorization-server-|-\d{4}-\d\d-.*", "", file.parent.name)
+        found[scenario] = reason_to_fail(json.loads(file.read_text(encoding="utf-8")))
+    assert found == {"authorization-server-metadata-endpoint": "", "authorization-code-grant": ""}
 
 
 def test_the_page_lists_the_versions_and_results(tools: Tools) -> None:

@@ -120,12 +120,13 @@ async def test_a_cancelled_call_is_recorded(log: Log) -> None:
 
 
 async def test_the_record_names_the_caller_without_the_token(log: Log) -> None:
-    token = AccessToken(token=CANARY, client_id="app", subject="ada", scopes=[])
+    claims = {"iss": "https://login.example"}
+    token = AccessToken(token=CANARY, client_id="app", subject="ada", scopes=[], claims=claims)
     reset = auth_context_var.set(AuthenticatedUser(token))
     async with Client(server()) as client:
         await client.call_tool("work")
     auth_context_var.reset(reset)
-    assert log.calls[0]["caller"] == "app/ada"
+    assert log.calls[0]["caller"] == "https://login.example app ada"
     assert CANARY not in log.text
 
 

@@ -7,6 +7,11 @@ from . import __version__
 {% if cookiecutter.structured_errors and uses_database %}
 from .database import DatabaseUnavailable
 {% endif %}
+{% if cookiecutter.authentication %}
+from .patterns.authentication import (
+    authenticate,
+)
+{% endif %}
 {% if cookiecutter.health_check %}
 from .patterns.health_check import (
     add_probes,
@@ -191,6 +196,9 @@ mcp = Server(
 )
 {% if cookiecutter.structured_logging %}
 mcp.log_format = JsonLines()
+{% endif %}
+{% if cookiecutter.authentication %}
+authenticate(mcp)
 {% endif %}
 {% if cookiecutter.environment_config %}
 mcp.add_resource(config_settings)

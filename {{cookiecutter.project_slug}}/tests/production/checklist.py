@@ -202,6 +202,13 @@ ITEMS = (
         " `ALLOW_UNAUTHENTICATED=true` (`check_address` in `runtime/http.py`).",
     ),
     Item(
+        "authentication",
+        "Authentication",
+        "Set `AUTH_ISSUER`, `AUTH_AUDIENCE` and `AUTH_JWKS_URL`, and keep `authenticate(mcp)` in"
+        " `server.py`. Otherwise, anyone who reaches the server can call its tools.",
+        pattern="authentication",
+    ),
+    Item(
         "responsive-under-load",
         "Responsive while tools work",
         "Do not block the event loop: await I/O, and write a tool that computes as a plain"

@@ -10,6 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from . import wire
+{% if cookiecutter.authentication %}
+from .authentication import Issuer, running_issuer
+{% endif %}
+from .process import TOKEN as OWN_TOKEN
 from .process import ServerProcess
 from .report import Observe, Report
 from .servers import Servers, starts
@@ -88,6 +92,15 @@ def api() -> Iterator[Api]:
     with running_api() as running:
         yield running
 {% endif %}
+{% if cookiecutter.authentication %}
+
+
+@pytest.fixture(scope="session")
+def login() -> Iterator[Issuer]:
+    """Run an identity provider, for servers that require its tokens."""
+    with running_issuer() as running:
+        yield running
+{% endif %}
 
 
 @pytest.fixture
@@ -97,8 +110,8 @@ async def deployed(
     """Return the server at `--checklist-url`, else one of this project: a URL is enough."""
     if report.url:
         monkeypatch.setenv("NO_PROXY", NO_PROXY)
-        url = report.url
+        url, token = report.url, report.token
     else:
-        url = f"{request.getfixturevalue('plain_server').url}/mcp"
-    async with wire.client(report.token) as http:
-        yield wire.Server(url, http, report.token)
+        url, token = f"{request.getfixturevalue('plain_server').url}/mcp", OWN_TOKEN
+    async with wire.client(token) as http:
+        yield wire.Server(url, http, token)

@@ -1,7 +1,10 @@
 """The server, with additional tools for the tests.
 
 These start with `probe_`. Those that need a pattern are in the module of its name in `probes/`:
-without the pattern, there is no such module.
+without the pattern, there is no such module. With `PROBES=no`, none is added.
+
+A server that requires authentication accepts the tests' token, `TEST_TOKEN`, and no other: its
+identity provider gives the tests none.
 """
 
 import importlib
@@ -17,6 +20,7 @@ from typing import Annotated, Any
 
 import anyio.lowlevel
 from fastmcp.dependencies import Shared
+from fastmcp.server.auth import StaticTokenVerifier
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools import Tool, tool
 
@@ -88,11 +92,26 @@ def probes() -> Iterator[Any]:
         yield from (value for name, value in found.items() if name.startswith(PREFIX))
 
 
+def accept_token(server: Server, token: str) -> None:
+    """Accept this token instead of those that the server requires, if it requires any.
+
+    Without one, nothing counts but the settings.
+    """
+    if not token:
+        server.auth = None
+    elif server.auth is not None:
+        scopes = server.auth.scopes_supported
+        server.auth = StaticTokenVerifier({token: {"client_id": "tests", "scopes": scopes}})
+
+
 @cache
 def load_with_probes() -> Server:
     """Add the probes to the server that the command line loads."""
-    sys.stdout.write("stray output at import\n")
     server = load()
+    accept_token(server, os.environ["TEST_TOKEN"])
+    if os.environ.get("PROBES") == "no":
+        return server
+    sys.stdout.write("stray output at import\n")
     for probe in probes():
         server.add_tool(Tool.from_function(probe))
     server.add_middleware(Served())

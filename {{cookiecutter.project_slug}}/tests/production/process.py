@@ -25,6 +25,9 @@ SOURCES = ("FASTMCP_ENV_FILE", "ENV_FILE", "SECRETS_DIR")
 SOURCES = ("FASTMCP_ENV_FILE",)
 {% endif %}
 PATIENCE_SECONDS = 30
+# What the tests send, and a server accepts that requires authentication: see `probe_server.py`.
+TOKEN = "token-of-the-tests"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 # The signal that asks a process to end; on Windows, this is the only one.
 STOP: int = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)
@@ -34,7 +37,7 @@ def bare_environment(home: Path, **variables: str) -> dict[str, str]:
     """Return an environment that is independent of this process, with `variables`."""
     kept = {name: os.environ[name] for name in (*NEEDED, *SOURCES) if name in os.environ}
     places = dict.fromkeys(("HOME", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"), str(home))
-    return {**kept, **places, **variables}
+    return {**kept, **places, "TEST_TOKEN": TOKEN, **variables}
 
 
 def message(method: str, number: int = 1, **params: Any) -> dict[str, Any]:
@@ -110,7 +113,7 @@ class ServerProcess:
 
     def client(self, mode: str = "auto") -> Client[Any]:
         """Return a client of the newest protocol, or as `legacy` of the handshake before it."""
-        return Client(f"{self.url}/mcp", mode=mode)
+        return Client(f"{self.url}/mcp", mode=mode, auth=TOKEN)
 
     @asynccontextmanager
     async def clients(self) -> AsyncIterator[tuple[Client[Any], Client[Any]]]:

@@ -9,12 +9,16 @@ the mark `ends_server` leave no server to the next one, so they come last.
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import {{ cookiecutter.package_name }} as package
+from {{ cookiecutter.package_name }}.server import (
+    mcp,
+)
 
 from .process import ServerProcess
 
@@ -48,10 +52,18 @@ def starts(test: Any) -> dict[str, Start]:
     found = {
         "server": Start((*PROBE_SERVER, *HTTP, *mark.args), frozenset(variables.items())),
         "stdio_server": Start((*PROBE_SERVER, *mark.args), frozenset(mark.kwargs.items())),
-        "plain_server": Start((*PLAIN_SERVER, *HTTP)),
+        "plain_server": plain_start(),
     }
     names = {"plain_server" if name == "deployed" else name for name in test.fixturenames}
     return {name: start for name, start in found.items() if name in names}
+
+
+@cache
+def plain_start() -> Start:
+    """Start the project as it is, but for the token if the server requires one."""
+    if mcp.auth is None:
+        return Start((*PLAIN_SERVER, *HTTP))
+    return Start((*PROBE_SERVER, *HTTP), frozenset({("PROBES", "no")}))
 
 
 def upcoming(tests: Iterable[Any]) -> Iterator[Start]:

@@ -7,11 +7,12 @@ import httpx2
 import pytest
 
 from .arguments import largest_arguments
-from .process import ServerProcess, call
+from .process import AUTHORIZATION, ServerProcess, call
 from .report import Observe
 from .servers import DEADLINE_SECONDS
 from .wire import ACCEPT, MODES
 
+HEADERS = {**ACCEPT, **AUTHORIZATION}
 ROUNDS = 3
 # What a tool may take in a round: some wait for something else.
 MOST_SECONDS = 1
@@ -39,7 +40,7 @@ async def test_a_call_whose_client_disconnects_is_cancelled_and_the_next_is_answ
     server: ServerProcess, observe: Observe
 ) -> None:
     """Of both eras: without a session, no later message can name a call of an earlier one."""
-    async with httpx2.AsyncClient(headers=ACCEPT) as legacy, server.client() as modern:
+    async with httpx2.AsyncClient(headers=HEADERS) as legacy, server.client() as modern:
         await modern.list_tools()
         stuck = {"seconds": 30, "label": "modern vanishes"}
         gone = [

@@ -1,18 +1,26 @@
 """Who is calling: identified by token if there is one, else by network address."""
 
+from urllib.parse import quote
+
 from fastmcp.server.dependencies import get_access_token, get_http_request
+
+# What stands as it is in an identity, whose parts are separated by spaces.
+SAFE = ":/@|+=,;~"
+ABSENT = "*"
 
 
 def token_identity() -> str | None:
-    """Return the client and the user of the caller's token, or None without a token.
+    """Return the issuer, the client and the user of the caller's token, or None without a token.
 
-    Both count: all users of one desktop application share its client id.
+    All three count: the users of one desktop application share its client id, and two issuers may
+    give the same id to different users.
     """
     token = get_access_token()
     if token is None:
         return None
-    user = token.subject or (token.claims or {}).get("sub")
-    return f"{token.client_id}/{user}" if user else token.client_id
+    claims = token.claims or {}
+    parts = (claims.get("iss"), token.client_id, token.subject or claims.get("sub"))
+    return " ".join(quote(str(part), safe=SAFE) if part else ABSENT for part in parts)
 
 
 def caller_name() -> str:

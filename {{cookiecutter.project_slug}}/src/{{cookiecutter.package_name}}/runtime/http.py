@@ -114,11 +114,16 @@ def uvicorn_config(app: ASGIApp | str, host: str, port: int, workers: int = 1) -
 
 def check_address(mcp: FastMCP[Any], host: str) -> None:
     """Raise InvalidSettings if `host` is public and the server does not require authentication."""
-    if mcp.auth is None and not ServingSettings().allow_unauthenticated and is_public(host):
+    settings = ServingSettings()
+    if mcp.auth is not None:
+        return
+    if is_public(host) and not settings.allow_unauthenticated:
         raise InvalidSettings(
             f"HTTP_HOST: {host} is reachable from other machines and the server does not require"
             " authentication; set ALLOW_UNAUTHENTICATED=true if that is intended"
         )
+    if settings.environment == "production":
+        logger.warning("The server does not require authentication, in production")
 
 
 def check_server(mcp: FastMCP[Any], server: uvicorn.Server) -> None:

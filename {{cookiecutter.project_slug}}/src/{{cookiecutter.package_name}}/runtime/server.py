@@ -5,11 +5,13 @@ The command, `fastmcp run` and apps that mount `http_app()` all use this class i
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
 from fastmcp import FastMCP
+from fastmcp.server.auth import AuthProvider
 from fastmcp.server.http import StarletteWithLifespan
 from starlette.middleware import Middleware
 
@@ -30,10 +32,25 @@ logger = logging.getLogger(__name__)
 class Server(FastMCP[Any]):
     """A FastMCP server with Host and Origin checks, size limits and a clean shutdown.
 
-    `log_format` is the form of its log lines.
+    `log_format` is the form of its log lines. `authentication` returns the `auth` of a server that
+    was created without one; it is called when the server is about to serve HTTP, so it may read
+    settings. `http_middleware` sees a request after its token and its message were checked.
     """
 
     log_format: logging.Formatter | None = None
+    authentication: Callable[[], AuthProvider | None] | None = None
+    http_middleware: Sequence[Middleware] = ()
+
+    @property
+    def auth(self) -> AuthProvider | None:
+        """Who may call over HTTP; None stands for everybody."""
+        if self._auth is None and self.authentication is not None:
+            return self.authentication()
+        return self._auth
+
+    @auth.setter
+    def auth(self, auth: AuthProvider | None) -> None:
+        self._auth = auth
 
     def http_app(self, *args: Any, **options: Any) -> StarletteWithLifespan:
         """Return a Starlette app, to be served or mounted in another app with its `lifespan`.
@@ -57,13 +74,16 @@ class Server(FastMCP[Any]):
             json_response=False,  # True would lose progress
             host_origin_protection=False,  # see HostAndOrigin
             middleware=[
-                *([Middleware(AllowedOrigins, origins=origins)] if origins else []),
                 Middleware(WellFormedMessages, path=path),
+                *self.http_middleware,
                 *(options.get("middleware") or []),
             ],
         )
         if not settings.http_sessions:
             exchange_singly(app)
+        if origins:
+            # Outside the check of tokens: a preflight has none, and web pages read refusals.
+            app.add_middleware(AllowedOrigins, origins=origins)
         public = urlsplit(settings.public_url)
         app.add_middleware(
             HostAndOrigin,
@@ -72,7 +92,7 @@ class Server(FastMCP[Any]):
         )
         app.add_middleware(EndpointPaths, path=path, prefix=public.path)
         app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
-        if self.auth is None and not settings.allow_unauthenticated:
+        if app.state.fastmcp_auth is None and not settings.allow_unauthenticated:
             app.add_middleware(PublicAddress)
         for name, values in (("HOSTS", settings.allowed_hosts), ("ORIGINS", origins)):
             if "*" in values:

@@ -36,6 +36,7 @@ class ServingSettings(Settings):
     request_read_timeout_seconds: float = Field(30, gt=0, le=600)
     shutdown_delay_seconds: float = Field(0, ge=0, le=600)
     shutdown_grace_seconds: float = Field(20, ge=0, le=600)
+    environment: Literal["development", "staging", "production"] = "development"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("http_host")
