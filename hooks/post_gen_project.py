@@ -33,6 +33,7 @@ PATTERNS = (
     "state_management",
     "rate_limiting",
     "structured_logging",
+    "telemetry",
 )
 # Modules that several patterns share: they stay while one of them does.
 SHARED = {
@@ -46,7 +47,8 @@ SHARED = {
 }
 # The same, in the package's `runtime`.
 RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
-TOOLS = tuple(name for name in PATTERNS if name not in ("rate_limiting", "structured_logging"))
+TOOLLESS = ("rate_limiting", "structured_logging", "telemetry")
+TOOLS = tuple(name for name in PATTERNS if name not in TOOLLESS)
 # Of whose mechanism the tests of the running process have a tool of their own.
 PROBES = (
     *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
@@ -64,7 +66,7 @@ FILES = {
     "tests/patterns/test_{name}.py": ("self_contained", *PATTERNS),
     "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
-    "tests/production/{name}.py": ("upstream",),
+    "tests/production/{name}.py": ("upstream", "telemetry"),
     "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }

@@ -29,6 +29,7 @@ PATTERNS = (
     "state_management",
     "rate_limiting",
     "structured_logging",
+    "telemetry",
 )
 TEXTS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
 CHOICES = {

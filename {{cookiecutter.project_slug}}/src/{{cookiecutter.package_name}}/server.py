@@ -46,6 +46,11 @@ from .patterns.structured_logging import (
     JsonLines,
 )
 {% endif %}
+{% if cookiecutter.telemetry %}
+from .patterns.telemetry import (
+    add_telemetry,
+)
+{% endif %}
 from .runtime.answers import SendableAnswers
 {% if uses_api and cookiecutter.structured_errors %}
 from .runtime.api_failures import (
@@ -187,4 +192,7 @@ mcp.add_resource(config_settings)
 {% if cookiecutter.health_check %}
 mcp.add_resource(health_status)
 add_probes(mcp)
+{% endif %}
+{% if cookiecutter.telemetry %}
+add_telemetry(mcp)
 {% endif %}

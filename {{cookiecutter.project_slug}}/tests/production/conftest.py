@@ -13,6 +13,9 @@ from . import wire
 from .process import ServerProcess
 from .report import Observe, Report
 from .servers import Servers, starts
+{% if cookiecutter.telemetry %}
+from .telemetry import Collector, running_collector
+{% endif %}
 {% if uses_api %}
 from .upstream import Api, running_api
 {% endif %}
@@ -86,6 +89,15 @@ def plain_server(request: pytest.FixtureRequest, servers: Servers) -> ServerProc
 def api() -> Iterator[Api]:
     """Run the API that servers call whose tests have the mark `calls_api`."""
     with running_api() as running:
+        yield running
+{% endif %}
+{% if cookiecutter.telemetry %}
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """Run the collector to which servers send whose tests have the mark `traced`."""
+    with running_collector() as running:
         yield running
 {% endif %}
 

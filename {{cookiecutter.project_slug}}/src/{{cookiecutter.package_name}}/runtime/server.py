@@ -5,12 +5,15 @@ The command, `fastmcp run` and apps that mount `http_app()` all use this class i
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
 from fastmcp import FastMCP
 from fastmcp.server.http import StarletteWithLifespan
+from mcp.server.context import ServerMiddleware
 from starlette.middleware import Middleware
 
 from ..settings import check_settings
@@ -26,14 +29,19 @@ from .stdio import reserve_stdio, serve_wire
 
 logger = logging.getLogger(__name__)
 
+# Open while the server runs. What it yields sees each message before everything else.
+Extension = Callable[[FastMCP[Any]], AbstractAsyncContextManager[ServerMiddleware[Any] | None]]
+
 
 class Server(FastMCP[Any]):
     """A FastMCP server with Host and Origin checks, size limits and a clean shutdown.
 
-    `log_format` is the form of its log lines.
+    `log_format` is the form of its log lines. Each of `extensions` is opened before the rest of
+    the lifespan and closed after it.
     """
 
     log_format: logging.Formatter | None = None
+    extensions: tuple[Extension, ...] = ()
 
     def http_app(self, *args: Any, **options: Any) -> StarletteWithLifespan:
         """Return a Starlette app, to be served or mounted in another app with its `lifespan`.
