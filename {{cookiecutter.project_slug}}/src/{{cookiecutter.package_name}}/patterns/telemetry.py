@@ -39,6 +39,8 @@ from ..runtime.outgoing import Answered, OutgoingRequest, outgoing
 from ..runtime.server import Server
 from ..settings import Settings
 
+Signal = Literal["traces", "metrics"]
+
 telemetry_log = logging.getLogger(__name__)
 
 # The names are those of https://github.com/open-telemetry/semantic-conventions-genai,
@@ -64,6 +66,8 @@ NOT_PUBLIC_METRICS = (
     "Metrics are served on loopback addresses only. The operator of this server can set"
     " METRICS_PORT, or METRICS_PUBLIC=true."
 )
+OTLP_PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+OTLP_OVER_HTTP = "http/protobuf"
 # Each of these turns telemetry on.
 SWITCHES = (
     *("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint"),
@@ -118,7 +122,7 @@ class TelemetrySettings(Settings):
                 )
         return metrics
 
-    def exporters(self, signal: Literal["traces", "metrics"]) -> frozenset[str]:
+    def exporters(self, signal: Signal) -> frozenset[str]:
         """Return the exporters of a signal by OpenTelemetry's rules; none where it is off."""
         chosen = str(getattr(self, f"otel_{signal}_exporter")).lower()
         endpoint = self.otel_exporter_otlp_endpoint or getattr(
@@ -181,6 +185,7 @@ def own_providers(settings: TelemetrySettings, name: str, version: str | None) -
         ImportError: the extra `telemetry` is not installed.
         ValueError: a variable has a value that the SDK cannot read.
     """
+    warn_of_unsupported(settings)
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -209,6 +214,21 @@ def own_providers(settings: TelemetrySettings, name: str, version: str | None) -
         trace.set_tracer_provider(traces)  # for spans that tools open themselves
         metrics.set_meter_provider(meters)
     return Providers(traces, meters, tuple(flushes), registry)
+
+
+def warn_of_unsupported(settings: TelemetrySettings) -> None:
+    """Say in the log what the variables ask for in vain."""
+    signals: tuple[Signal, Signal] = ("traces", "metrics")
+    for signal in signals:
+        for name in sorted(settings.exporters(signal) - {"otlp", "console"}):
+            advice = "set METRICS=prometheus" if name == "prometheus" else "use otlp or console"
+            variable = f"OTEL_{signal.upper()}_EXPORTER"
+            telemetry_log.warning("%s: there is no exporter %s: %s", variable, name, advice)
+        variables = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", OTLP_PROTOCOL)
+        chosen = next(filter(None, map(os.environ.get, variables)), OTLP_OVER_HTTP)
+        if chosen.lower() != OTLP_OVER_HTTP:
+            text = "%s are sent as http/protobuf, not as %s: the port of a collector is often 4318"
+            telemetry_log.warning(text, signal, chosen)
 
 
 def span_processors(names: frozenset[str]) -> Iterator[Any]:
@@ -415,7 +435,8 @@ def failure_of_result(result: HandlerResult) -> dict[str, str]:
     if not isinstance(result, dict) or result.get("isError") is not True:
         return {}
     content = result.get("structuredContent")
-    return {"error.type": _code(content and content.get("error")) or "tool_error"}
+    error = content.get("error") if isinstance(content, dict) else None
+    return {"error.type": _code(error) or "tool_error"}
 
 
 def failure_of_error(error: BaseException) -> dict[str, str]:
