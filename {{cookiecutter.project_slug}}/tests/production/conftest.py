@@ -96,7 +96,7 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
-    """Run the collector to which servers send whose tests have the mark `traced`."""
+    """Run the collector to which servers send of tests with the mark `traced`."""
     with running_collector() as running:
         yield running
 {% endif %}

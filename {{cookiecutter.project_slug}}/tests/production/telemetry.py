@@ -8,20 +8,12 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 PATIENCE_SECONDS = 30
-
-# For tests whose server sends to the collector, without delay.
-traced = pytest.mark.serving(
-    OTEL_EXPORTER_OTLP_ENDPOINT="{collector.url}",
-    OTEL_BSP_SCHEDULE_DELAY="50",
-    OTEL_METRIC_EXPORT_INTERVAL="100",
-)
 
 
 class Collector:

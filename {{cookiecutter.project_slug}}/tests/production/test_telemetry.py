@@ -9,10 +9,16 @@ import pytest
 
 from .process import STOP, ServerProcess
 from .report import Observe
-from .telemetry import Collector, attributes_of, traced
+from .telemetry import Collector, attributes_of
 from .wire import MODES
 
 CANARY = "hunter2"
+# For tests whose server sends to the collector, without delay.
+traced = pytest.mark.serving(
+    OTEL_EXPORTER_OTLP_ENDPOINT="{collector.url}",
+    OTEL_BSP_SCHEDULE_DELAY="50",
+    OTEL_METRIC_EXPORT_INTERVAL="100",
+)
 
 
 def trace_of(number: int) -> tuple[bytes, str]:

@@ -13,17 +13,17 @@ import re
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Literal
 
 from fastmcp import FastMCP
 from fastmcp.telemetry import suppress_fastmcp_telemetry
 from mcp import MCPError
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp_types import INVALID_PARAMS
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 from opentelemetry import metrics, propagate, trace
@@ -40,6 +40,7 @@ from ..runtime.server import Server
 from ..settings import Settings
 
 Signal = Literal["traces", "metrics"]
+NextHandler = Callable[[ServerRequestContext[Any, Any]], Awaitable[HandlerResult]]
 
 telemetry_log = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def start_providers(settings: TelemetrySettings, server: FastMCP[Any]) -> Provid
     return None
 
 
-@cache
+@lru_cache
 def own_providers(settings: TelemetrySettings, name: str, version: str | None) -> Providers:
     """Start the SDK, once in this process. It reads the `OTEL_` variables itself.
 
@@ -305,7 +306,7 @@ class RequestTelemetry:
         )
 
     async def __call__(
-        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+        self, ctx: ServerRequestContext[Any, Any], call_next: NextHandler
     ) -> HandlerResult:
         if ctx.request_id is None:  # a notification
             return await call_next(ctx)
