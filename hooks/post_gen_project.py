@@ -34,6 +34,7 @@ PATTERNS = (
     "rate_limiting",
     "structured_logging",
     "authentication",
+    "telemetry",
 )
 # Modules that several patterns share. A module stays as long as one of its patterns is chosen.
 SHARED = {
@@ -54,9 +55,8 @@ ENGINES = {
     "postgres_engine": ("lazy_initialization", "state_management"),
     "redis_engine": ("caching", "rate_limiting", "state_management"),
 }
-TOOLS = tuple(
-    name for name in PATTERNS if name not in ("rate_limiting", "structured_logging", "authentication")
-)
+TOOLLESS = ("rate_limiting", "structured_logging", "authentication", "telemetry")
+TOOLS = tuple(name for name in PATTERNS if name not in TOOLLESS)
 # Patterns and modules for which the production tests have a tool of their own.
 PROBES = (
     *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
@@ -74,7 +74,7 @@ FILES = {
     "tests/patterns/test_{name}.py": ("self_contained", *PATTERNS),
     "tests/tools/test_{name}.py": TOOLS,
     "tests/surface/{name}.json": TOOLS,
-    "tests/production/{name}.py": ("authentication", "upstream", *ENGINES),
+    "tests/production/{name}.py": ("authentication", "telemetry", "upstream", *ENGINES),
     "tests/production/probes/{name}.py": PROBES,
     "tests/production/test_{name}.py": ("self_contained", *PATTERNS, "upstream"),
 }

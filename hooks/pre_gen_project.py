@@ -30,6 +30,7 @@ PATTERNS = (
     "rate_limiting",
     "structured_logging",
     "authentication",
+    "telemetry",
 )
 TEXTS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
 CHOICES = {

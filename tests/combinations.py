@@ -61,6 +61,7 @@ RUNTIME = [
     "logs",
     "messages",
     "middleware",
+    "outgoing",
     "paths",
     "proxies",
     "readiness",
@@ -115,6 +116,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     if "self_contained" in chosen:
         files |= {f"{PACKAGE}/utils.py"}
         files |= {f"tests/{folder}/test_self_contained.py" for folder in ("patterns", "production")}
+    if "telemetry" in chosen:
+        files.add("tests/production/telemetry.py")
     if "environment_config" in chosen:
         files.add(f"{PACKAGE}/environment_config.toml")
     if "authentication" in chosen:
@@ -225,7 +228,7 @@ DECLARATION = Declaration(
     # What a pattern could change: the start, calls, and every way to end. The others are of the runtime alone.
     processes_everywhere=["tests/production/test_calls.py", "tests/production/test_signals.py"],
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
-    additive=["authentication"],
+    additive=["authentication", "telemetry"],
     uniform=["license", "http_client"],
     plugins=["anyio.pytest_plugin"],
 )

@@ -18,7 +18,8 @@ SEES = {
     "README.md": {"project_name", "project_slug", "package_name", "description", *ALL},
     "pyproject.toml": {
         *("project_slug", "package_name", "description", "author_name", "author_email", "license"),
-        *("http_client", "environment_config", "health_check", "rate_limiting", "authentication"),
+        *("http_client", "environment_config", "health_check", "rate_limiting"),
+        *("authentication", "telemetry"),
         *API_PATTERNS,
         *DATABASE_PATTERNS,
     },
@@ -28,7 +29,7 @@ SEES = {
     f"{PACKAGE}/settings.py": {"environment_config"},
     f"{PACKAGE}/upstream.py": {"connection_pooling"},
     "tests/conftest.py": {"environment_config"},
-    "tests/production/conftest.py": {"authentication", *API_PATTERNS},
+    "tests/production/conftest.py": {"authentication", "telemetry", *API_PATTERNS},
     "tests/production/process.py": {"environment_config"},
     "tests/production/test_workers.py": {"rate_limiting", "state_management"},
     "tests/test_server.py": {"package_name", "environment_config"},

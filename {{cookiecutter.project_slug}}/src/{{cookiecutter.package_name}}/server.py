@@ -56,6 +56,11 @@ from .patterns.structured_logging import (
     JsonLines,
 )
 {% endif %}
+{% if cookiecutter.telemetry %}
+from .patterns.telemetry import (
+    add_telemetry,
+)
+{% endif %}
 {% if cookiecutter.structured_errors and uses_redis %}
 from .redis_client import RedisUnavailable
 {% endif %}
@@ -206,4 +211,7 @@ mcp.add_resource(config_settings)
 {% if cookiecutter.health_check %}
 mcp.add_resource(health_status)
 add_probes(mcp)
+{% endif %}
+{% if cookiecutter.telemetry %}
+add_telemetry(mcp)
 {% endif %}

@@ -79,6 +79,13 @@ ITEMS = (
         " `LOG_LEVEL`. Write with `logging`, never with `print`.",
     ),
     Item(
+        "telemetry",
+        "Traces and metrics",
+        "Keep `add_telemetry(mcp)` in `server.py`, install the extra `telemetry`, and set"
+        " `OTEL_EXPORTER_OTLP_ENDPOINT` to the URL of your collector.",
+        pattern="telemetry",
+    ),
+    Item(
         "no-circular-imports",
         "No circular imports",
         "Import downwards only: `server.py` imports tools, tools import patterns, patterns import"

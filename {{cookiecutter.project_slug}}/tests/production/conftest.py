@@ -17,6 +17,9 @@ from .process import TOKEN as OWN_TOKEN
 from .process import ServerProcess
 from .report import Observe, Report
 from .servers import Servers, starts
+{% if cookiecutter.telemetry %}
+from .telemetry import Collector, running_collector
+{% endif %}
 {% if uses_api %}
 from .upstream import Api, running_api
 {% endif %}
@@ -99,6 +102,15 @@ def api() -> Iterator[Api]:
 def login() -> Iterator[Issuer]:
     """Run an identity provider, for servers that require its tokens."""
     with running_issuer() as running:
+        yield running
+{% endif %}
+{% if cookiecutter.telemetry %}
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """Run the collector to which servers send of tests with the mark `traced`."""
+    with running_collector() as running:
         yield running
 {% endif %}
 

@@ -45,6 +45,7 @@ from .api_failures import (
 )
 from .api_urls import REDIRECTED_OUTSIDE, Params, refuse_outside, resolve, with_params
 from .errors import ToolFailure
+from .outgoing import outgoing
 
 Connect = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 Authorization = Callable[[], Awaitable[str]]
@@ -314,7 +315,10 @@ class ApiClient:
         """
         for _ in range(MAX_REDIRECTS + 1):
             attempt.may_be_applied = True
-            async with aclosing(await client.send(request, stream=True)) as response:
+            with outgoing.sending(request) as answered:
+                answer = await client.send(request, stream=True)
+                answered(answer.status_code)
+            async with aclosing(answer) as response:
                 following = response.next_request
                 if following is None:
                     yield response

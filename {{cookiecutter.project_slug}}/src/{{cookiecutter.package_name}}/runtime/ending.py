@@ -6,6 +6,7 @@ alive after SIGTERM. Here the process waits for a moment, logs how many threads 
 
 import _thread
 import logging
+import math
 import os
 import sys
 import threading
@@ -19,20 +20,39 @@ logger = logging.getLogger(__name__)
 LAST_SECONDS = 0.5
 
 
+class End:
+    """When the process ends at the latest, if that is known."""
+
+    def __init__(self) -> None:
+        self._at = math.inf
+
+    def comes_within(self, seconds: float) -> None:
+        self._at = min(self._at, time.monotonic() + seconds)
+
+    def seconds_left(self) -> float:
+        """Return how long the rest of a shutdown may take; infinite before a stop signal."""
+        return max(0, self._at - time.monotonic())
+
+
+# One for the process, as signals are.
+end = End()
+
+
 def leave_within(seconds: float, code: int) -> None:
     """End the process with `code` after `seconds`, unless it has ended before.
 
     The earliest of several calls counts. A signal handler may call it: the lock that
     `threading.Thread` takes may be held by the code that the signal has interrupted.
     """
+    end.comes_within(seconds)
     _thread.start_new_thread(_wait_and_leave, (seconds, code, _last_words()))
 
 
 def leave(code: int) -> NoReturn:
     """Exit like `sys.exit`, but do not wait for threads that hang."""
-    end = time.monotonic() + LAST_SECONDS
+    last = time.monotonic() + LAST_SECONDS
     for thread in _running():
-        thread.join(max(0, end - time.monotonic()))
+        thread.join(max(0, last - time.monotonic()))
     if _running():
         _wait_and_leave(0, code, _last_words())
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastmcp import FastMCP
@@ -9,18 +10,24 @@ from fastmcp.server.lifespan import lifespan
 
 from .containment import contained_task, guard
 from .readiness import readiness
+from .server import Server
 
 
 @lifespan
 async def runtime(server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
-    """Contain failures while the server runs, and report ready."""
-    low_level = server._mcp_server  # noqa: SLF001 - FastMCP does not expose the SDK's middleware
-    low_level.middleware.insert(0, guard)
+    """Open the server's extensions, contain failures while it runs, and report ready."""
     loop = asyncio.get_running_loop()
     if loop.get_task_factory() is None:
         loop.set_task_factory(contained_task)
-    with readiness.serving():
-        try:
-            yield {}
-        finally:
-            low_level.middleware.remove(guard)
+    async with AsyncExitStack() as stack:
+        extensions = server.extensions if isinstance(server, Server) else ()
+        opened = [await stack.enter_async_context(extension(server)) for extension in extensions]
+        around = [*(middleware for middleware in opened if middleware is not None), guard]
+        low_level = server._mcp_server  # noqa: SLF001 - FastMCP has no public way to the SDK's middleware
+        low_level.middleware[:0] = around
+        with readiness.serving():
+            try:
+                yield {}
+            finally:
+                for middleware in around:
+                    low_level.middleware.remove(middleware)

@@ -6,6 +6,7 @@ The command, `fastmcp run` and apps that mount `http_app()` all use this class i
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import uvicorn
 from fastmcp import FastMCP
 from fastmcp.server.auth import AuthProvider
 from fastmcp.server.http import StarletteWithLifespan
+from mcp.server.context import ServerMiddleware
 from starlette.middleware import Middleware
 
 from ..settings import check_settings
@@ -28,6 +30,9 @@ from .stdio import reserve_stdio, serve_wire
 
 logger = logging.getLogger(__name__)
 
+# Open while the server runs. What it yields sees each message before everything else.
+Extension = Callable[[FastMCP[Any]], AbstractAsyncContextManager[ServerMiddleware[Any] | None]]
+
 
 class Server(FastMCP[Any]):
     """A FastMCP server with Host and Origin checks, size limits and a clean shutdown.
@@ -35,11 +40,13 @@ class Server(FastMCP[Any]):
     `log_format` is the form of its log lines. `authentication` returns the `auth` of a server that
     was created without one; it is called when the server is about to serve HTTP, so it may read
     settings. `http_middleware` sees a request after its token and its message were checked.
+    Each of `extensions` is opened before the rest of the lifespan and closed after it.
     """
 
     log_format: logging.Formatter | None = None
     authentication: Callable[[], AuthProvider | None] | None = None
     http_middleware: Sequence[Middleware] = ()
+    extensions: tuple[Extension, ...] = ()
 
     @property
     def auth(self) -> AuthProvider | None:
