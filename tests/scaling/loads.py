@@ -46,6 +46,8 @@ async def under_load(
     name: str,
     break_it: Callable[[], object],
     heal: Callable[[], object] | None = None,
+    *,
+    status: str = "degraded",
 ) -> Tally:
     """Break the engine while clients count. If it has to be healed, calls fail first; then counting goes on."""
     async with counting(fleet.ports, name) as tally:
@@ -54,7 +56,7 @@ async def under_load(
         if heal:
             try:
                 await until_refused(tally)
-                await check_while_broken(fleet, name)
+                await check_while_broken(fleet, name, status)
             finally:
                 await asyncio.to_thread(heal)
         await until_more(tally)
@@ -64,8 +66,8 @@ async def under_load(
     return tally
 
 
-async def check_while_broken(fleet: Fleet, name: str) -> None:
-    """What needs no engine, or can do without, is answered; readiness is `degraded` and keeps the traffic."""
+async def check_while_broken(fleet: Fleet, name: str, status: str) -> None:
+    """What needs no engine, or can do without, is answered; readiness keeps the traffic."""
     for server in fleet.replicas.servers:
         start = time.monotonic()
         for reply in (
@@ -74,4 +76,4 @@ async def check_while_broken(fleet: Fleet, name: str) -> None:
         ):
             assert failure(reply) is None, reply
         assert time.monotonic() - start < LONGEST_CALL_SECONDS
-        assert (await until_ready(server, "degraded")).status == 200
+        assert (await until_ready(server, status, "state" if status == "degraded" else "")).code == 200

@@ -107,7 +107,7 @@ def test_a_long_lock_holds_no_call_beyond_its_limit(
             try:
                 await until_refused(tally)
                 for server in fleet.replicas.servers:
-                    assert (await ready(server)).status == 200
+                    assert (await ready(server)).code == 200
             finally:
                 await transaction.rollback()
                 await holder.close()
@@ -137,6 +137,25 @@ def test_a_changed_password_of_the_database_is_named_and_not_worth_a_retry(
     assert error is not None
     assert not error["retryable"], error
     assert "28P01" in "".join(fleet.replicas.servers[0].log)
+
+
+def test_a_role_that_may_only_read_serves_what_only_reads(
+    fleet: Fleet, postgres: PostgresEngine, name: str
+) -> None:
+    async def read_and_write() -> None:
+        for port in fleet.ports:
+            reply = await call(port, "database_operation", limit=1)
+            assert failure(reply) is None, reply
+        error = failure(await call(fleet.ports[0], "increment_counter", name=name))
+        assert error is not None
+        assert "read-only" in error["message"]
+        assert not error["retryable"]
+
+    postgres.execute("ALTER ROLE app SET default_transaction_read_only = on", TERMINATE)
+    try:
+        asyncio.run(read_and_write())
+    finally:
+        postgres.execute("ALTER ROLE app RESET default_transaction_read_only", TERMINATE)
 
 
 # Eight processes that have imported everything open the state and the rows of a project at the same time.
@@ -188,7 +207,7 @@ def test_a_server_starts_without_its_database_and_finds_it_later(
         error = failure(asyncio.run(call(server.port, "increment_counter", name=name)))
         assert error is not None
         assert not error["retryable"], error  # there is no such database
-        assert asyncio.run(until_ready(server, "database")).status == 503
+        assert asyncio.run(until_ready(server, "unready", "database")).code == 503
         postgres.create_database("later")
         assert asyncio.run(stored(server.port, name)) == 0
-        assert asyncio.run(until_ready(server)).status == 200
+        assert asyncio.run(until_ready(server)).code == 200

@@ -137,7 +137,7 @@ def test_a_value_in_a_foreign_format_is_a_miss(
 
     before = set(redis.keys())
     assert not asyncio.run(fetch())
-    (key,) = [key for key in set(redis.keys()) - before if re.search(r"\{cache\}:v1:\w+$", key)]
+    (key,) = [key for key in set(redis.keys()) - before if "cache" in key and "generation" not in key]
     for foreign in ('{"no": ', "\x80\x04K\x01.", ""):
         redis.ask("DEL", key)
         redis.ask("RPUSH" if wrong_type else "SET", key, foreign)
