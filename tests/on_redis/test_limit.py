@@ -51,7 +51,7 @@ async def test_callers_have_separate_limits_and_their_names_are_not_stored(
         assert 0 < int(engine.ask("PTTL", key)) <= 60_000
 
 
-async def test_a_key_that_is_no_number_is_replaced(opened: Opened, engine: RedisEngine) -> None:
+async def test_a_key_that_is_not_a_number_is_replaced(opened: Opened, engine: RedisEngine) -> None:
     limit = SharedLimit(await opened(), per_minute=1, burst=1)
     await limit.wait("ada")
     (key,) = keys_of(engine)

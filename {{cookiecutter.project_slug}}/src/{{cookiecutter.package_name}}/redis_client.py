@@ -272,7 +272,7 @@ def memory_or_redis(url: str) -> str:
     """Return the URL of a store that is either this process's memory or Redis.
 
     Raises:
-        ValueError: it is neither. The message does not repeat the URL, which may hold a password.
+        ValueError: it is neither. The message does not repeat the URL, which may contain a password.
     """
     if url.lower() == MEMORY:
         return MEMORY

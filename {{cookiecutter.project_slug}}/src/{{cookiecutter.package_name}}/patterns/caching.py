@@ -47,7 +47,7 @@ MAX_PENDING_INVALIDATIONS = 1000
 
 
 class CachingSettings(Settings):
-    # memory:// or redis://...; may hold a password.
+    # memory:// or redis://...; may contain a password.
     cache_url: SecretStr = SecretStr(MEMORY)
     cache_ttl_seconds: float = Field(60, gt=0)
     # In memory. On Redis, its `maxmemory` is the limit.

@@ -40,7 +40,7 @@ MICROSECONDS = 1_000_000
 
 
 class RateLimitingSettings(Settings):
-    # memory:// or redis://...; may hold a password.
+    # memory:// or redis://...; may contain a password.
     rate_limit_url: SecretStr = SecretStr(MEMORY)
     rate_limit_per_minute: int = Field(600, ge=1)
     rate_limit_burst: int = Field(100, ge=1)

@@ -50,7 +50,7 @@ TOKEN_SECONDS = 30
 
 
 class StateManagementSettings(Settings):
-    # May hold a password.
+    # May contain a password.
     state_url: SecretStr = SecretStr(MEMORY)
     state_max_keys: int = Field(10_000, ge=1)
     # Of one command on Redis, and how long no call asks Redis after a failure.
