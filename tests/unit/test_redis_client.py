@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from my_mcp_server import redis_client
 from my_mcp_server.redis_client import (
     RedisRefused,
     RedisServer,
@@ -178,7 +177,11 @@ def error_of_tls() -> ConnectionError:
 @pytest.mark.parametrize(
     ("error", "words", "code"),
     [
-        (AuthenticationError("invalid username-password pair", "WRONGPASS"), "password", "WRONGPASS"),
+        (
+            AuthenticationError("invalid username-password pair", "WRONGPASS"),
+            "password",
+            "WRONGPASS",
+        ),
         (AuthenticationError("invalid password"), "password", "WRONGPASS"),
         (AuthenticationError("HELLO must be called", "NOAUTH"), "password", "NOAUTH"),
         (ResponseError("no permissions to run the 'get' command", "NOPERM"), "rights", "NOPERM"),
@@ -295,7 +298,7 @@ def test_no_message_about_a_url_has_its_password(url: str, installed: None) -> N
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_client.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match="needs the package redis: install the extra `redis`"):
         checked_redis_url("redis://localhost")
 
