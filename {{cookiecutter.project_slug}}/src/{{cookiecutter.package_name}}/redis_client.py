@@ -64,6 +64,11 @@ ANSWERS = {
     "CLUSTERDOWN": ("The Redis cluster is down.", True),
     "BUSY": ("Redis is busy with a script.", True),
 }
+# Answers of a general code that a wrong URL gets.
+TEXTS = {
+    "DB index is out of range": "Redis has no database of that number: check the URL.",
+    "SELECT is not allowed in cluster mode": ANSWERS["MOVED"][0],
+}
 # What an error that a script has met may begin with instead, on older servers.
 CODE = re.compile(rf"(?:^|-)({'|'.join(ANSWERS)})\b")
 
@@ -122,7 +127,8 @@ def diagnose(error: BaseException) -> Fault:
         return Fault(sentence, code, retryable, is_outage)
     if is_outage:
         return Fault(DOES_NOT_RESPOND, code, retryable=True, is_outage=True, may_be_applied=True)
-    return Fault(REFUSES, code, retryable=False, is_outage=False)
+    sentences = (sentence for text, sentence in TEXTS.items() if text in str(error))
+    return Fault(next(sentences, REFUSES), code, retryable=False, is_outage=False)
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
@@ -293,6 +299,8 @@ def checked_redis_url(url: str) -> str:
         raise ValueError("must be redis://user:password@host:port/number")
     if re.search(r"\s", url):
         raise ValueError("must not contain a space or line break: write a space as %20")
+    if "," in rest.partition("/")[0].rpartition("@")[2]:
+        raise ValueError("must name one host: put what chooses among several in front of them")
     try:
         parts = urlsplit(f"{kind}://{rest}")
         port = parts.port
