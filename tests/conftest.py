@@ -30,8 +30,8 @@ Render = Callable[..., rendering.Files]
 needs_forks = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="the suites run in forks, which Windows does not have"
 )
-# They run inside the projects.
-collect_ignore = ["unit"]
+# They run inside the projects, or with the code of one.
+collect_ignore = ["unit"] if os.environ.get("ENGINE_TESTS") else ["unit", "on_redis"]
 PROVING = pytest.StashKey[Proving]()
 
 

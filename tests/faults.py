@@ -576,33 +576,45 @@ FAULTS: dict[str, list[Fault]] = {
     "database.py": [
         Fault(
             "a full disk is an unexpected error",
-            "Database(engine, text, (SQLAlchemyError, OSError))",
-            "Database(engine, text, (OSError,))",
+            "errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)",
+            "errors: tuple[type[Exception], ...] = (OSError,)",
             tests="tests/test_surroundings.py -k full_disk",
         ),
         Fault("the engine stays open", "await engine.dispose()", "pass", [only("lazy_initialization")]),
         Fault(
             "a cancelled write locks the file",
-            "return await _to_its_end(work)",
-            "return await work",
+            "return await _to_its_end(_within(self._seconds, work))",
+            "return await _within(self._seconds, work)",
             [only("state_management")],
         ),
         Fault(
             "a write is rolled back",
-            "self._engine.begin()",
-            "self._engine.connect()",
+            "await connection.commit()",
+            "await connection.rollback()",
             [only("state_management")],
         ),
         Fault(
             "a temporary failure is not retryable",
-            'DatabaseUnavailable("The database does not answer.", retryable=True)',
-            'DatabaseUnavailable("The database does not answer.")',
+            "DatabaseUnavailable(sentence, retryable=True)",
+            "DatabaseUnavailable(sentence)",
             [only("lazy_initialization")],
         ),
         Fault(
             "a permanent failure is retryable",
             "    sqlite3.SQLITE_ERROR,\n",
             "",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a write with a lost answer is retryable",
+            "                committing = True\n",
+            "",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "an unknown option of the database URL is accepted",
+            "if name not in OPTIONS:",
+            "if not name:",
             [only("lazy_initialization")],
         ),
     ],
@@ -843,6 +855,16 @@ FAULTS: dict[str, list[Fault]] = {
             "concurrent probes each run the checks",
             "async with self._lock:",
             "async with anyio.Lock():",
+        ),
+        Fault(
+            "an outage of a shared engine makes every replica unready",
+            "optional if strict else optional | self._passed_once",
+            "optional",
+        ),
+        Fault(
+            "a check that hangs delays the probe",
+            "timeout=self._timeout)",
+            "timeout=None)",
         ),
         Fault(
             "a closed resource is still checked",
@@ -1138,9 +1160,9 @@ FAULTS: dict[str, list[Fault]] = {
     "pyproject.toml": [
         Fault(
             "a package is missing when one of two patterns is off",
-            "{% if cookiecutter.retry or cookiecutter.rate_limiting %}",
-            "{% if cookiecutter.retry %}",
-            tests="tests/test_dependencies.py -k only-rate_limiting",
+            "cookiecutter.lazy_initialization or cookiecutter.state_management %}",
+            "cookiecutter.lazy_initialization %}",
+            tests="tests/test_dependencies.py -k only-state_management",
         ),
         Fault(
             "the development group lacks a package that the tests import",

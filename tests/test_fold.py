@@ -16,7 +16,7 @@ from .project import Project
 FOLDED = {name: chosen for name, chosen in LINEAR.items() if "self_contained" in chosen}
 SOURCES = {path.stem: path for path in sorted((SKELETON / PACKAGE / "patterns").glob("[a-z]*.py"))}
 # What a pattern may import of its own package: these know no pattern.
-FOUNDATIONS = ("database", "runtime", "settings")
+FOUNDATIONS = ("database", "redis_client", "runtime", "settings")
 
 
 def body(source: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import importlib.util
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from fastmcp import Client, FastMCP
 
 from my_mcp_server.patterns.caching import (
     Cache,
+    CachingSettings,
     LoadingCache,
     MemoryCache,
     cache,
@@ -16,6 +18,10 @@ from my_mcp_server.patterns.caching import (
 )
 from my_mcp_server.runtime.caller import (
     token_identity,
+)
+from my_mcp_server.settings import (
+    InvalidSettings,
+    check_settings,
 )
 from my_mcp_server.upstream import (
     Api,
@@ -64,6 +70,41 @@ async def fetch(resource_id: str, api: Api, cache: Cache) -> Any:
 
     data, from_cache = await cache.get_or_load(cache_key("resources", resource_id), load)
     return {"data": data, "from_cache": from_cache}
+
+
+@pytest.mark.parametrize("url", ["sqlite:///cache.db", "postgresql://h/n", "redis://h:x", "h"])
+def test_an_unusable_url_of_the_cache_is_a_settings_error(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_URL", url)
+    with pytest.raises(
+        InvalidSettings, match=r"^CACHE_URL: (must be memory://|has an invalid port)"
+    ):
+        check_settings()
+
+
+def test_the_url_of_the_cache_is_a_secret(
+    with_the_extra: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_URL", "redis://user:hunter2@h")
+    settings = CachingSettings()
+    assert "hunter2" not in repr(settings) + settings.model_dump_json()
+
+
+def test_sessions_with_a_shared_cache_are_refused(
+    with_the_extra: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_SESSIONS", "true")
+    assert CachingSettings().http_sessions
+    monkeypatch.setenv("CACHE_URL", "redis://h")
+    with pytest.raises(InvalidSettings, match=r"HTTP_SESSIONS: .* CACHE_URL"):
+        check_settings()
+
+
+@pytest.fixture
+def with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that the client library is installed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
 
 
 async def test_keys_do_not_share_a_load(kept: LoadingCache) -> None:

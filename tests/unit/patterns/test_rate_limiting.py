@@ -1,6 +1,7 @@
 """Details of the rate limit: which requests count, over HTTP and in workers, and recovery."""
 
 import asyncio
+import importlib.util
 from typing import Any
 
 import pytest
@@ -19,6 +20,10 @@ from my_mcp_server.runtime.arguments import (
 )
 from my_mcp_server.runtime.lifespan import (
     runtime,
+)
+from my_mcp_server.settings import (
+    InvalidSettings,
+    check_settings,
 )
 
 from ...patterns.test_rate_limiting import Clock, called_by, echo, refused
@@ -45,6 +50,40 @@ def server(
         lifespan=runtime,
         mask_error_details=True,
     )
+
+
+@pytest.fixture
+def with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that the client library is installed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///limit.db", "postgresql://h/n", "redis://h:x", "h"])
+def test_an_unusable_url_of_the_limit_is_a_settings_error(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATE_LIMIT_URL", url)
+    problem = "^RATE_LIMIT_URL: (must be memory://|has an invalid port)"
+    with pytest.raises(InvalidSettings, match=problem):
+        check_settings()
+
+
+def test_the_url_of_the_limit_is_a_secret(
+    with_the_extra: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATE_LIMIT_URL", "redis://user:hunter2@h")
+    settings = RateLimitingSettings()
+    assert "hunter2" not in repr(settings) + settings.model_dump_json()
+
+
+def test_sessions_with_a_shared_limit_are_refused(
+    with_the_extra: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_SESSIONS", "true")
+    assert RateLimitingSettings().http_sessions
+    monkeypatch.setenv("RATE_LIMIT_URL", "redis://h")
+    with pytest.raises(InvalidSettings, match=r"HTTP_SESSIONS: .* RATE_LIMIT_URL"):
+        check_settings()
 
 
 async def test_the_number_of_remembered_callers_is_bounded() -> None:

@@ -1,6 +1,7 @@
 """Details of the state store: values, cancelled callers, a full store, and settings."""
 
 import asyncio
+import importlib.util
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from pydantic import JsonValue
 
 from my_mcp_server.patterns.state_management import (
     LONGEST_PAUSE_SECONDS,
+    MemoryBackend,
     State,
     StateFull,
     StateManagementSettings,
     StateStore,
+    Turns,
+    Versioned,
     state_readiness,
     state_store,
 )
@@ -146,6 +150,96 @@ async def test_a_caller_cancelled_during_its_pause_has_changed_nothing() -> None
         update.cancel()
         await asyncio.gather(update, return_exceptions=True)
     assert await StateStore(backend).get("n") == 10
+
+
+@pytest.fixture
+def with_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that the client libraries are installed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+
+
+@pytest.mark.parametrize("url", ["redis://u:hunter2@h", "postgresql://u:hunter2@h/n"])
+def test_the_url_of_the_state_is_a_secret(
+    url: str, with_the_extras: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_URL", url)
+    settings = StateManagementSettings()
+    assert "hunter2" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("url", ["redis://h", "postgresql://h/n"])
+def test_sessions_with_state_that_replicas_share_are_refused(
+    url: str, with_the_extras: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_SESSIONS", "true")
+    assert StateManagementSettings().http_sessions
+    monkeypatch.setenv("STATE_URL", url)
+    with pytest.raises(InvalidSettings, match=r"HTTP_SESSIONS: .* STATE_URL"):
+        check_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"), [("valkey://h", "redis"), ("postgres://h/n", "postgres")]
+)
+def test_a_missing_package_of_the_state_is_a_settings_error(
+    url: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("STATE_URL", url)
+    with pytest.raises(InvalidSettings, match=f"^STATE_URL: .* install the extra `{extra}`"):
+        check_settings()
+
+
+class Overlapping(MemoryBackend):
+    """Counts how many updates of a key are between their read and their write."""
+
+    def __init__(self) -> None:
+        super().__init__(max_keys=10)
+        self.reading = 0
+        self.most = 0
+
+    async def read(self, key: str) -> Versioned:
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        return await super().read(key)
+
+    async def write(self, key: str, new: Versioned) -> bool:
+        await anyio.lowlevel.checkpoint()
+        self.reading -= 1
+        return await super().write(key, new)
+
+
+async def test_updates_of_one_key_take_turns_and_of_other_keys_do_not() -> None:
+    backend = Overlapping()
+    state = StateStore(backend, turns=Turns())
+    await asyncio.gather(*(state.update("n", increment) for _ in range(20)))
+    assert backend.most == 1
+    await asyncio.gather(*(state.update(str(number % 4), increment) for number in range(20)))
+    assert backend.most == 4
+    assert await state.get("n") == 20
+
+
+async def test_an_update_does_not_wait_forever_for_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{Turns.__module__}.TURN_SECONDS", 0.01)
+    state = StateStore(MemoryBackend(max_keys=1), turns=Turns())
+    assert state._turns
+    async with asyncio.timeout(5), state._turns.turn("n"):
+        assert await asyncio.create_task(state.update("n", increment)) == 1
+
+
+async def test_a_cancelled_update_passes_its_turn_on() -> None:
+    state = StateStore(MemoryBackend(max_keys=1), turns=Turns())
+    assert state._turns
+    async with state._turns.turn("n"):
+        updates = [asyncio.create_task(state.update("n", increment)) for _ in range(10)]
+        await asyncio.sleep(0)
+        for update in updates[::2]:
+            update.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*updates, return_exceptions=True)
+    assert await state.get("n") == 5
 
 
 async def test_a_store_in_a_file_reports_its_health_while_it_is_open(in_a_file: None) -> None:

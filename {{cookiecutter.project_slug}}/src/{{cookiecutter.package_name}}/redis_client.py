@@ -102,14 +102,13 @@ class Fault(NamedTuple):
 
 def diagnose(error: BaseException) -> Fault:
     """Return what an error of the client says. Its own text may contain keys or values."""
-    if tls := _tls_error(error):
-        verified = isinstance(tls, ssl.SSLCertVerificationError)
-        sentence = (
-            "The certificate of Redis is not trusted: check ssl_ca_certs in the URL."
-            if verified
-            else "The TLS handshake with Redis failed: check whether the URL needs rediss://."
-        )
-        return Fault(sentence, str(tls.reason or ""), retryable=False, is_outage=True)
+    tls = _tls_error(error)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        sentence = "The certificate of Redis is not trusted: check ssl_ca_certs in the URL."
+        return Fault(sentence, _reason_of(tls), retryable=False, is_outage=True)
+    if tls is not None and not isinstance(tls, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        sentence = "The TLS handshake with Redis failed: check whether its port expects TLS."
+        return Fault(sentence, _reason_of(tls), retryable=False, is_outage=True)
     status = getattr(error, "status_code", None) or ""
     found = CODE.search(str(error))
     code = status if status in ANSWERS else found[1] if found else status
@@ -132,6 +131,10 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _reason_of(error: ssl.SSLError) -> str:
+    return str(getattr(error, "reason", "") or "")
 
 
 class RedisServer:

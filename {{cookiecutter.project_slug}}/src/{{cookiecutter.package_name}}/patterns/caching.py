@@ -238,7 +238,9 @@ def _value_in(text: bytes | None, stamp: tuple[str, ...]) -> Any:
 
 
 class Loading:
-    """The loads of a key since it was last invalidated."""
+    """The loads of a key since this process last invalidated it, and the stamp of the latest."""
+
+    stamp: tuple[str, ...] | None = None
 
 
 class LoadingCache:
@@ -263,7 +265,10 @@ class LoadingCache:
         if value is not MISSING:
             return value, True
         loading = self._loading.setdefault(key, Loading())
-        return deepcopy(await self._load_once(key, loading, stamp, load)), False
+        # A caller for whom Redis did not respond in time joins the latest load.
+        loading.stamp = stamp or loading.stamp
+        value, from_cache = await self._load_once(key, loading, loading.stamp, load)
+        return deepcopy(value), from_cache
 
     async def invalidate(self, key: CacheKey) -> None:
         """Forget the values of `key` and of the keys that begin with its parts, for all callers.
@@ -278,11 +283,16 @@ class LoadingCache:
 
     async def _load(
         self, key: CacheKey, loading: Loading, stamp: tuple[str, ...] | None, load: Load
-    ) -> Any:
+    ) -> tuple[Any, bool]:
+        if stamp is not None:  # someone may have loaded it since the caller looked
+            found = await self._store.read(key)
+            if found.value is not MISSING:
+                return found.value, True
+            stamp = found.stamp
         value = await load()
         if self._loading.get(key) is loading:  # not invalidated in the meantime
             await self._store.keep(key, value, stamp)
-        return value
+        return value, False
 
     async def close(self) -> None:
         await self._load_once.cache_close()

@@ -5,6 +5,7 @@ only of requests that are idempotent or carry an idempotency key. Each pause is 
 respects `Retry-After`. A deadline bounds each call, and a budget bounds the whole process.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,7 +14,6 @@ from typing import Annotated, Protocol, TypeVar
 
 import anyio
 import httpx2 as httpx
-import throttled.asyncio as throttled
 from fastmcp.dependencies import Shared
 from pydantic import Field
 from tenacity import (
@@ -56,14 +56,21 @@ class Budget(Protocol):
 class RetryBudget:
     """A token bucket of retries: `per_minute`, of which a third may go at once."""
 
-    def __init__(self, per_minute: int) -> None:
-        quota = throttled.rate_limiter.per_min(per_minute, burst=max(1, per_minute // 3))
-        self._bucket = throttled.Throttled(
-            using="token_bucket", quota=quota, store=throttled.MemoryStore()
-        )
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_minute / 60
+        self._most = max(1, per_minute // 3)
+        self._left = float(self._most)
+        self._clock = clock
+        self._counted = clock()
 
     async def take(self) -> bool:
-        return not (await self._bucket.limit("retries")).limited
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._counted) * self._per_second)
+        self._counted = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Retrier:
