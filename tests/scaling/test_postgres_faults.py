@@ -151,6 +151,8 @@ def test_a_role_that_may_only_read_serves_what_only_reads(
         assert "read-only" in error["message"]
         assert not error["retryable"]
 
+    # It cannot create a table, but read one that exists.
+    assert failure(asyncio.run(call(fleet.ports[0], "database_operation", limit=1))) is None
     postgres.execute("ALTER ROLE app SET default_transaction_read_only = on", TERMINATE)
     try:
         asyncio.run(read_and_write())

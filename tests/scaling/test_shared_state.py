@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..combinations import TEMPLATE
+from ..engines import find_redis_programs
 from .conftest import Fleet, Fleets
 from .replicas import Tally, count, stored
 
@@ -16,7 +17,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the engines do not run there"),
 ]
 
-STORES = ["sqlite", "redis", "postgres"]
+# With the other kind of server where both are installed.
+STORES = ["sqlite", "redis", "postgres", *(["other_redis"] if find_redis_programs()[1:] else [])]
 PROCESSES, CALLS = 4, 200
 
 
