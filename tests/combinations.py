@@ -97,7 +97,7 @@ ALWAYS = {
 }
 
 
-def expected_files(chosen: Combination, package_name: str) -> set[str]:
+def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa: PLR0912
     """Return the files of a project, as paths with forward slashes."""
     files = set(ALWAYS)
     chosen &= ALL

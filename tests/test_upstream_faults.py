@@ -69,7 +69,9 @@ ELSEWHERE = Outcome(
     "The API redirects outside of API_BASE_URL; the redirect was not followed.", "VALIDATION_ERROR"
 )
 IN_CIRCLES = Outcome("The API redirects in a loop.", "API_ERROR", 6)
-STRANGELY_PACKED = Outcome("The API compresses its answer with an encoding that was not requested.", "API_ERROR")
+STRANGELY_PACKED = Outcome(
+    "The API compresses its answer with an encoding that was not requested.", "API_ERROR"
+)
 
 
 REFUSALS = {
@@ -144,9 +146,15 @@ FAULTS = {
     "429, wait a second": transient(
         failing(1, 429, Retry_After="1"), refused(" It asks the client to wait: 1."), slow=True
     ),
-    "429, wait until a date": transient(api.in_two_seconds, refused(" It asks the client to wait: "), slow=True),
-    "429, wait an hour": final(always(429, Retry_After="3600"), refused(" It asks the client to wait: 3600.")),
-    "429, wait for nonsense": persistent(always(429, Retry_After="soon"), refused(" It asks the client to wait: soon.")),
+    "429, wait until a date": transient(
+        api.in_two_seconds, refused(" It asks the client to wait: "), slow=True
+    ),
+    "429, wait an hour": final(
+        always(429, Retry_After="3600"), refused(" It asks the client to wait: 3600.")
+    ),
+    "429, wait for nonsense": persistent(
+        always(429, Retry_After="soon"), refused(" It asks the client to wait: soon.")
+    ),
     "503, wait a second": transient(failing(1, 503, Retry_After="1"), answered(503), slow=True),
     "503, wait an hour": final(always(503, Retry_After="3600"), answered(503)),
     "garbage": persistent(raw(b"\x00\xff garbage \x01\r\n\r\n"), DISCONNECTED),
