@@ -151,7 +151,7 @@ CODES: dict[type[Exception], ErrorCode] = {
 mcp = Server(
     name="{{ cookiecutter.project_slug }}",
     version=__version__,
-    instructions="Every tool answers with a typed result. A failed call says what to change.",
+    instructions="Every tool answers with a typed result. Errors say what to change.",
     lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | database_readiness" if cookiecutter.lazy_initialization else "" }}{{ " | state_readiness" if cookiecutter.state_management else "" }}{{ " | shared_rate_limit" if cookiecutter.rate_limiting else "" }},
     # The first is the outermost: it sees the call first and the answer last.
     middleware=chain(

@@ -3,7 +3,7 @@
 The fixtures of `conftest.py` get them here. A test that wants a server with certain flags and
 variables has the mark `serving`; tests that want the same share a server. In a variable, `{home}`
 is the home folder of the server, and `{api.url}` what the fixture `api` has as `url`. Tests with
-the mark `ends_server` leave no server to the next one, so they come last.
+the mark `ends_server` end their server, so they run last.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,7 +60,7 @@ def starts(test: Any) -> dict[str, Start]:
 
 @cache
 def plain_start() -> Start:
-    """Start the project as it is, but for the token if the server requires one."""
+    """Start the project as it is, except for the token if the server requires one."""
     if mcp.auth is None:
         return Start((*PLAIN_SERVER, *HTTP))
     return Start((*PROBE_SERVER, *HTTP), frozenset({("PROBES", "no")}))
