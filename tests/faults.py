@@ -649,6 +649,98 @@ FAULTS: dict[str, list[Fault]] = {
             'outcome = "ok"',
         ),
     ],
+    "patterns/telemetry.py": [
+        Fault(
+            "the HTTP header is the parent although the client's span is known",
+            "parent = own if own.is_valid else around",
+            "parent = around if around.is_valid else own",
+        ),
+        Fault(
+            "the HTTP header is ignored",
+            "if not around.is_valid and isinstance(ctx.request, Request):",
+            "if False and isinstance(ctx.request, Request):",
+        ),
+        Fault(
+            "baggage of clients reaches the API",
+            "return trace.set_span_in_context(trace.NonRecordingSpan(parent)), links",
+            "return propagate.extract(dict(ctx.meta or {})), links",
+        ),
+        Fault(
+            "FastMCP adds a span of its own to each request",
+            "with suppress_fastmcp_telemetry(), _current(span):",
+            "with _current(span):",
+        ),
+        Fault(
+            "a client can create any number of metric series",
+            "if await find(name) is not None and len(self._known) < MAX_KNOWN_NAMES:",
+            "if len(self._known) < MAX_KNOWN_NAMES:",
+        ),
+        Fault(
+            "a method that a client invents is a name",
+            'if method != "initialize" and self._handler(method) is None:',
+            'if method == "":',
+        ),
+        Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
+        Fault(
+            "a failed call is measured as successful",
+            "failure = failure_of_result(result)",
+            "failure = {}",
+        ),
+        Fault(
+            "spans always name the caller",
+            "        if self._callers:\n",
+            "        if self._callers or True:\n",
+        ),
+        Fault(
+            "a request to the API does not pass the trace on",
+            "request.headers.update(headers)",
+            "pass",
+        ),
+        Fault(
+            "log records do not name the trace",
+            "if span.is_valid and not hasattr",
+            "if not span.is_valid and not hasattr",
+        ),
+        Fault(
+            "the SDK fills the log while the collector is down",
+            "if now - self._kept.get(record.name, -math.inf) < SDK_LOG_SECONDS:",
+            "if now < 0:",
+        ),
+        Fault(
+            "the end waits for the collector without limit",
+            "timeout=max(0, seconds)",
+            "timeout=None",
+        ),
+        Fault(
+            "what is left at the end is not sent",
+            "if not await flush(providers.flushes, seconds):",
+            "if not await flush((), seconds):",
+        ),
+        Fault(
+            "metrics are served by one of several workers",
+            'if metrics and told.get("workers", 1) > 1:',
+            'if metrics and told.get("workers", 1) > 64:',
+        ),
+        Fault("metrics are served to everyone", "if is_public(host):", 'if host == "public":'),
+        Fault(
+            "OTEL_SDK_DISABLED has no effect",
+            "return frozenset() if self.is_disabled else names",
+            "return names",
+        ),
+        Fault(
+            "the server does not start without the extra",
+            "    except ImportError:\n",
+            "    except ZeroDivisionError:\n",
+        ),
+    ],
+    "runtime/outgoing.py": [
+        Fault(
+            "a watcher never learns the status",
+            "for tell in watching:\n                    tell(status)",
+            "for tell in watching:\n                    str(status)",
+            [only("telemetry")],
+        ),
+    ],
     "server.py": [
         Fault(
             "a rate limit error is not structured",
@@ -1164,8 +1256,8 @@ FAULTS: dict[str, list[Fault]] = {
     "runtime/lifespan.py": [
         Fault(
             "the server does not report when it is ready",
-            "    with readiness.serving():\n        try:",
-            "    if loop:\n        try:",
+            "        with readiness.serving():\n            try:",
+            "        if loop:\n            try:",
         ),
     ],
     "runtime/caller.py": [
@@ -1516,8 +1608,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a pattern is missing in utils.py",
-            '    "rate_limiting",\n    "structured_logging",\n    "authentication",\n)\n# Modules',
-            '    "structured_logging",\n    "authentication",\n)\n# Modules',
+            '    "rate_limiting",\n    "structured_logging",\n    "authentication",\n    "telemetry",\n)\n# Modules',
+            '    "structured_logging",\n    "authentication",\n    "telemetry",\n)\n# Modules',
             [only("self_contained", "rate_limiting")],
         ),
         Fault(
@@ -1528,8 +1620,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a user's file is deleted because it has a pattern's name",
-            ' if name not in ("rate_limiting", "structured_logging", "authentication")',
-            "",
+            " if name not in TOOLLESS)",
+            ")",
             tests="tests/test_overwriting.py -k 'overwriting and to-rate_limiting'",
         ),
         Fault(

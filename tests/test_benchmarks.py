@@ -26,7 +26,7 @@ def verdicts(*rows: Row, memory: Memory = MEMORY) -> list[str]:
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("name", ["call", "generation", "startup"])
+@pytest.mark.parametrize("name", ["call", "generation", "startup", "telemetry"])
 def test_a_benchmark_reports_its_ratio_and_its_limit(name: str) -> None:
     command = [sys.executable, "-c", ONE_ROUND.format(name)]
     printed = subprocess.run(command, cwd=TEMPLATE, check=True, capture_output=True, text=True).stdout

@@ -25,6 +25,7 @@ from my_mcp_server.patterns import (
     telemetry,
 )
 from my_mcp_server.patterns.telemetry import (
+    FewFromTheSdk,
     Providers,
     RequestTelemetry,
     Telemetry,
@@ -471,6 +472,22 @@ async def test_the_rest_is_sent_in_the_background_within_a_time_limit() -> None:
     finally:
         release.set()
     assert await flush([], 0)
+
+
+def test_the_sdk_writes_one_line_a_minute_of_each_kind() -> None:
+    now = 0.0
+    few = FewFromTheSdk(lambda: now)
+
+    def is_kept(name: str) -> bool:
+        return few.filter(logging.makeLogRecord({"name": name}))
+
+    assert is_kept("opentelemetry.sdk.trace")
+    assert is_kept("opentelemetry.exporter")
+    assert not is_kept("opentelemetry.exporter")
+    assert is_kept("my_mcp_server.runtime")
+    assert is_kept("my_mcp_server.runtime")
+    now = 61
+    assert is_kept("opentelemetry.exporter")
 
 
 async def test_a_server_sends_what_is_left_when_it_ends(

@@ -8,6 +8,7 @@ anything and a shutdown at most 3 seconds. Without these variables the SDK is no
 
 import asyncio
 import logging
+import math
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http import HTTPStatus
+from itertools import product
 from typing import Any, Literal
 
 from fastmcp import FastMCP
@@ -61,6 +63,7 @@ HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 # How long a shutdown waits for the collector, and what it leaves for the rest of the shutdown.
 FLUSH_SECONDS = 3
 RESERVED_SECONDS = 0.3
+SDK_LOG_SECONDS = 60
 NOT_DELIVERED = "The last traces and metrics were lost: the collector did not take them in %.1f s"
 METRICS_PATH = "/metrics"
 NOT_PUBLIC_METRICS = (
@@ -510,17 +513,36 @@ class TraceIds(logging.Filter):
         return True
 
 
+class FewFromTheSdk(logging.Filter):
+    """Keeps one record a minute of each of the SDK's loggers: it reports each attempt that fails."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kept: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("opentelemetry."):
+            return True
+        now = self._clock()
+        if now - self._kept.get(record.name, -math.inf) < SDK_LOG_SECONDS:
+            return False
+        self._kept[record.name] = now
+        return True
+
+
 @contextmanager
-def log_with_trace_ids() -> Iterator[None]:
-    """Let each line of the log name its trace while this context is open."""
-    handlers, ids = logging.getLogger().handlers[:], TraceIds()
-    for handler in handlers:
-        handler.addFilter(ids)
+def log_filtered() -> Iterator[None]:
+    """Let each line of the log name its trace, and the SDK write few, while this is open."""
+    handlers = logging.getLogger().handlers[:]
+    filters = (TraceIds(), FewFromTheSdk())
+    for handler, own in product(handlers, filters):
+        handler.addFilter(own)
     try:
         yield
     finally:
-        for handler in handlers:
-            handler.removeFilter(ids)
+        for handler, own in product(handlers, filters):
+            handler.removeFilter(own)
 
 
 async def flush(flushes: Iterable[Callable[[], object]], seconds: float) -> bool:
@@ -563,7 +585,7 @@ class Telemetry:
         meter = providers.metrics.get_meter(server.name, server.version)
         with ExitStack() as stack:
             stack.enter_context(outgoing.watched_by(partial(traced, tracer)))
-            stack.enter_context(log_with_trace_ids())
+            stack.enter_context(log_filtered())
             if providers.registry and settings.metrics_port is None:
                 self._registry = providers.registry
             elif providers.registry:
