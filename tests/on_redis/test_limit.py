@@ -52,7 +52,9 @@ async def test_callers_have_separate_limits_and_their_names_are_not_stored(
 
 
 @pytest.mark.parametrize("foreign", ["foreign", "nan", "-5", ""])
-async def test_a_key_that_is_no_time_is_replaced(foreign: str, opened: Opened, engine: RedisEngine) -> None:
+async def test_a_key_that_is_not_a_time_is_replaced(
+    foreign: str, opened: Opened, engine: RedisEngine
+) -> None:
     limit = SharedLimit(await opened(), per_minute=1, burst=1)
     await limit.wait("ada")
     (key,) = keys_of(engine)

@@ -40,7 +40,7 @@ MICROSECONDS = 1_000_000
 
 
 class RateLimitingSettings(Settings):
-    # memory:// or redis://...; may hold a password.
+    # memory:// or redis://...; may contain a password.
     rate_limit_url: SecretStr = SecretStr(MEMORY)
     rate_limit_per_minute: int = Field(600, ge=1)
     rate_limit_burst: int = Field(100, ge=1)
@@ -62,7 +62,7 @@ class RateLimitingSettings(Settings):
     @model_validator(mode="after")
     def _has_no_sessions(self) -> Self:
         url = self.rate_limit_url.get_secret_value()
-        refuse_sessions("RATE_LIMIT_URL", url, http_sessions=self.http_sessions)
+        refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 

@@ -51,7 +51,7 @@ TOKEN_SECONDS = 30
 
 
 class StateManagementSettings(Settings):
-    # May hold a password.
+    # May contain a password.
     state_url: SecretStr = SecretStr(MEMORY)
     state_max_keys: int = Field(10_000, ge=1)
     # Of one command on Redis, and how long no call asks Redis after a failure.
@@ -86,7 +86,7 @@ class StateManagementSettings(Settings):
                 f" set {SHARED_STORES}, or WORKERS=1"
             )
         if is_redis(url) or is_postgres(url):
-            refuse_sessions("STATE_URL", url, http_sessions=self.http_sessions)
+            refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 
