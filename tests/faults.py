@@ -405,6 +405,12 @@ FAULTS: dict[str, list[Fault]] = {
             tests=ON_REDIS,
         ),
         Fault(
+            "an update repeats forever on a value of another program",
+            'rb"([1-9][0-9]*) (.*)"',
+            'rb"([-+0-9]*) (.*)"',
+            tests=ON_REDIS,
+        ),
+        Fault(
             "Redis remembers every write forever",
             "redis.call('SET', KEYS[2], '', 'PX', ARGV[5])",
             "redis.call('SET', KEYS[2], '')",
@@ -574,6 +580,12 @@ FAULTS: dict[str, list[Fault]] = {
             "Redis has the names of callers",
             'keys = [f"{NAMESPACE}:limit:v1:{digest(caller)}"]',
             'keys = [f"{NAMESPACE}:limit:v1:{caller}"]',
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "callers are locked out when the clock of Redis is set back",
+            "local was_set_back = due > now + room",
+            "local was_set_back = false",
             tests=ON_REDIS,
         ),
     ],

@@ -339,7 +339,7 @@ def _check_options(query: str, kind: str) -> None:
             raise ValueError(f"names a file as {name} that does not exist")
 
 
-def refuse_sessions(variable: str, url: str, *, http_sessions: bool) -> None:
+def refuse_sessions(url: str, *, http_sessions: bool) -> None:
     """Refuse HTTP sessions, which one process keeps, where replicas share `url`.
 
     Raises:
@@ -347,6 +347,6 @@ def refuse_sessions(variable: str, url: str, *, http_sessions: bool) -> None:
     """
     if http_sessions and url != MEMORY:
         raise ValueError(
-            f"HTTP_SESSIONS: a replica does not know the sessions of another, which {variable}"
-            " is shared with; set HTTP_SESSIONS=false"
+            "HTTP_SESSIONS: sessions are in the memory of one replica, so replicas that share"
+            " Redis or PostgreSQL cannot use them; set HTTP_SESSIONS=false"
         )

@@ -67,7 +67,7 @@ class CachingSettings(Settings):
     @model_validator(mode="after")
     def _has_no_sessions(self) -> Self:
         url = self.cache_url.get_secret_value()
-        refuse_sessions("CACHE_URL", url, http_sessions=self.http_sessions)
+        refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 

@@ -62,7 +62,7 @@ class RateLimitingSettings(Settings):
     @model_validator(mode="after")
     def _has_no_sessions(self) -> Self:
         url = self.rate_limit_url.get_secret_value()
-        refuse_sessions("RATE_LIMIT_URL", url, http_sessions=self.http_sessions)
+        refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 

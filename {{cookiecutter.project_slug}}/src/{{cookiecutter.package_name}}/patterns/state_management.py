@@ -86,7 +86,7 @@ class StateManagementSettings(Settings):
                 f" set {SHARED_STORES}, or WORKERS=1"
             )
         if is_redis(url) or is_postgres(url):
-            refuse_sessions("STATE_URL", url, http_sessions=self.http_sessions)
+            refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 
