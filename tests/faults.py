@@ -997,6 +997,24 @@ FAULTS: dict[str, list[Fault]] = {
             "if not name:",
             [only("lazy_initialization")],
         ),
+        Fault(
+            "only the first host of the database URL is tried",
+            "*others, last = addresses",
+            "last, *others = addresses[:1]",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a table that another process creates at once fails the call",
+            '("23505", "42P07", "42710")',
+            '("23505",)',
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a cancelled statement that fails logs its values",
+            "task.add_done_callback(_discard_error)",
+            "pass",
+            [only("lazy_initialization")],
+        ),
     ],
     "results.py": [
         Fault(
