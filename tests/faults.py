@@ -324,13 +324,13 @@ FAULTS: dict[str, list[Fault]] = {
             "a command that is repeated after a lost answer is applied twice",
             "if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end\n",
             "",
-            tests="tests/scaling/test_shared_state.py -k 'lost_answer and redis'",
+            tests="tests/scaling/test_shared_state.py -k 'lost_answer and redis-False'",
         ),
         Fault(
             "a write to Redis that may have been applied is retryable",
             "                failure.put_in_doubt()\n",
             "                pass\n",
-            tests="tests/scaling/test_redis_faults.py -k paused_engine",
+            tests="tests/scaling/test_shared_state.py -k 'lost_answer and redis-True'",
         ),
         Fault(
             "the number of keys on Redis is not limited",
