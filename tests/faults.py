@@ -336,8 +336,8 @@ FAULTS: dict[str, list[Fault]] = {
     "patterns/health_check.py": [
         Fault(
             "a draining process reports that it is ready",
-            'HTTP_OK if report.status == "ready" else',
-            'HTTP_OK if report.status != "unready" else',
+            'report.status in ("ready", "degraded")',
+            'report.status != "unready"',
         ),
         Fault("memory is reported in the wrong unit", "rss / 2**20", "rss / 2**10"),
     ],
@@ -1343,8 +1343,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the log repeats the text of a failure's cause",
-            'f" ({type(failure.__cause__).__name__})"',
-            'f" ({failure.__cause__})"',
+            "[type(failure.__cause__).__name__]",
+            "[str(failure.__cause__)]",
         ),
         Fault(
             "a client can inject lines into the log",
