@@ -934,8 +934,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a redirect response does not release its connection",
-            "async with aclosing(await client.send(request, stream=True)) as response:",
-            "for response in [await client.send(request, stream=True)]:",
+            "async with aclosing(answer) as response:",
+            "for response in [answer]:",
             [only("connection_pooling")],
         ),
         Fault(

@@ -88,7 +88,8 @@ def prove_quietly(template: Path, combinations: Iterable[Combination], processes
     with tempfile.TemporaryDirectory() as folder:
         return prove(
             replace(DECLARATION, template=template),
-            list(combinations),
+            # An additive prompt is proven on and off in each.
+            list(dict.fromkeys(map(DECLARATION.core, combinations))),
             Path(folder),
             progress=Progress(io.StringIO()),
             processes=processes,

@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import packages_distributions
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,12 @@ from .project import Project
 
 # Needed without being imported: a database driver and command line tools.
 NOT_IMPORTED = {"aiosqlite", "asyncpg", "mypy", "ruff", "types-psutil"}
-# Parts of a package that pins exactly one version of them.
+# Parts of the package `opentelemetry`, which several distributions share.
+NOT_IMPORTED |= {
+    *("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-prometheus")
+}
+SHARED = {"opentelemetry": "opentelemetry-api"}
+# Parts of a package that always comes with exactly one version of them.
 INSTALLED_BY = {"fastmcp-slim": "fastmcp", "mcp-types": "mcp", "pydantic-core": "pydantic"}
 # Dependencies of the extra `fastmcp[tasks]`.
 REFUSED = {"fastmcp-tasks", "docket", "pydocket"}
@@ -53,7 +57,7 @@ def imported_roots(source: str) -> frozenset[str]:
 
 
 def distribution_of(root: str) -> str:
-    provider = canonical(distributions().get(root, [root])[0])
+    provider = SHARED.get(root) or canonical(distributions().get(root, [root])[0])
     return INSTALLED_BY.get(provider, provider)
 
 
@@ -67,8 +71,9 @@ def undeclared(project: Project) -> set[str]:
     own = {canonical(project.package_name)}
     runtime = declared(metadata["project"]["dependencies"])
     development = runtime | declared(metadata["dependency-groups"]["dev"])
-    extras = declared(chain.from_iterable(metadata["project"].get("optional-dependencies", {}).values()))
-    in_package = imported(project.package.rglob("*.py")) - runtime - extras
+    extras = metadata["project"].get("optional-dependencies", {}).values()
+    optional = set().union(*map(declared, extras))
+    in_package = imported(project.package.rglob("*.py")) - runtime - optional
     in_tests = imported((project.path / "tests").rglob("*.py")) - development
     return (in_package | in_tests) - own
 
@@ -78,7 +83,7 @@ def unused(project: Project) -> set[str]:
     metadata = tomllib.loads(project.text("pyproject.toml"))
     runtime = declared(metadata["project"]["dependencies"]) - imported(project.package.rglob("*.py"))
     development = declared(metadata["dependency-groups"]["dev"])
-    development -= imported((project.path / "tests").rglob("*.py"))
+    development -= imported(project.path.rglob("*.py"))
     return (runtime | development) - NOT_IMPORTED
 
 

@@ -96,7 +96,7 @@ def test_the_meta_is_the_parent_and_the_header_a_link() -> None:
     assert ids(received) == (TRACE_ID, [OTHER_TRACE_ID])
 
 
-def test_the_header_is_the_parent_if_there_is_no_other() -> None:
+def test_the_header_is_the_parent_without_another() -> None:
     assert ids(Received({}, over_http(traceparent=OTHER_PARENT))) == (OTHER_TRACE_ID, [])
     assert ids(Received(None, over_http(traceparent=OTHER_PARENT))) == (OTHER_TRACE_ID, [])
 
@@ -196,7 +196,7 @@ def test_the_code_of_a_structured_error_is_its_type() -> None:
 
 
 @pytest.mark.parametrize("code", ["a sentence", "x" * 100, 7, None, ["A"], "ü"])
-def test_an_invalid_error_code_is_not_used_as_a_name(code: object) -> None:
+def test_text_that_has_not_the_form_of_a_code_does_not_become_a_name(code: object) -> None:
     result = {"isError": True, "structuredContent": {"error": {"code": code}}}
     assert telemetry.failure_of_result(result) == {"error.type": "tool_error"}
 
@@ -251,7 +251,7 @@ class Message(Received):
 
 
 @pytest.mark.parametrize("name", [None, 7, ["work"], {}])
-async def test_a_name_of_another_type_is_ignored(name: object, collected: Collected) -> None:
+async def test_a_name_of_another_type_is_other(name: object, collected: Collected) -> None:
     middleware = RequestTelemetry(
         traced_server(collected),
         collected.traces.get_tracer("test"),
@@ -457,7 +457,7 @@ def test_a_value_that_the_sdk_cannot_read_is_one_line(
 # Start and end
 
 
-async def test_the_rest_is_sent_in_the_background_within_a_time_limit() -> None:
+async def test_the_rest_is_sent_in_the_background_within_a_limit() -> None:
     release = threading.Event()
     sent: list[str] = []
 

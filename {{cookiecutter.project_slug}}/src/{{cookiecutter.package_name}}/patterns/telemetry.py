@@ -221,7 +221,7 @@ def own_providers(settings: TelemetrySettings, name: str, version: str | None) -
 
 
 def warn_of_unsupported(settings: TelemetrySettings) -> None:
-    """Log what the variables request without effect."""
+    """Log which values of the variables are not supported."""
     signals: tuple[Signal, Signal] = ("traces", "metrics")
     for signal in signals:
         for name in sorted(settings.exporters(signal) - {"otlp", "console"}):
@@ -253,7 +253,7 @@ def span_processors(names: frozenset[str]) -> Iterator[Any]:
 
 
 def metric_readers(settings: TelemetrySettings) -> tuple[list[Any], Any]:
-    """Return the metric readers, and the registry of Prometheus if it is enabled."""
+    """Return what reads measurements, and the registry for Prometheus if that is enabled."""
     from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415
         ConsoleMetricExporter,
         PeriodicExportingMetricReader,
@@ -414,8 +414,8 @@ def received_context(
 ) -> tuple[Context, list[trace.Link]]:
     """Return the parent of a request's span, and its links.
 
-    `_meta.traceparent` is the parent, because it comes from the client's span. The current span around
-    the message, of a web framework or the HTTP header, is linked, or else the parent.
+    `_meta.traceparent` is the parent, because it comes from the client's span. The span of
+    a web framework, or the HTTP header, becomes a link; without `_meta`, it is the parent.
     Baggage is not taken over: a stranger could send it on to the API.
     """
     own = _span_context(ctx.meta or {})
