@@ -1,6 +1,6 @@
 """What do one, two and three replicas do in a second, and what does a call cost on each engine?
 
-uv run python -m benchmarks.scaling           three minutes on an idle machine
+uv run python -m benchmarks.scaling           a few minutes on an idle machine
 uv run python -m benchmarks.scaling --quick   half a minute
 
 Prints the tables of `docs/scaling.md`. All servers and engines run at once and take turns. Clients, replicas and engines share one
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     calls: int  # of one turn
 
 
-FULL, QUICK = Plan(9, 400), Plan(3, 120)
+FULL, QUICK = Plan(7, 300), Plan(3, 60)
 
 
 @dataclass(frozen=True)

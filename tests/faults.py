@@ -369,6 +369,24 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "patterns/state_management.py": [
         Fault(
+            "a command that is repeated after a lost answer is applied twice",
+            "if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end\n",
+            "",
+            tests="tests/scaling/test_shared_state.py -k 'lost_answer and redis-False'",
+        ),
+        Fault(
+            "a write to Redis that may have been applied is retryable",
+            "                failure.put_in_doubt()\n",
+            "                pass\n",
+            tests="tests/scaling/test_shared_state.py -k 'lost_answer and redis-True'",
+        ),
+        Fault(
+            "the number of keys on Redis is not limited",
+            "redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4])",
+            "false",
+            tests="tests/scaling/test_shared_limits_and_cache.py -k cap_of_keys",
+        ),
+        Fault(
             "a write does not check the version that it is based on",
             "        if self._entries.get(key, ABSENT).version != new.version - 1:\n            return False\n",
             "",
@@ -436,6 +454,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("an update breaks a valid call", "le=1_000_000", "le=1_000"),
     ],
     "patterns/rate_limiting.py": [
+        Fault(
+            "each replica has its own limit on Redis",
+            "digest(caller)}",
+            "digest(caller, str(id(self)))}",
+            tests="tests/scaling/test_shared_limits_and_cache.py -k one_limit_holds",
+        ),
         Fault(
             "one agent uses the quota of all callers",
             'self._wait(f"{kind} {caller_name()}")',
@@ -755,6 +779,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "database.py": [
+        Fault(
+            "replicas that create a table at the same time fail",
+            "ATTEMPTS_TO_CREATE = 3",
+            "ATTEMPTS_TO_CREATE = 1",
+            tests="tests/scaling/test_postgres_faults.py -k eight_replicas",
+        ),
         Fault(
             "a full disk is an unexpected error",
             "errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)",

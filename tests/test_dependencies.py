@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def distribution_of(root: str) -> str:
     return INSTALLED_BY.get(provider, provider)
 
 
-def declared(requirements: list[str]) -> set[str]:
+def declared(requirements: Iterable[str]) -> set[str]:
     return {canonical(Requirement(line).name) for line in requirements}
 
 
@@ -66,7 +67,8 @@ def undeclared(project: Project) -> set[str]:
     own = {canonical(project.package_name)}
     runtime = declared(metadata["project"]["dependencies"])
     development = runtime | declared(metadata["dependency-groups"]["dev"])
-    in_package = imported(project.package.rglob("*.py")) - runtime
+    extras = declared(chain.from_iterable(metadata["project"].get("optional-dependencies", {}).values()))
+    in_package = imported(project.package.rglob("*.py")) - runtime - extras
     in_tests = imported((project.path / "tests").rglob("*.py")) - development
     return (in_package | in_tests) - own
 

@@ -15,14 +15,15 @@ CHUNK = 65536
 class Wire:
     """Listens on a free loopback port, and passes everything to `target`, which a test may change.
 
-    `swallow` answers, one of `every`, are lost and their connections reset; a `cut` wire passes nothing on, in both
-    directions, and a `closed` one resets every connection.
+    `swallow` answers, one of `every`, are lost and their connections reset; on a `silent` wire the connections stay, and
+    the server waits. A `cut` wire passes nothing on, in both directions, and a `closed` one resets every connection.
     """
 
     def __init__(self, target: int, *, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
         self.swallow = 0
         self.every = 1
+        self.silent = False
         self.cut = False
         self.closed = False
         self.port = 0
@@ -102,7 +103,10 @@ class Wire:
             while data := await source.read(CHUNK):
                 while self.cut:
                     await asyncio.sleep(0.02)
-                if self.closed or (answers and self._loses()):
+                lost = answers and self._loses()
+                if lost and self.silent:
+                    continue
+                if self.closed or lost:
                     reset(sink)
                     return
                 sink.write(data)

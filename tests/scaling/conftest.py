@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import Projects
-from ..engines import Engine, PostgresEngine, RedisEngine
+from ..engines import Engine, PostgresEngine, RedisEngine, find_redis_programs
 from ..fault_server import FaultServer, Request, fault_server
 from ..wire import Wire
 from .replicas import Replicas, replicas_of
@@ -55,6 +55,13 @@ def name() -> str:
 @pytest.fixture(scope="package")
 def redis() -> Iterator[RedisEngine]:
     with RedisEngine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="package")
+def other_redis() -> Iterator[RedisEngine]:
+    """Run Redis if the fixture `redis` is Valkey, or the other way round."""
+    with RedisEngine(find_redis_programs()[1]) as engine:
         yield engine
 
 
@@ -114,6 +121,7 @@ def fleets(
 
 ENGINE_VARIABLES = {
     "redis": ("CACHE_URL", "RATE_LIMIT_URL", "STATE_URL"),
+    "other_redis": ("CACHE_URL", "RATE_LIMIT_URL", "STATE_URL"),
     "postgres": ("DATABASE_URL", "STATE_URL"),
 }
 

@@ -151,6 +151,8 @@ def test_a_role_that_may_only_read_serves_what_only_reads(
         assert "read-only" in error["message"]
         assert not error["retryable"]
 
+    # It cannot create a table, but read one that exists.
+    assert failure(asyncio.run(call(fleet.ports[0], "database_operation", limit=1))) is None
     postgres.execute("ALTER ROLE app SET default_transaction_read_only = on", TERMINATE)
     try:
         asyncio.run(read_and_write())
@@ -158,7 +160,7 @@ def test_a_role_that_may_only_read_serves_what_only_reads(
         postgres.execute("ALTER ROLE app RESET default_transaction_read_only", TERMINATE)
 
 
-# Eight processes that have imported everything open the state and the rows of a project at the same time.
+# Eight processes open the state and the rows of a project at the same time, each twice.
 OPEN = """
 import asyncio, os, sys
 import asyncpg, sqlalchemy.ext.asyncio
@@ -170,12 +172,15 @@ async def main():
         await state.update("replicas", lambda value: (value or 0) + 1)
         assert (await rows.search("", 1, ""))[0]
 
+async def twice():
+    await asyncio.gather(main(), main())
+
 reader, writer = os.pipe()
 for number in range(8):
     if os.fork() == 0:
         os.close(writer)
         os.read(reader, 1)
-        asyncio.run(main())
+        asyncio.run(twice())
         os._exit(0)
 os.close(writer)
 sys.exit(sum(os.waitpid(-1, 0)[1] != 0 for _ in range(8)))
@@ -195,7 +200,7 @@ def test_eight_replicas_that_start_at_once_find_an_empty_database_together(
         check=False,
     )
     assert opened.returncode == 0, opened.stderr
-    assert postgres.fetch("SELECT version FROM state", "fresh") == [8]
+    assert postgres.fetch("SELECT version FROM state", "fresh") == [16]
 
 
 def test_a_server_starts_without_its_database_and_finds_it_later(

@@ -221,6 +221,7 @@ def test_a_password_may_contain_any_character() -> None:
         ("postgresql://host/name?target_session_attrs=first", "invalid target_session_attrs"),
         ("postgresql://host/name?connect_timeout=soon", "an invalid connect_timeout"),
         ("postgresql://host/name?sslrootcert=/missing", "sslrootcert that does not exist"),
+        (f"postgresql://host/name?sslrootcert={__file__}", "without a readable certificate"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_with_the_reason(url: str, problem: str) -> None:

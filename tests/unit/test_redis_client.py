@@ -86,7 +86,8 @@ class Engine:
 async def test_a_command_that_hangs_ends_at_its_time_limit() -> None:
     engine = Engine(seconds=0.01)
     engine.hangs = True
-    failure = await engine.outcome()
+    async with asyncio.timeout(5):
+        failure = await engine.outcome()
     assert str(failure) == "Redis does not respond."
     assert failure
     assert failure.retryable
@@ -288,7 +289,7 @@ def test_a_url_that_cannot_work_is_refused(url: str, problem: str, installed: No
         f"redis://u:{SECRET}@h:x",
         f"redis://u:{SECRET}@h/x",
         f"redis://u:a?{SECRET}@h",
-        f"redis://u:a?{SECRET}=1@h",
+        f"redis://u:6379?{SECRET}=1@h",
         f"redis://u:a/{SECRET}@h",
         f"redis://u:a#{SECRET}@h",
         f"http://u:{SECRET}@h",

@@ -43,6 +43,7 @@ CHOICES = {
         *("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
     ),
 }
+CERTIFICATES = ("sslcert", "sslrootcert")
 FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
 # How long a statement waits for the lock of an SQLite file.
 LOCK_SECONDS = 30
@@ -471,6 +472,11 @@ def _checked_options(query: str) -> dict[str, str]:
             raise ValueError("has an invalid connect_timeout: use a number of seconds")
         if name in FILES and not Path(value).is_file():
             raise ValueError(f"names a file as {name} that does not exist")
+        if name in CERTIFICATES:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+            except OSError:
+                raise ValueError(f"names a file as {name} without a readable certificate") from None
     return options
 
 

@@ -30,7 +30,7 @@ def find(names: Sequence[str], wheel: str, path: str, client: str) -> Path:
         skip(f"the package {client} is not installed")
     for name in names:
         if found := shutil.which(name):
-            return Path(found).resolve()
+            return Path(found)
     spec = importlib.util.find_spec(wheel)
     if spec is None or spec.origin is None:
         skip(f"{' or '.join(names)} is not on PATH")

