@@ -49,7 +49,7 @@ async def under_load(
     *,
     status: str = "degraded",
 ) -> Tally:
-    """Break the engine while clients count. If it has to be healed, calls fail first; then counting goes on."""
+    """Break the engine while clients count. If it has to be healed, calls fail first; then counting continues."""
     async with counting(fleet.ports, name) as tally:
         await until_more(tally)
         await asyncio.to_thread(break_it)

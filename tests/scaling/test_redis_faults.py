@@ -80,7 +80,7 @@ def test_a_script_that_the_engine_has_forgotten_is_sent_again(
 def test_a_full_engine_refuses_writes_and_keeps_what_it_has(
     fleet: Fleet, redis: RedisEngine, name: str
 ) -> None:
-    """A probe does not write, so it does not see this: calls that write nothing go on."""
+    """A probe does not write, so it does not see this: calls that write nothing continue."""
     redis.configure(maxmemory_policy="noeviction")
 
     def fill() -> None:
