@@ -32,6 +32,8 @@ def only(*patterns: str) -> Combination:
     return frozenset(patterns)
 
 
+ON_REDIS = "tests/test_on_redis.py -k share"
+
 # Keyed by a path in the generated package, the project or the template.
 FAULTS: dict[str, list[Fault]] = {
     "patterns/lazy_initialization.py": [
@@ -136,13 +138,13 @@ FAULTS: dict[str, list[Fault]] = {
     "patterns/caching.py": [
         Fault(
             "an empty answer counts as a miss",
-            "if value is not MISSING:",
-            "if value and value is not MISSING:",
+            "        if value is not MISSING:",
+            "        if value and value is not MISSING:",
         ),
         Fault(
             "a caller can modify the value that the next one gets",
-            "return deepcopy(value), True",
-            "return value, True",
+            "return Found(value if value is MISSING else deepcopy(value), None)",
+            "return Found(value, None)",
         ),
         Fault(
             "one caller gets a value fetched for another",
@@ -156,7 +158,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a call after an invalidation joins a load from before it",
-            "key=lambda key, loading, _: (key, loading)",
+            "key=lambda key, loading, stamp, _: (key, loading, stamp)",
             "key=lambda key, *_: key",
         ),
         Fault(
@@ -170,6 +172,52 @@ FAULTS: dict[str, list[Fault]] = {
             "return self.parts == key.parts",
         ),
         Fault("loads continue after the server has closed", "await opened.close()", "pass"),
+        Fault(
+            "replicas join a load from before another's invalidation",
+            "key=lambda key, loading, stamp, _: (key, loading, stamp)",
+            "key=lambda key, loading, *_: (key, loading)",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a replica keeps what another has invalidated",
+            "if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end",
+            "if redis.call('GET', KEYS[i]) == '' then return 0 end",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "an invalidation is lost while Redis is down",
+            "        if self._pending:\n            await self._invalidate_pending()\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a failure of Redis is a failure of the call",
+            "        except RedisUnavailable:\n            return Found(MISSING, None)\n",
+            "        except RedisUnavailable:\n            raise\n",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "values on Redis do not expire",
+            "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[1])",
+            "redis.call('SET', KEYS[1], ARGV[3])",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a value of any size is sent to Redis",
+            "if len(text) > self._max_value_bytes:",
+            "if not text:",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "sessions are kept by a replica of several",
+            '        refuse_sessions("CACHE_URL", url, http_sessions=self.http_sessions)\n',
+            "",
+        ),
+        Fault(
+            "the password of the cache is shown",
+            "cache_url: SecretStr = SecretStr(MEMORY)",
+            "cache_url: Any = SecretStr(MEMORY)",
+        ),
     ],
     "tools/caching.py": [
         Fault(
@@ -354,6 +402,52 @@ FAULTS: dict[str, list[Fault]] = {
             "len(self._entries) > self._max_keys",
         ),
         Fault("two workers have separate counts", "if self.workers > 1 and", "if self.workers > 2 and"),
+        Fault(
+            "a repeated command of Redis is applied twice",
+            "if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis does not compare versions",
+            "if version ~= ARGV[2] then return 0 end\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "the maximum of keys does not hold on Redis",
+            "if not old and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return -1 end\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "an update repeats forever on a value of another program",
+            'rb"([1-9][0-9]*) (.*)"',
+            'rb"([-+0-9]*) (.*)"',
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis remembers every write forever",
+            "redis.call('SET', KEYS[2], '', 'PX', ARGV[5])",
+            "redis.call('SET', KEYS[2], '')",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a write that may be stored is called retryable",
+            "            if failure.may_be_applied:\n                failure.put_in_doubt()\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "updates of a key wait for each other's time limits",
+            "anyio.move_on_after(TURN_SECONDS)",
+            "anyio.move_on_after(3600)",
+        ),
+        Fault(
+            "updates of a key do not take turns",
+            "lock = self._locks.setdefault(key, anyio.Lock())",
+            "lock = anyio.Lock()",
+        ),
     ],
     "tools/state_management.py": [
         Fault("the tool always adds 1", "else 0) + by", "else 0) + min(by, 1)"),
@@ -368,18 +462,105 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "one agent uses the quota of all callers",
-            'self._limiter.limit(f"{kind} {caller_name()}")',
-            "self._limiter.limit(caller_name()[:0])",
+            'self._wait(f"{kind} {caller_name()}")',
+            "self._wait(caller_name()[:0])",
         ),
         Fault(
             "each worker allows the whole burst",
-            "burst=math.ceil(settings.rate_limit_burst / settings.workers)",
-            "burst=settings.rate_limit_burst",
+            "math.ceil(settings.rate_limit_burst / settings.workers)",
+            "settings.rate_limit_burst",
         ),
         Fault(
             "memory grows with every caller",
-            'MemoryStore(options={"MAX_SIZE": settings.rate_limit_max_callers})',
-            "MemoryStore()",
+            "if len(self._due) > self._max_callers:",
+            "if not self._due:",
+        ),
+        Fault(
+            "each replica allows the whole limit",
+            "return await shared.wait(caller)",
+            "return await self._local.wait(caller)",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "calls fail while Redis is down",
+            'if self._settings.rate_limit_fail == "closed":',
+            "if caller:",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a limit that fails closed lets calls through",
+            'if self._settings.rate_limit_fail == "closed":',
+            "if not caller:",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis has the names of callers",
+            'keys = [f"{NAMESPACE}:limit:v1:{digest(caller)}"]',
+            'keys = [f"{NAMESPACE}:limit:v1:{caller}"]',
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "callers are locked out when the clock of Redis is set back",
+            "local was_set_back = due > now + room",
+            "local was_set_back = false",
+            tests=ON_REDIS,
+        ),
+    ],
+    "redis_client.py": [
+        Fault(
+            "every call waits while Redis is down",
+            "if now < self._paused_until:",
+            "if now < 0:",
+            [only("caching")],
+        ),
+        Fault(
+            "every call waits again when the pause is over",
+            "            self._paused_until = now + self._seconds + self._pause_seconds\n",
+            "",
+            [only("caching")],
+        ),
+        Fault(
+            "a command has no time limit",
+            "asyncio.timeout(self._seconds)",
+            "asyncio.timeout(None)",
+            [only("caching")],
+        ),
+        Fault(
+            "an outage is logged by each call",
+            "known = self._outage is not None and self._outage.sentence == fault.sentence",
+            "known = False",
+            [only("caching")],
+        ),
+        Fault(
+            "a wrong password is called retryable",
+            '"WRONGPASS": ("Redis refuses the password: check the URL.", False)',
+            '"WRONGPASS": ("Redis refuses the password: check the URL.", True)',
+            [only("caching")],
+        ),
+        Fault(
+            "a missing package is not found until the first call",
+            '    if importlib.util.find_spec("redis") is None:\n'
+            '        raise ValueError("needs the package redis: install the extra `redis`")\n',
+            "",
+            [only("caching")],
+        ),
+        Fault(
+            "a message has the password of a URL",
+            'known = re.fullmatch("[a-z_]{1,40}", name)',
+            "known = name",
+            [only("caching")],
+        ),
+        Fault(
+            "a command is not repeated on a new connection",
+            "Retry(NoBackoff(), 1,",
+            "Retry(NoBackoff(), 0,",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "calls beyond the connections are refused",
+            "        max_connections=CONNECTIONS,\n        timeout=seconds,\n",
+            "        max_connections=CONNECTIONS,\n        timeout=0,\n",
+            tests=ON_REDIS,
         ),
     ],
     "patterns/structured_logging.py": [

@@ -55,7 +55,7 @@ def test_without_a_url_no_client_library_is_imported_although_it_is_installed(ba
 
 
 @pytest.mark.parametrize("variable", ["CACHE_URL", "RATE_LIMIT_URL", "STATE_URL"])
-def test_a_missing_extra_ends_the_start_with_one_line(variable: str, bake: Bake, tmp_path: Path) -> None:
+def test_a_missing_extra_is_one_line_at_startup(variable: str, bake: Bake, tmp_path: Path) -> None:
     project = bake()
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_CLIENTS)
     path = f"{project.path / 'src'}:{tmp_path}"

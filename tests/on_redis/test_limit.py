@@ -51,13 +51,37 @@ async def test_callers_have_separate_limits_and_their_names_are_not_stored(
         assert 0 < int(engine.ask("PTTL", key)) <= 60_000
 
 
-async def test_a_key_that_is_no_number_is_replaced(opened: Opened, engine: RedisEngine) -> None:
+@pytest.mark.parametrize("foreign", ["foreign", "nan", "-5", ""])
+async def test_a_key_that_is_not_a_time_is_replaced(
+    foreign: str, opened: Opened, engine: RedisEngine
+) -> None:
     limit = SharedLimit(await opened(), per_minute=1, burst=1)
     await limit.wait("ada")
     (key,) = keys_of(engine)
-    engine.ask("SET", key, "foreign")
+    engine.ask("SET", key, foreign)
     assert await limit.wait("ada") == 0
-    assert await limit.wait("ada") > 0
+    assert 0 < await limit.wait("ada") <= 60
+
+
+@pytest.mark.parametrize("future", ["9" * 16, "9" * 30, "1e300", "inf"])
+async def test_a_caller_is_not_locked_out_after_the_clock_of_redis_was_set_back(
+    future: str, opened: Opened, engine: RedisEngine
+) -> None:
+    """Its key is from a time that is in the future now. It waits at most for one call, as anyone at the limit."""
+    limit = SharedLimit(await opened(), per_minute=600, burst=2)  # one each 0.1 s
+    await limit.wait("ada")
+    (key,) = keys_of(engine)
+    engine.ask("SET", key, future)
+    wait = await limit.wait("ada")
+    assert 0 < wait <= 0.1
+    assert 0 < int(engine.ask("PTTL", key)) <= 200
+    await asyncio.sleep(wait)
+    assert await limit.wait("ada") == 0
+
+
+async def test_a_limit_above_a_call_each_microsecond_is_one(opened: Opened) -> None:
+    limit = SharedLimit(await opened(), per_minute=10**9, burst=2)
+    assert [await limit.wait("ada") for _ in range(3)] == [0, 0, 0]
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Client[Any]]]

@@ -141,10 +141,23 @@ async def test_a_value_of_another_program_is_neither_used_nor_overwritten(
     opened: Opened, engine: RedisEngine
 ) -> None:
     state = await store(opened)
-    for foreign in ("", "1", "x 1", "1 {", "\x80"):
+    for foreign in (
+        "",
+        "1",
+        "x 1",
+        "1 {",
+        "\x80",
+        "-1 1",
+        "01 1",
+        "+1 1",
+        "1_0 1",
+        "0 1",
+        "1 " + "[" * 100_000,
+    ):
         engine.ask("HSET", "my-mcp-server:state:v1", "n", foreign)
         with pytest.raises(StateUnreadable, match="format"):
-            await state.update("n", increment)
+            async with asyncio.timeout(5):
+                await state.update("n", increment)
         assert engine.ask("HGET", "my-mcp-server:state:v1", "n") == foreign.encode().decode()
 
 

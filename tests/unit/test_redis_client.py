@@ -196,6 +196,8 @@ def error_of_tls() -> ConnectionError:
         (ResponseError("WRONGTYPE Operation against a key"), "type", "WRONGTYPE"),
         (ResponseError("MOVED 3999 127.0.0.1:6381"), "cluster", "MOVED"),
         (ResponseError("unknown command", "ERR"), "refuses the command", "ERR"),
+        (ResponseError("DB index is out of range", "ERR"), "no database of that number", "ERR"),
+        (ResponseError("SELECT is not allowed in cluster mode", "ERR"), "cluster", "ERR"),
         (error_of_tls(), "certificate", ""),
     ],
 )
@@ -257,6 +259,8 @@ def test_a_url_is_accepted_with_its_scheme_in_any_case(
         ("redis:h", "must be memory:// or redis://"),
         ("redis://", "must name a host"),
         ("redis://:p@:6379", "must name a host"),
+        ("redis://:p@a,b", "must name one host"),
+        ("redis://:p@a:6379,b:6379/0", "must name one host"),
         ("redis://h:abc", "invalid port"),
         ("redis://h:0", "invalid port"),
         ("redis://h:65536", "invalid port"),

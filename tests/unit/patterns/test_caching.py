@@ -97,7 +97,7 @@ def test_sessions_with_a_shared_cache_are_refused(
     monkeypatch.setenv("HTTP_SESSIONS", "true")
     assert CachingSettings().http_sessions
     monkeypatch.setenv("CACHE_URL", "redis://h")
-    with pytest.raises(InvalidSettings, match=r"HTTP_SESSIONS: .* CACHE_URL"):
+    with pytest.raises(InvalidSettings, match="HTTP_SESSIONS: sessions are"):
         check_settings()
 
 

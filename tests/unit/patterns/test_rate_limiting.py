@@ -82,7 +82,7 @@ def test_sessions_with_a_shared_limit_are_refused(
     monkeypatch.setenv("HTTP_SESSIONS", "true")
     assert RateLimitingSettings().http_sessions
     monkeypatch.setenv("RATE_LIMIT_URL", "redis://h")
-    with pytest.raises(InvalidSettings, match=r"HTTP_SESSIONS: .* RATE_LIMIT_URL"):
+    with pytest.raises(InvalidSettings, match="HTTP_SESSIONS: sessions are"):
         check_settings()
 
 

@@ -64,6 +64,11 @@ ANSWERS = {
     "CLUSTERDOWN": ("The Redis cluster is down.", True),
     "BUSY": ("Redis is busy with a script.", True),
 }
+# Answers of a general code that a wrong URL gets.
+TEXTS = {
+    "DB index is out of range": "Redis has no database of that number: check the URL.",
+    "SELECT is not allowed in cluster mode": ANSWERS["MOVED"][0],
+}
 # What an error that a script has met may begin with instead, on older servers.
 CODE = re.compile(rf"(?:^|-)({'|'.join(ANSWERS)})\b")
 
@@ -122,7 +127,8 @@ def diagnose(error: BaseException) -> Fault:
         return Fault(sentence, code, retryable, is_outage)
     if is_outage:
         return Fault(DOES_NOT_RESPOND, code, retryable=True, is_outage=True, may_be_applied=True)
-    return Fault(REFUSES, code, retryable=False, is_outage=False)
+    sentences = (sentence for text, sentence in TEXTS.items() if text in str(error))
+    return Fault(next(sentences, REFUSES), code, retryable=False, is_outage=False)
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
@@ -272,7 +278,7 @@ def memory_or_redis(url: str) -> str:
     """Return the URL of a store that is either this process's memory or Redis.
 
     Raises:
-        ValueError: it is neither. The message does not repeat the URL, which may hold a password.
+        ValueError: it is neither. The message does not repeat the URL, which may contain a password.
     """
     if url.lower() == MEMORY:
         return MEMORY
@@ -293,6 +299,8 @@ def checked_redis_url(url: str) -> str:
         raise ValueError("must be redis://user:password@host:port/number")
     if re.search(r"\s", url):
         raise ValueError("must not contain a space or line break: write a space as %20")
+    if "," in rest.partition("/")[0].rpartition("@")[2]:
+        raise ValueError("must name one host: put what chooses among several in front of them")
     try:
         parts = urlsplit(f"{kind}://{rest}")
         port = parts.port
@@ -331,7 +339,7 @@ def _check_options(query: str, kind: str) -> None:
             raise ValueError(f"names a file as {name} that does not exist")
 
 
-def refuse_sessions(variable: str, url: str, *, http_sessions: bool) -> None:
+def refuse_sessions(url: str, *, http_sessions: bool) -> None:
     """Refuse HTTP sessions, which one process keeps, where replicas share `url`.
 
     Raises:
@@ -339,6 +347,6 @@ def refuse_sessions(variable: str, url: str, *, http_sessions: bool) -> None:
     """
     if http_sessions and url != MEMORY:
         raise ValueError(
-            f"HTTP_SESSIONS: a replica does not know the sessions of another, which {variable}"
-            " is shared with; set HTTP_SESSIONS=false"
+            "HTTP_SESSIONS: sessions are in the memory of one replica, so replicas that share"
+            " Redis or PostgreSQL cannot use them; set HTTP_SESSIONS=false"
         )

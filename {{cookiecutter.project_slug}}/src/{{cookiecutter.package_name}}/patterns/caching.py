@@ -47,7 +47,7 @@ MAX_PENDING_INVALIDATIONS = 1000
 
 
 class CachingSettings(Settings):
-    # memory:// or redis://...; may hold a password.
+    # memory:// or redis://...; may contain a password.
     cache_url: SecretStr = SecretStr(MEMORY)
     cache_ttl_seconds: float = Field(60, gt=0)
     # In memory. On Redis, its `maxmemory` is the limit.
@@ -67,7 +67,7 @@ class CachingSettings(Settings):
     @model_validator(mode="after")
     def _has_no_sessions(self) -> Self:
         url = self.cache_url.get_secret_value()
-        refuse_sessions("CACHE_URL", url, http_sessions=self.http_sessions)
+        refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 

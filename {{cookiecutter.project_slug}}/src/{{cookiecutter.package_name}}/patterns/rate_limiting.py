@@ -40,7 +40,7 @@ MICROSECONDS = 1_000_000
 
 
 class RateLimitingSettings(Settings):
-    # memory:// or redis://...; may hold a password.
+    # memory:// or redis://...; may contain a password.
     rate_limit_url: SecretStr = SecretStr(MEMORY)
     rate_limit_per_minute: int = Field(600, ge=1)
     rate_limit_burst: int = Field(100, ge=1)
@@ -62,12 +62,16 @@ class RateLimitingSettings(Settings):
     @model_validator(mode="after")
     def _has_no_sessions(self) -> Self:
         url = self.rate_limit_url.get_secret_value()
-        refuse_sessions("RATE_LIMIT_URL", url, http_sessions=self.http_sessions)
+        refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 
 class RateLimitExceeded(ToolFailure):
     """This caller has made too many calls."""
+
+
+def _microseconds_per_call(per_minute: int) -> int:
+    return max(1, 60 * MICROSECONDS // per_minute)
 
 
 class LocalLimit:
@@ -83,7 +87,7 @@ class LocalLimit:
         max_callers: int,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._step = 60 * MICROSECONDS // per_minute
+        self._step = _microseconds_per_call(per_minute)
         self._room = self._step * burst
         self._max_callers = max_callers
         self._clock = clock
@@ -103,15 +107,21 @@ class LocalLimit:
         return 0
 
 
-# The same with the clock of Redis, for the caller of KEYS[1].
+# The same with the clock of Redis, for the caller of KEYS[1]. A failover, or an administrator, may
+# set this clock back. Then all keys are from the future, and nobody could call until they are past.
 GCRA = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local step, room = tonumber(ARGV[1]), tonumber(ARGV[2])
-local due = math.max(tonumber(redis.call('GET', KEYS[1]) or '0') or 0, now) + step
-if due - now > room then return due - now - room end
-redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000))
-return 0
+local due = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+local was_set_back = due > now + room
+if was_set_back then due = now + room elseif not (due > now) then due = now end
+local wait = due + step - now - room
+if wait <= 0 then due = due + step end
+if wait <= 0 or was_set_back then
+  redis.call('SET', KEYS[1], string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000))
+end
+return math.max(wait, 0)
 """
 
 
@@ -120,7 +130,7 @@ class SharedLimit:
 
     def __init__(self, server: RedisServer, per_minute: int, burst: int) -> None:
         self._server = server
-        step = 60 * MICROSECONDS // per_minute
+        step = _microseconds_per_call(per_minute)
         self._arguments = [step, step * burst]
         self._script = server.client.register_script(GCRA)
 

@@ -9,9 +9,10 @@ based on, and is refused if another was faster. Then the change is applied to th
 import json
 import logging
 import random
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +51,7 @@ TOKEN_SECONDS = 30
 
 
 class StateManagementSettings(Settings):
-    # May hold a password.
+    # May contain a password.
     state_url: SecretStr = SecretStr(MEMORY)
     state_max_keys: int = Field(10_000, ge=1)
     # Of one command on Redis, and how long no call asks Redis after a failure.
@@ -85,7 +86,7 @@ class StateManagementSettings(Settings):
                 f" set {SHARED_STORES}, or WORKERS=1"
             )
         if is_redis(url) or is_postgres(url):
-            refuse_sessions("STATE_URL", url, http_sessions=self.http_sessions)
+            refuse_sessions(url, http_sessions=self.http_sessions)
         return self
 
 
@@ -184,6 +185,8 @@ class DatabaseBackend:
 # One hash has all the state, so that its maximum is exact. Its fields do not expire, so a server
 # that evicts only what expires (volatile-*) keeps them.
 STATE_KEY = f"{NAMESPACE}:state:v1"
+# The version and the value. A version of any other form would never equal that of a write.
+STORED = re.compile(rb"([1-9][0-9]*) (.*)", re.DOTALL)
 # The braces keep these keys on the node of a cluster that has the hash.
 WRITE_KEYS = NAMESPACE + ":write:v1:{" + STATE_KEY + "}"
 # Returns 1 if the value is stored, 0 if another write was faster, and -1 if the store is full.
@@ -213,14 +216,13 @@ class RedisBackend:
         stored = await self._server.run(lambda: self._server.client.hget(STATE_KEY, key))
         if stored is None:
             return ABSENT
-        try:
-            version, _, value = stored.partition(b" ")
-            return Versioned(json.loads(value), int(version))
-        except ValueError as error:
-            raise StateUnreadable(
-                "A value of the state is not in the format of this server: another program has"
-                " written it."
-            ) from error
+        with suppress(ValueError, RecursionError):
+            if found := STORED.fullmatch(stored):
+                return Versioned(json.loads(found[2]), int(found[1]))
+        raise StateUnreadable(
+            "A value of the state is not in the format of this server: another program has"
+            " written it."
+        )
 
     async def write(self, key: str, new: Versioned) -> bool:
         keys = [STATE_KEY, f"{WRITE_KEYS}:{secrets.token_hex(8)}"]
