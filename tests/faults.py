@@ -334,8 +334,8 @@ FAULTS: dict[str, list[Fault]] = {
     "patterns/health_check.py": [
         Fault(
             "a draining process reports that it is ready",
-            'HTTP_OK if report.status == "ready" else',
-            'HTTP_OK if report.status != "unready" else',
+            'report.status in ("ready", "degraded")',
+            'report.status != "unready"',
         ),
         Fault("memory is reported in the wrong unit", "rss / 2**20", "rss / 2**10"),
     ],
@@ -828,6 +828,24 @@ FAULTS: dict[str, list[Fault]] = {
             "if not name:",
             [only("lazy_initialization")],
         ),
+        Fault(
+            "only the first host of the database URL is tried",
+            "*others, last = addresses",
+            "last, *others = addresses[:1]",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a table that another process creates at once fails the call",
+            '("23505", "42P07", "42710")',
+            '("23505",)',
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a cancelled statement that fails logs its values",
+            "task.add_done_callback(_discard_error)",
+            "pass",
+            [only("lazy_initialization")],
+        ),
     ],
     "results.py": [
         Fault(
@@ -1120,8 +1138,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the log repeats the text of a failure's cause",
-            'f" ({type(failure.__cause__).__name__})"',
-            'f" ({failure.__cause__})"',
+            "[type(failure.__cause__).__name__]",
+            "[str(failure.__cause__)]",
         ),
         Fault(
             "a client can inject lines into the log",

@@ -10,8 +10,9 @@ import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import anyio
 import platformdirs
@@ -297,6 +298,36 @@ class PostgresError(Exception):
 
 
 @pytest.mark.parametrize(
+    ("statement", "sqlstate", "attempts"),
+    [
+        (TABLE, "23505", 2),
+        (TABLE, "42P07", 2),
+        (TABLE, "42710", 2),
+        (TABLE, "42501", 1),
+        ("CREATE TABLE notes (id INTEGER)", "42P07", 1),
+        ("INSERT INTO notes (id, text) VALUES (1, 'one')", "23505", 1),
+    ],
+)
+async def test_a_table_that_another_process_creates_at_the_same_time_is_not_a_failure(
+    statement: str, sqlstate: str, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = AsyncConnection.execute
+    tried: list[object] = []
+
+    async def refuse_once(connection: AsyncConnection, *arguments: Any) -> Any:
+        tried.append(connection)
+        if len(tried) == 1:
+            raise DBAPIError(statement, (), PostgresError(sqlstate, "already exists"))
+        return await execute(connection, *arguments)
+
+    async with open_database("sqlite://") as database:
+        monkeypatch.setattr(AsyncConnection, "execute", refuse_once)
+        with nullcontext() if attempts > 1 else pytest.raises(StatementRefused):
+            await database.execute(statement)
+    assert len(tried) == attempts
+
+
+@pytest.mark.parametrize(
     ("sqlstate", "text", "retryable", "sentence"),
     [
         ("42P01", 'relation "notes" does not exist', False, "The database has no table notes."),
@@ -309,7 +340,6 @@ class PostgresError(Exception):
         ("28000", 'role "canary" does not exist', False, "that does not exist"),
         ("3D000", 'database "canary" does not exist', False, "that does not exist"),
         ("23505", "duplicate key value: canary", False, "refuses the statement"),
-        ("23505", 'constraint "pg_type_typname_nsp_index"', True, "does not answer"),
         ("40001", "could not serialize access", True, "does not answer"),
         ("53300", "sorry, too many clients already", True, "has no free connection"),
         ("57P03", "the database system is starting up", True, "does not answer"),

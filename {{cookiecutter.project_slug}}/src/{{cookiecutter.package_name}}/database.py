@@ -68,9 +68,10 @@ LASTING_SQLITE = {
 LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42")
 # A COMMIT that fails with one of these, or without a code, may have been applied.
 UNKNOWN_OUTCOME = ("08", "57", "58", "XX")
-# How PostgreSQL answers all but one of those that create the same table at once, although they say
-# IF NOT EXISTS. The second attempt finds the table.
-CREATED_TWICE = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index")
+# When several create the same table at once, PostgreSQL answers all but one with one of these,
+# although they say IF NOT EXISTS: unique_violation, duplicate_table, duplicate_object. The second
+# attempt finds the table.
+CREATED_AT_ONCE = ("23505", "42P07", "42710")
 ATTEMPTS_TO_CREATE = 3
 # What a caller may read: names that occur in this server's own statements, never their values.
 EXPLANATIONS = {
@@ -169,7 +170,10 @@ class Database:
             try:
                 return await self._execute(statement, rows)
             except DatabaseUnavailable as failure:
-                if attempt == ATTEMPTS_TO_CREATE or not _created_twice(failure.__cause__):
+                created_at_once = (
+                    failure.engine_code in CREATED_AT_ONCE and "IF NOT EXISTS" in statement
+                )
+                if attempt == ATTEMPTS_TO_CREATE or not created_at_once:
                     raise
         raise AssertionError
 
@@ -224,7 +228,7 @@ def explain(error: Exception) -> DatabaseUnavailable:
     cause = getattr(error, "orig", None) or error
     text = str(cause)
     code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
-    lasts = _lasts(error, cause) and not _created_twice(cause)
+    lasts = _lasts(error, cause)
     sentence = REFUSES if lasts else DOES_NOT_ANSWER
     for pattern, explanation in EXPLANATIONS.items():
         if found := re.search(pattern, text):
@@ -233,10 +237,6 @@ def explain(error: Exception) -> DatabaseUnavailable:
     failure = StatementRefused(sentence) if lasts else DatabaseUnavailable(sentence, retryable=True)
     failure.engine_code = str(code)
     return failure
-
-
-def _created_twice(error: BaseException | None) -> bool:
-    return any(name in str(error) for name in CREATED_TWICE)
 
 
 def _lasts(error: Exception, cause: Any) -> bool:
