@@ -67,7 +67,7 @@ def other_redis() -> Iterator[RedisEngine]:
 
 @pytest.fixture(scope="package")
 def postgres() -> Iterator[PostgresEngine]:
-    with PostgresEngine(options={"max_connections": "60"}) as engine:
+    with PostgresEngine() as engine:
         yield engine
 
 
