@@ -101,8 +101,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a retry is allowed when the budget is exhausted",
-            'return not (await self._bucket.limit("retries")).limited',
-            'return (await self._bucket.limit("retries")).limited',
+            "        if self._left < 1:\n            return False",
+            "        if self._left < 1:\n            return True",
         ),
         Fault(
             "a POST is sent twice",
@@ -174,52 +174,6 @@ FAULTS: dict[str, list[Fault]] = {
             "return self.parts == key.parts",
         ),
         Fault("loads continue after the server has closed", "await opened.close()", "pass"),
-        Fault(
-            "replicas join a load from before another's invalidation",
-            "key=lambda key, loading, stamp, _: (key, loading, stamp)",
-            "key=lambda key, loading, *_: (key, loading)",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "a replica keeps what another has invalidated",
-            "if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end",
-            "if redis.call('GET', KEYS[i]) == '' then return 0 end",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "an invalidation is lost while Redis is down",
-            "        if self._pending:\n            await self._invalidate_pending()\n",
-            "",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "a failure of Redis is a failure of the call",
-            "        except RedisUnavailable:\n            return Found(MISSING, None)\n",
-            "        except RedisUnavailable:\n            raise\n",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "values on Redis do not expire",
-            "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[1])",
-            "redis.call('SET', KEYS[1], ARGV[3])",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "a value of any size is sent to Redis",
-            "if len(text) > self._max_value_bytes:",
-            "if not text:",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "sessions are kept by a replica of several",
-            '        refuse_sessions("CACHE_URL", url, http_sessions=self.http_sessions)\n',
-            "",
-        ),
-        Fault(
-            "the password of the cache is shown",
-            "cache_url: SecretStr = SecretStr(MEMORY)",
-            "cache_url: Any = SecretStr(MEMORY)",
-        ),
     ],
     "tools/caching.py": [
         Fault(
@@ -405,50 +359,10 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("two workers have separate counts", "if self.workers > 1 and", "if self.workers > 2 and"),
         Fault(
-            "a repeated command of Redis is applied twice",
-            "if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end\n",
-            "",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "Redis does not compare versions",
-            "if version ~= ARGV[2] then return 0 end\n",
-            "",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "the maximum of keys does not hold on Redis",
-            "if not old and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return -1 end\n",
-            "",
-            tests=ON_REDIS,
-        ),
-        Fault(
             "an update repeats forever on a value of another program",
             'rb"([1-9][0-9]*) (.*)"',
             'rb"([-+0-9]*) (.*)"',
             tests=ON_REDIS,
-        ),
-        Fault(
-            "Redis remembers every write forever",
-            "redis.call('SET', KEYS[2], '', 'PX', ARGV[5])",
-            "redis.call('SET', KEYS[2], '')",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "a write that may be stored is called retryable",
-            "            if failure.may_be_applied:\n                failure.put_in_doubt()\n",
-            "",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "updates of a key wait for each other's time limits",
-            "anyio.move_on_after(TURN_SECONDS)",
-            "anyio.move_on_after(3600)",
-        ),
-        Fault(
-            "updates of a key do not take turns",
-            "lock = self._locks.setdefault(key, anyio.Lock())",
-            "lock = anyio.Lock()",
         ),
     ],
     "tools/state_management.py": [
@@ -583,90 +497,9 @@ FAULTS: dict[str, list[Fault]] = {
             "if not self._due:",
         ),
         Fault(
-            "each replica allows the whole limit",
-            "return await shared.wait(caller)",
-            "return await self._local.wait(caller)",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "calls fail while Redis is down",
-            'if self._settings.rate_limit_fail == "closed":',
-            "if caller:",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "a limit that fails closed lets calls through",
-            'if self._settings.rate_limit_fail == "closed":',
-            "if not caller:",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "Redis has the names of callers",
-            'keys = [f"{NAMESPACE}:limit:v1:{digest(caller)}"]',
-            'keys = [f"{NAMESPACE}:limit:v1:{caller}"]',
-            tests=ON_REDIS,
-        ),
-        Fault(
             "callers are locked out when the clock of Redis is set back",
             "local was_set_back = due > now + room",
             "local was_set_back = false",
-            tests=ON_REDIS,
-        ),
-    ],
-    "redis_client.py": [
-        Fault(
-            "every call waits while Redis is down",
-            "if now < self._paused_until:",
-            "if now < 0:",
-            [only("caching")],
-        ),
-        Fault(
-            "every call waits again when the pause is over",
-            "            self._paused_until = now + self._seconds + self._pause_seconds\n",
-            "",
-            [only("caching")],
-        ),
-        Fault(
-            "a command has no time limit",
-            "asyncio.timeout(self._seconds)",
-            "asyncio.timeout(None)",
-            [only("caching")],
-        ),
-        Fault(
-            "an outage is logged by each call",
-            "known = self._outage is not None and self._outage.sentence == fault.sentence",
-            "known = False",
-            [only("caching")],
-        ),
-        Fault(
-            "a wrong password is called retryable",
-            '"WRONGPASS": ("Redis refuses the password: check the URL.", False)',
-            '"WRONGPASS": ("Redis refuses the password: check the URL.", True)',
-            [only("caching")],
-        ),
-        Fault(
-            "a missing package is not found until the first call",
-            '    if importlib.util.find_spec("redis") is None:\n'
-            '        raise ValueError("needs the package redis: install the extra `redis`")\n',
-            "",
-            [only("caching")],
-        ),
-        Fault(
-            "a message has the password of a URL",
-            'known = re.fullmatch("[a-z_]{1,40}", name)',
-            "known = name",
-            [only("caching")],
-        ),
-        Fault(
-            "a command is not repeated on a new connection",
-            "Retry(NoBackoff(), 1,",
-            "Retry(NoBackoff(), 0,",
-            tests=ON_REDIS,
-        ),
-        Fault(
-            "calls beyond the connections are refused",
-            "        max_connections=CONNECTIONS,\n        timeout=seconds,\n",
-            "        max_connections=CONNECTIONS,\n        timeout=0,\n",
             tests=ON_REDIS,
         ),
     ],
@@ -710,71 +543,6 @@ FAULTS: dict[str, list[Fault]] = {
             "a client can create any number of metric series",
             "if await find(name) is not None and len(self._known) < MAX_KNOWN_NAMES:",
             "if len(self._known) < MAX_KNOWN_NAMES:",
-        ),
-        Fault(
-            "a method that a client invents is a name",
-            'if method != "initialize" and self._handler(method) is None:',
-            'if method == "":',
-        ),
-        Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
-        Fault(
-            "a failed call is measured as successful",
-            "failure = failure_of_result(result)",
-            "failure = {}",
-        ),
-        Fault(
-            "spans always name the caller",
-            "        if self._callers:\n",
-            "        if self._callers or True:\n",
-        ),
-        Fault(
-            "a request to the API does not pass the trace on",
-            "request.headers.update(headers)",
-            "pass",
-        ),
-        Fault(
-            "log records do not name the trace",
-            "if span.is_valid and not hasattr",
-            "if not span.is_valid and not hasattr",
-        ),
-        Fault(
-            "the SDK fills the log while the collector is down",
-            "if now - self._kept.get(record.name, -math.inf) < SDK_LOG_SECONDS:",
-            "if now < 0:",
-        ),
-        Fault(
-            "the end waits for the collector without limit",
-            "timeout=max(0, seconds)",
-            "timeout=None",
-        ),
-        Fault(
-            "what is left at the end is not sent",
-            "if not await flush(providers.flushes, seconds):",
-            "if not await flush((), seconds):",
-        ),
-        Fault(
-            "metrics are served by one of several workers",
-            'if metrics and told.get("workers", 1) > 1:',
-            'if metrics and told.get("workers", 1) > 64:',
-        ),
-        Fault("metrics are served to everyone", "if is_public(host):", 'if host == "public":'),
-        Fault(
-            "OTEL_SDK_DISABLED has no effect",
-            "return frozenset() if self.is_disabled else names",
-            "return names",
-        ),
-        Fault(
-            "the server does not start without the extra",
-            "    except ImportError:\n",
-            "    except ZeroDivisionError:\n",
-        ),
-    ],
-    "runtime/outgoing.py": [
-        Fault(
-            "a watcher never learns the status",
-            "for tell in watching:\n                    tell(status)",
-            "for tell in watching:\n                    str(status)",
-            [only("telemetry")],
         ),
     ],
     "server.py": [
@@ -1638,8 +1406,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a shared module is deleted with one of its owners",
-            "return not all(answers.get(owner) is False",
-            "return not any(answers.get(owner) is False",
+            "return not all(\n        answers.get(owner) is False",
+            "return not any(\n        answers.get(owner) is False",
             [only("retry", "connection_pooling")],
         ),
         Fault(
