@@ -331,12 +331,6 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/scaling/test_shared_state.py -k 'lost_answer and redis-False'",
         ),
         Fault(
-            "a write to Redis that may have been applied is retryable",
-            "                failure.put_in_doubt()\n",
-            "                pass\n",
-            tests="tests/scaling/test_shared_state.py -k 'lost_answer and redis-True'",
-        ),
-        Fault(
             "the number of keys on Redis is not limited",
             "redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4])",
             "false",
@@ -812,6 +806,40 @@ FAULTS: dict[str, list[Fault]] = {
             "task.add_done_callback(_discard_error)",
             "pass",
             [only("lazy_initialization")],
+        ),
+    ],
+    "redis_client.py": [
+        Fault(
+            "every call waits while Redis is down",
+            "if now < self._paused_until:",
+            "if now < 0:",
+            [only("caching")],
+        ),
+        Fault(
+            "every call waits again when the pause is over",
+            "            self._paused_until = now + self._seconds + self._pause_seconds\n",
+            "",
+            [only("caching")],
+        ),
+        Fault(
+            "a command has no time limit",
+            "asyncio.timeout(self._seconds)",
+            "asyncio.timeout(None)",
+            [only("caching")],
+        ),
+        Fault(
+            "an outage is logged by each call",
+            "known = self._outage is not None and self._outage.sentence == fault.sentence",
+            "known = False",
+            [only("caching")],
+        ),
+    ],
+    "runtime/outgoing.py": [
+        Fault(
+            "a watcher never learns the status",
+            "for tell in watching:\n                    tell(status)",
+            "for tell in watching:\n                    str(status)",
+            [only("telemetry")],
         ),
     ],
     "results.py": [
