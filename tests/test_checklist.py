@@ -103,7 +103,7 @@ def test_an_item_without_a_test_does_not_hold() -> None:
 
 def test_only_optional_items_can_be_not_chosen() -> None:
     choices = {"connection-pooling", "retry", "caching", "health-check", "rate-limiting"}
-    choices |= {"shared-state", "authentication"}
+    choices |= {"shared-state", "authentication", "telemetry"}
     found = judged([], NONE)
     assert {key for key, verdict in found.items() if verdict == "not chosen"} == choices
 
@@ -197,7 +197,8 @@ def test_every_outcome_of_a_test_counts(project: Project) -> None:
     assert [key for key, verdict in found.items() if verdict == "holds"] == ["retry", "restart"]
     assert [key for key, verdict in found.items() if verdict == "not run"] == ["body-limit"]
     assert [key for key, verdict in found.items() if verdict == "not chosen"] == [
-        *("connection-pooling", "caching", "health-check", "rate-limiting", "authentication")
+        *("connection-pooling", "caching", "health-check", "telemetry", "rate-limiting"),
+        *("shared-state", "authentication"),
     ]
     assert "Not on the checklist: 1 failed test." in ended.stdout
     assert "FAILED tests/production/test_example.py::test_fails" in ended.stdout
@@ -353,7 +354,7 @@ def test_an_old_server_behind_a_token_is_checked_and_the_token_is_never_shown(ba
     project = bake_once(**answers(NONE))
     with serving(Starlette(routes=[Route("/mcp", old, methods=["POST", "DELETE"])])) as address:
         ended = check(project, f"{address}/mcp?key={TOKEN}", CHECKLIST_TOKEN=TOKEN)
-        for token, said in (("", "wants a token: set"), ("another", "refuses the token of")):
+        for token, said in (("", "requires a token: set"), ("another", "refuses the token of")):
             with pytest.raises(wire.NotMcp, match=rf"{said} CHECKLIST_TOKEN \(HTTP 401\)$"):
                 anyio.run(wire.find, f"{address}/mcp", token)
     found = verdicts(ended)

@@ -149,7 +149,7 @@ ITEMS = (
     ),
     Item(
         "pure-stdout",
-        "Only protocol messages on stdout",
+        "Only protocol on stdout",
         "Keep `reserve_stdio` before the server is loaded (`runtime/command.py`), and write to the"
         " log, which is on stderr.",
     ),
