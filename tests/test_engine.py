@@ -843,7 +843,7 @@ def test_in_the_covering_design_every_setting_of_any_four_prompts_occurs_equally
 def test_the_covering_design_of_this_template_is_a_sixteenth_of_the_unfolded_projects() -> None:
     assert DECLARATION.fold
     design = DECLARATION.covering_design()
-    assert len(design) == 2 ** (len(DECLARATION.patterns) - 1) // 16 == 128
+    assert len(design) == 2 ** (len(DECLARATION.patterns) - len(DECLARATION.additive) - 1) // 16 == 128
     assert not any(DECLARATION.fold.prompt in combination for combination in design)
 
 
@@ -877,7 +877,7 @@ class Design(Declaration):
 
 def test_every_combination_comes_once_and_differs_from_the_one_before_in_one_prompt() -> None:
     every = list(DECLARATION.combinations())
-    assert len(set(every)) == len(every) == 2 ** len(DECLARATION.patterns)
+    assert len(set(every)) == len(every) == 2 ** (len(DECLARATION.patterns) - len(DECLARATION.additive))
     assert {len(one ^ other) for one, other in pairwise(every)} == {1}
 
 

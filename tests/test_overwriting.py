@@ -30,7 +30,8 @@ Grow = Callable[[Answers], Project]
 Generate = Callable[..., None]
 
 SHARED = (
-    *("upstream", "example_api", "database", "results"),
+    *("upstream", "example_api", "database", "redis_client", "results"),
+    *("engines", "postgres_engine", "redis_engine"),
     *("api_client", "api_failures", "api_urls"),
 )
 # Names that a rule by name, folder or content could mistake for files of the template.

@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
-# Tests may see these variables. Any other could be a setting of the server or of a library, and lead
-# to a real system.
+# Tests may see these variables. Any other could be a setting of the server or of a library, and
+# lead to a real system.
 KEPT = {
     *("PATH", "PATHEXT", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC"),
     *("TMPDIR", "TEMP", "TMP", "LANG", "TERM", "COLUMNS", "NO_COLOR", "CI", "VIRTUAL_ENV"),

@@ -278,7 +278,7 @@ def memory_or_redis(url: str) -> str:
     """Return the URL of a store that is either this process's memory or Redis.
 
     Raises:
-        ValueError: it is neither. The message does not repeat the URL, which may contain a password.
+        ValueError: it is neither. The message does not repeat the URL, and so no password.
     """
     if url.lower() == MEMORY:
         return MEMORY

@@ -1,8 +1,9 @@
 """Results that every client accepts: a long one ends early, with a hint.
 
-A client refuses a result that is too long, moves it to a file, or cuts it in the middle of its JSON:
-Claude Code accepts 50,000 characters and 25,000 tokens. Here a result is cut between two items, or
-inside a text, so that it still matches its schema. A hint tells the model how to get the rest.
+A client refuses a result that is too long, moves it to a file, or cuts it in the middle of its
+JSON: Claude Code accepts 50,000 characters and 25,000 tokens. Here a result is cut between two
+items, or inside a text, so that it still matches its schema. A hint tells the model how to get the
+rest.
 """
 
 from bisect import bisect_right

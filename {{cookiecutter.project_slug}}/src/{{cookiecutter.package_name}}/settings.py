@@ -146,7 +146,7 @@ def _env_file() -> dict[str, str | None]:
     chosen = os.environ.get("ENV_FILE", "").strip()
     path = Path(chosen).expanduser() if chosen else PROJECT / ".env"
     if not chosen and not ((PROJECT / "pyproject.toml").is_file() and os.path.lexists(path)):
-        # Installed from a wheel, the parent folder belongs to the interpreter: no project, no `.env`.
+        # Installed from a wheel, the parent folder belongs to Python: no project, no `.env`.
         return {}
     text = _read(path, "ENV_FILE" if chosen else "")
     for line in parse_stream(StringIO(text)):

@@ -139,7 +139,7 @@ ITEMS = (
         "cancelled-calls",
         "Cancelled calls end",
         "Do not catch cancellation: write `except Exception`, close resources in `finally`, and"
-        " keep `json_response=False` (`runtime/server.py`), or clients that disconnect go unnoticed.",
+        " keep `json_response=False` (`runtime/server.py`), or no disconnect is noticed.",
     ),
     Item(
         "clean-exit-on-stdio",

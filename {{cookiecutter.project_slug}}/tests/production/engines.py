@@ -25,7 +25,7 @@ REPLICAS = 2
 
 
 def find(names: Sequence[str], wheel: str, path: str, client: str) -> Path:
-    """Return a program on PATH or in an installed wheel; without it or its client, skip the test."""
+    """Return a program on PATH or in an installed wheel, or skip the test."""
     if importlib.util.find_spec(client) is None:
         skip(f"the package {client} is not installed")
     for name in names:

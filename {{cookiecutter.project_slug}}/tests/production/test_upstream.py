@@ -1,4 +1,4 @@
-"""Whatever the API does, a tool that calls it answers in time with a readable result, and recovers."""
+"""Whatever the API does, a tool that calls it answers in time, readably, and recovers."""
 
 import asyncio
 from typing import Any

@@ -1,9 +1,9 @@
 """Cache what is slow or expensive to fetch.
 
-A dictionary with timestamps grows forever, treats an empty value as a miss, lets a hundred callers
-fetch the same thing at once, and gives one caller's data to another. This cache is bounded, keeps
-falsy values, fetches a missing key once for all concurrent callers, keeps callers apart, and
-forgets what a write has made outdated. With `CACHE_URL`, replicas share it.
+A dictionary with timestamps grows forever, treats an empty value as a miss, lets a hundred
+callers fetch the same thing at once, and gives one caller's data to another. This cache is
+bounded, keeps falsy values, fetches a missing key once for all concurrent callers, keeps callers
+apart, and forgets what a write has made outdated. With `CACHE_URL`, replicas share it.
 """
 
 import json

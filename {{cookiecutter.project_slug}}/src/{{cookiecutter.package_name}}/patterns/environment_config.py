@@ -1,7 +1,9 @@
-"""Show the configuration of a running server: the effective value of every variable, and no secret.
+"""Show the configuration of a running server: the effective value of every variable, and no
+secret.
 
 It is easier to ask the server for a wrong value than to read four files in order of precedence. A
-value is secret by its type: a `SecretStr` is shown as asterisks if it is set, and empty otherwise.
+value is secret by its type: a `SecretStr` is shown as asterisks if it is set, and empty
+otherwise.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """Answer probes: is the process alive, and can it serve calls?
 
 A load balancer cannot read an MCP resource. A check that opens connections, or that treats a busy
-CPU as a fault, restarts healthy servers. Liveness depends on nothing; readiness runs the checks of
-the resources that are open. Process figures are for people and do not affect the verdict.
+CPU as a fault, restarts healthy servers. Liveness depends on nothing; readiness runs the checks
+of the resources that are open. Process figures are for people and do not affect the verdict.
 """
 
 import time

@@ -2,8 +2,8 @@
 
 `gather` over a list starts one task per item. When one fails, it raises that failure, loses all
 results and leaves the other tasks running. Here a few workers share one iterator. Concurrency is
-bounded, results are in input order, a failure affects only its item, and cancelling the call stops
-the rest.
+bounded, results are in input order, a failure affects only its item, and cancelling the call
+stops the rest.
 """
 
 import asyncio

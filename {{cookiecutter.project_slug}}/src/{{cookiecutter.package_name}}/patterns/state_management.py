@@ -1,9 +1,9 @@
 """Shared state without lost updates.
 
-Code that reads a value, changes it and writes it back loses most updates as soon as two callers do
-it at once, and a lock helps only within one process. Here every write names the version that it is
-based on, and is refused if another was faster. Then the change is applied to the newer value. With
-`STATE_URL`, workers and replicas share the state.
+Code that reads a value, changes it and writes it back loses most updates as soon as two callers
+do it at once, and a lock helps only within one process. Here every write names the version that
+it is based on, and is refused if another was faster. Then the change is applied to the newer
+value. With `STATE_URL`, workers and replicas share the state.
 """
 
 import json

@@ -1,9 +1,9 @@
 """A log that machines can search and that contains no secrets: JSON lines, one record per call.
 
-Plain text cannot be queried, logged arguments contain personal data, and a token in a URL ends up in
-everyone's log search. A record here has the tool, the caller, the outcome, the duration and the names
-of the arguments, never their values. Anything that looks like a secret is redacted before a line is
-written.
+Plain text cannot be queried, logged arguments contain personal data, and a token in a URL ends up
+in everyone's log search. A record here has the tool, the caller, the outcome, the duration and
+the names of the arguments, never their values. Anything that looks like a secret is redacted
+before a line is written.
 """
 
 import json

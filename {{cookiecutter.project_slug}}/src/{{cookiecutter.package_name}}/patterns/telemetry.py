@@ -1,8 +1,8 @@
 """Traces and metrics of each request, sent to an OpenTelemetry collector.
 
 FastMCP has spans but no exporter and no metrics, and its spans take names that any client can
-choose. The OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here the
-standard `OTEL_` variables are enough, names are bounded, and a dead collector costs no call
+choose. The OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here
+the standard `OTEL_` variables are enough, names are bounded, and a dead collector costs no call
 anything and a shutdown at most 3 seconds. Without these variables the SDK is not imported.
 """
 
@@ -514,7 +514,7 @@ class TraceIds(logging.Filter):
 
 
 class FewFromTheSdk(logging.Filter):
-    """Keeps one record a minute of each of the SDK's loggers: it reports each attempt that fails."""
+    """Keeps one record a minute of each of the SDK's loggers, which report each failed attempt."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

@@ -476,8 +476,8 @@ def _encoded(json: Any) -> bytes:
         return text.encode()
     except (ValueError, RecursionError) as error:
         raise RequestRefused(
-            "The data cannot be sent: it contains NaN, text that is not valid Unicode, or a value that"
-            " JSON cannot represent."
+            "The data cannot be sent: it contains NaN, text that is not valid Unicode, or a value"
+            " that JSON cannot represent."
         ) from error
 
 

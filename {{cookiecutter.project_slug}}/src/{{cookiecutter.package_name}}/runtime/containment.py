@@ -1,7 +1,7 @@
 """Keep exceptions of one request from ending the process, and from reaching its client.
 
-A tool that calls `sys.exit`, or awaits a task that was cancelled elsewhere, would end the server and
-every in-flight call. An exception in a middleware outside of this server's own would reach the
+A tool that calls `sys.exit`, or awaits a task that was cancelled elsewhere, would end the server
+and every in-flight call. An exception in a middleware outside of this server's own would reach the
 client with its text. Here each of these fails its own request only.
 """
 

@@ -51,7 +51,7 @@ END_SECONDS = 0.1
 
 
 def create_app(mcp: FastMCP[Any]) -> Drain:
-    """Create the app that one worker serves: the guarded app of `Server`, drained at a stop signal."""
+    """Create the app of one worker: the guarded app of `Server`, drained at a stop signal."""
     end_with_supervisor()
     return drained(mcp, mcp.http_app())
 

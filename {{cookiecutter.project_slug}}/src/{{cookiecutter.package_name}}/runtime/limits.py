@@ -1,7 +1,7 @@
 """Keep resources and prompts from filling a client's context: refuse one that is too long.
 
-Tools shorten their own results. The text of a resource may be JSON or code, which is useless when it
-is cut, so the error tells the size and the limit instead.
+Tools shorten their own results. The text of a resource may be JSON or code, which is useless when
+it is cut, so the error tells the size and the limit instead.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from .errors import ToolFailure
 
 
 class ResultSettings(Settings):
-    # About 17,000 tokens of records. Numbers and ids have up to three times as many: set a lower limit.
+    # About 17,000 tokens of records. Numbers and ids have up to three times as many.
     result_max_bytes: int = Field(50_000, ge=2_000)
 
 

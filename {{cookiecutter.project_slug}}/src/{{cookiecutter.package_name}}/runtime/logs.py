@@ -1,8 +1,8 @@
 """One log, on stderr: stdout belongs to the stdio protocol.
 
-FastMCP installs its own coloured handlers, and uvicorn has a configuration. Here all loggers use one
-handler, so every line has the same format. A host that never reads its server's stderr would block
-a write once the pipe is full, and with it the server, so such lines are dropped and counted.
+FastMCP installs its own coloured handlers, and uvicorn has a configuration. Here all loggers use
+one handler, so every line has the same format. A host that never reads its server's stderr would
+block a write once the pipe is full, and with it the server, so such lines are dropped and counted.
 """
 
 import logging

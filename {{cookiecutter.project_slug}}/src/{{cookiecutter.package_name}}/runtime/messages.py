@@ -1,8 +1,9 @@
 """Refuse malformed JSON-RPC messages before they reach the protocol.
 
 In the handshake era, the SDK answers such a body with pydantic's report on its own classes, and
-treats a request with an invalid id as a notification, so its sender waits without success. On stdio,
-where a line is a body, it does not answer at all. It also repeats names of any length in its answers.
+treats a request with an invalid id as a notification, so its sender waits without success. On
+stdio, where a line is a body, it does not answer at all. It also repeats names of any length in its
+answers.
 """
 
 import asyncio
@@ -40,8 +41,8 @@ VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 TOO_LARGE = "Request body too large"
 BAD_ID = "The id must be an integer or a short string."
 
-# The id of a body that is not JSON, where clients write it: only short texts come before it, or after
-# it.
+# The id of a body that is not JSON, where clients write it: only short texts come before it, or
+# after it.
 MEMBER = rb'"\w{1,20}"\s*:\s*"[^"\\]{0,200}"\s*'
 ID = rb'"id"\s*:\s*(-?\d{1,200}|"(?:[^"\\]|\\.){0,200}")\s*'
 FIRST_ID = re.compile(rb"\s*(?:\xef\xbb\xbf)?\{\s*(?:%b,\s*)*%b[,}]" % (MEMBER, ID))

@@ -1,7 +1,7 @@
 """Run all middleware of a server as one, so that a request only pays for the hooks that exist.
 
-FastMCP calls three hooks of each middleware for each message, and nearly all of them only pass it on.
-Here a message only runs through the hooks that a middleware defines.
+FastMCP calls three hooks of each middleware for each message, and nearly all of them only pass it
+on. Here a message only runs through the hooks that a middleware defines.
 """
 
 from collections.abc import Callable, Sequence
