@@ -12,7 +12,7 @@ import pytest
 from pytest_cookies.plugin import Cookies
 
 from matrix.factoring import Factoring
-from matrix.proof import render_varied
+from matrix.proof import render_all
 from matrix.rendering import Files
 from matrix.template import Combination
 from matrix.trees import Store
@@ -47,13 +47,12 @@ def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, C
     """Return how the matrix renders a combination, with a variation, of those that are compared here."""
     store = Store(tmp_path_factory.mktemp("contents"))
     asked = [*LINEAR.values(), *(combination for combination, _ in DRAWN)]
-    rendered = render_varied(DECLARATION, dict.fromkeys(asked), DECLARATION.variations, store, lambda _: None)
+    rendered = render_all(DECLARATION, dict.fromkeys(asked), store, lambda _: None)
 
     def project(combination: Combination, variation: Combination) -> Files:
         found = rendered[combination]
         assert not isinstance(found, str), found
-        tree = found[frozenset()] | (found[variation] if variation else {})
-        return {path: store.read(identity) for path, identity in tree.items() if identity}
+        return {path: store.read(identity) for path, identity in found.tree(variation).items()}
 
     return project
 

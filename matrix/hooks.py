@@ -1,0 +1,194 @@
+"""Loads the hooks of a template as functions."""
+
+import ast
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cookiecutter.exceptions import FailedHookException
+from jinja2.utils import htmlsafe_json_dumps
+
+from . import rendering
+from .reading import Unread
+from .template import Declaration
+
+# The only template code of a hook, in a raw string: the answers as JSON.
+ANSWERS = re.compile(r"{{\s*cookiecutter\s*\|\s*tojson\s*}}")
+LOADED = re.compile(rf'json\.loads\(r"""{ANSWERS.pattern}"""\)')
+JINJA = re.compile(r"{{|{%|{#")
+# What `finish` must be for a hook to be run file by file.
+COMPOSITION = """
+def finish(files, answers):
+    finished = {path: finish_file(path, text, answers) for path, text in files.items()}
+    kept = {path: text for path, text in finished.items() if text is not None}
+    together = {path: text for path, text in kept.items() if is_shared(path, answers)}
+    alone = {path: text for path, text in kept.items() if path not in together}
+    return {**alone, **finish_together(together, answers)}
+"""
+STEPS = ("finish_file", "is_shared", "finish_together")
+
+Finish = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+FinishFile = Callable[[str, Any, dict[str, Any]], Any]
+IsShared = Callable[[str, dict[str, Any]], bool]
+
+
+class NotFactoredError(Exception):
+    """A template, or a hook of it, that must be rendered whole."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """`finish` of a hook, and its steps: for each file alone, and for those together that depend on each other."""
+
+    finish: Finish
+    finish_file: FinishFile
+    is_shared: IsShared
+    finish_together: Finish
+    by_file: bool
+
+
+def hook_source(folder: Path, name: str) -> str | None:
+    """Return the source of a hook, with an empty object instead of the answers.
+
+    Raises:
+        NotFactoredError: it is not Python, or holds other template code.
+    """
+    found = [path for path in folder.glob(f"{name}.*") if not path.name.endswith("~")]
+    if not found:
+        return None
+    if len(found) > 1 or found[0].suffix != ".py":
+        raise NotFactoredError(f"{name} is not one Python script")
+    source = ANSWERS.sub("{}", found[0].read_text(encoding="utf-8"))
+    if JINJA.search(source):
+        raise NotFactoredError(f"{found[0].name} holds template code")
+    return source
+
+
+def load_hook(folder: Path) -> Hook:
+    """Return the function `finish(files, answers)` of a hook, and its steps.
+
+    Raises:
+        NotFactoredError: it has none.
+    """
+    source = hook_source(folder, "post_gen_project")
+    if source is None:
+        return whole(lambda files, _: files)
+    functions = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    finish = functions.get("finish")
+    if finish is None or [argument.arg for argument in finish.args.args] != ["files", "answers"]:
+        raise NotFactoredError("post_gen_project.py has no function `finish(files, answers)`")
+    namespace: dict[str, Any] = {"__name__": "post_gen_project"}
+    exec(compile(source, "post_gen_project.py", "exec"), namespace)
+    if not functions.keys() >= {*STEPS} or not is_composition(finish):
+        return whole(namespace["finish"])
+    alone, shared, together = (namespace[name] for name in STEPS)
+    return Hook(namespace["finish"], alone, shared, together, by_file=True)
+
+
+def whole(finish: Finish) -> Hook:
+    """Return a hook that sees all files at once."""
+    return Hook(finish, lambda _path, text, _answers: text, lambda *_: True, finish, by_file=False)
+
+
+def is_composition(finish: ast.FunctionDef) -> bool:
+    """Is it the statements of `COMPOSITION`, after its docstring? Then its steps are all that it does."""
+    wanted = ast.parse(COMPOSITION).body[0]
+    assert isinstance(wanted, ast.FunctionDef)
+    body = finish.body[1:] if ast.get_docstring(finish) is not None else finish.body
+    return [*map(ast.dump, body)] == [*map(ast.dump, wanted.body)] and not finish.decorator_list
+
+
+class PreHook:
+    """The other hook: run once for each assignment of the answers that it reads, in an empty folder.
+
+    For the answers that it does not read it is given stand-ins.
+    """
+
+    def __init__(self, declaration: Declaration, varied: frozenset[str]) -> None:
+        """Load it.
+
+        Raises:
+            NotFactoredError: it is not a Python script.
+        """
+        self.varied = varied
+        self.values = declaration.choices
+        self.reads: frozenset[str] = frozenset()
+        self.passed: set[tuple[Any, ...]] = set()
+        # The combinations that it has judged in every variation, by the answers that it reads.
+        self.judged: set[tuple[Any, ...]] = set()
+        self.source = ""
+        if hook_source(declaration.template / "hooks", "pre_gen_project") is None:
+            return
+        path = next((declaration.template / "hooks").glob("pre_gen_project.py"))
+        self.name = path.name
+        self.source = path.read_text(encoding="utf-8")
+        source, loads = LOADED.subn("__answers__", self.source)
+        self.code = compile(source, self.name, "exec") if loads == 1 and is_observable(source) else None
+        if self.code is None:
+            self.reads = varied
+
+    def check(self, answers: dict[str, Any]) -> None:
+        """Run the hook, if it has not run for such answers.
+
+        Raises:
+            FailedHookException: it refuses the answers.
+            NotFactoredError: it writes files.
+        """
+        while tuple(answers[name] for name in sorted(self.reads)) not in self.passed and self.source:
+            asked: set[str] = set()
+            closed = self.varied - self.reads
+            hidden = {
+                name: Unread(name, type(answers[name]), self.values.get(name, ()), asked) for name in closed
+            }
+            try:
+                self.run({**answers, **hidden})
+            except FailedHookException:
+                if not closed:
+                    raise
+                asked = asked or set(closed)
+            if asked:
+                self.reads |= asked
+                self.passed.clear()
+                self.judged.clear()
+            else:
+                self.passed.add(tuple(answers[name] for name in sorted(self.reads)))
+
+    def run(self, answers: dict[str, Any]) -> None:
+        if self.code is None:
+            code = rendering.compile_source(ANSWERS.sub(lambda _: as_json(answers), self.source), self.name)
+            rendering.execute(code, self.name)
+        else:
+            rendering.execute(self.code, self.name, {"__answers__": dict(sorted(answers.items()))})
+        with os.scandir() as left:
+            if next(left, None):
+                raise NotFactoredError(f"{self.name} writes files")
+
+
+def is_observable(source: str) -> bool:
+    """Does a stand-in notice all that a script asks of an answer? It does not notice what asks for its identity or type."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return False
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare(ops=ops, comparators=operands):
+                for operation, operand in zip(ops, operands, strict=True):
+                    is_none = isinstance(operand, ast.Constant) and operand.value is None
+                    if isinstance(operation, ast.Is | ast.IsNot) and not is_none:
+                        return False
+            case ast.Name(id="type" | "id" | "callable") | ast.MatchSingleton() | ast.MatchClass():
+                return False
+            case ast.Constant(value=str(text)) if ANSWERS.search(text):
+                return False
+            case _:
+                pass
+    return True
+
+
+def as_json(answers: dict[str, Any]) -> str:
+    """Return the answers as Jinja's filter does."""
+    return str(htmlsafe_json_dumps(answers, sort_keys=True))
