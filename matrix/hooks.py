@@ -75,22 +75,63 @@ def load_hook(folder: Path) -> Hook:
     """
     source = hook_source(folder, "post_gen_project")
     if source is None:
-        return whole(lambda files, _: files)
+        return Hook(keep, see_alone, is_always_shared, keep, by_file=False)
     functions = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
     finish = functions.get("finish")
     if finish is None or [argument.arg for argument in finish.args.args] != ["files", "answers"]:
         raise NotFactoredError("post_gen_project.py has no function `finish(files, answers)`")
+    plain, quick = execute(source), execute(source)
+    for name, function in functions.items():
+        if is_of_text(function):
+            quick[name] = once(quick[name])
+    if not functions.keys() >= {*STEPS} or not is_composition(finish):
+        return Hook(plain["finish"], see_alone, is_always_shared, quick["finish"], by_file=False)
+    alone, shared, together = (quick[name] for name in STEPS)
+    return Hook(plain["finish"], alone, shared, together, by_file=True)
+
+
+def execute(source: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": "post_gen_project"}
     exec(compile(source, "post_gen_project.py", "exec"), namespace)
-    if not functions.keys() >= {*STEPS} or not is_composition(finish):
-        return whole(namespace["finish"])
-    alone, shared, together = (namespace[name] for name in STEPS)
-    return Hook(namespace["finish"], alone, shared, together, by_file=True)
+    return namespace
 
 
-def whole(finish: Finish) -> Hook:
-    """Return a hook that sees all files at once."""
-    return Hook(finish, lambda _path, text, _answers: text, lambda *_: True, finish, by_file=False)
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is called once for each argument."""
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def called(*arguments: Any) -> Any:
+        if arguments not in known:
+            known[arguments] = function(*arguments)
+        return known[arguments]
+
+    return called
+
+
+def is_of_text(function: ast.FunctionDef) -> bool:
+    """Is it a function of texts alone? It is called once for each: the same modules are folded in many projects.
+
+    `Factoring.check` calls it each time, and so shows that it gives the same.
+    """
+    arguments = function.args
+    plain = [*arguments.posonlyargs, *arguments.args]
+    of_text = all(isinstance(one.annotation, ast.Name) and one.annotation.id == "str" for one in plain)
+    yields = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
+    others = arguments.vararg or arguments.kwarg or arguments.kwonlyargs or function.decorator_list
+    return bool(plain) and of_text and not yields and not others
+
+
+def see_alone(_path: str, text: Any, _answers: dict[str, Any]) -> Any:
+    """Leave a file to a hook that sees all files at once."""
+    return text
+
+
+def is_always_shared(_path: str, _answers: dict[str, Any]) -> bool:
+    return True
+
+
+def keep(files: dict[str, Any], _answers: dict[str, Any]) -> dict[str, Any]:
+    return files
 
 
 def is_composition(finish: ast.FunctionDef) -> bool:
