@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from cookiecutter.exceptions import FailedHookException
@@ -84,7 +85,8 @@ def load_hook(folder: Path) -> Hook:
     for name, function in functions.items():
         if is_of_text(function):
             quick[name] = once(quick[name])
-    if not functions.keys() >= {*STEPS} or not is_composition(finish):
+    is_last = plain["finish"].__code__.co_firstlineno == finish.lineno
+    if not (functions.keys() >= {*STEPS} and is_last and is_composition(finish)):
         return Hook(plain["finish"], see_alone, is_always_shared, quick["finish"], by_file=False)
     alone, shared, together = (quick[name] for name in STEPS)
     return Hook(plain["finish"], alone, shared, together, by_file=True)
@@ -100,7 +102,9 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that is called once for each argument."""
     known: dict[tuple[Any, ...], Any] = {}
 
-    def called(*arguments: Any) -> Any:
+    def called(*arguments: Any, **named: Any) -> Any:
+        if named:
+            return function(*arguments, **named)
         if arguments not in known:
             known[arguments] = function(*arguments)
         return known[arguments]
@@ -161,6 +165,7 @@ class PreHook:
         # The combinations that it has judged in every variation, by the answers that it reads.
         self.judged: set[tuple[Any, ...]] = set()
         self.source = ""
+        self.code: CodeType | None = None
         if hook_source(declaration.template / "hooks", "pre_gen_project") is None:
             return
         path = next((declaration.template / "hooks").glob("pre_gen_project.py"))

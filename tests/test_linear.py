@@ -59,7 +59,11 @@ def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, C
 
 def test_every_project_is_rendered_in_pieces() -> None:
     """Otherwise the matrix would render each as a whole, and take an hour."""
-    assert {piece.source for piece in Factoring(DECLARATION).pieces} >= {"README.md", "pyproject.toml"}
+    factoring = Factoring(DECLARATION)
+    assert {piece.source for piece in factoring.pieces} >= {"README.md", "pyproject.toml"}
+    assert all(len(factoring.by_source[path].sections) > 1 for path in ("README.md", "pyproject.toml"))
+    assert factoring.hook.by_file
+    assert factoring.pre.code is not None
 
 
 @EACH
