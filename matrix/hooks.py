@@ -85,7 +85,8 @@ def load_hook(folder: Path) -> Hook:
     for name, function in functions.items():
         if is_of_text(function):
             quick[name] = once(quick[name])
-    is_last = plain["finish"].__code__.co_firstlineno == finish.lineno
+    code = getattr(plain["finish"], "__code__", None)
+    is_last = code is not None and code.co_firstlineno == finish.lineno
     if not (functions.keys() >= {*STEPS} and is_last and is_composition(finish)):
         return Hook(plain["finish"], see_alone, is_always_shared, quick["finish"], by_file=False)
     alone, shared, together = (quick[name] for name in STEPS)

@@ -43,12 +43,17 @@ def sections(environment: Environment, source: str, reads: Reads) -> list[nodes.
     merged: list[tuple[list[nodes.Node], list[nodes.Node], frozenset[str]]] = []
     before: list[nodes.Node] = []
     for section in group(tree.body):
+        if all(isinstance(node, nodes.Assign) for node in section):
+            before += section
+            continue
         read = reads(template_of(environment, [*needed(section, before), *section]))
         if merged and merged[-1][2] == read:
             merged[-1][0].extend(section)
         else:
             merged.append((section, [*before], read))
         before += [node for node in section if is_assigning(node)]
+    if not merged:
+        return [tree]
     return [template_of(environment, [*needed(section, known), *section]) for section, known, _ in merged]
 
 
@@ -131,7 +136,11 @@ def group(body: Sequence[nodes.Node]) -> Iterator[list[nodes.Node]]:
     at_start = True
     for node in atoms(body):
         if isinstance(node, nodes.Assign):
-            section.append(node)
+            # Before a section it prints nothing there, and what it reads is not read there.
+            if section:
+                section.append(node)
+            else:
+                yield [node]
             continue
         if at_start and section and begins(node):
             yield section

@@ -237,7 +237,9 @@ RARE = {
 
 @pytest.mark.parametrize("hook", [PURE_HOOK, BY_FILE_HOOK], ids=["at once", "in steps"])
 @pytest.mark.parametrize("way", RARE)
-def test_a_false_claim_is_found_in_the_few_projects_that_show_it(way: str, hook: str, new_folder: Folder) -> None:
+def test_a_false_claim_is_found_in_the_few_projects_that_show_it(
+    way: str, hook: str, new_folder: Folder
+) -> None:
     change, where, text = RARE[way]
     small = SmallTemplate(new_folder("claim"))
     declaration = small.claim()
@@ -245,13 +247,18 @@ def test_a_false_claim_is_found_in_the_few_projects_that_show_it(way: str, hook:
     small.change(*change)
     proof = check(declaration, new_folder("run"))
     found = {
-        one for one, problems in proof.problems.items() for problem in problems if problem.text == f"shout is not additive: {text}"
+        one
+        for one, problems in proof.problems.items()
+        for problem in problems
+        if problem.text == f"shout is not additive: {text}"
     }
     assert where in found, proof.problems
     assert found == {one for one in declaration.combinations() if one >= where}
 
 
-def test_a_template_with_a_hook_in_steps_is_green_and_its_files_are_as_many(sound: Proof, new_folder: Folder) -> None:
+def test_a_template_with_a_hook_in_steps_is_green_and_its_files_are_as_many(
+    sound: Proof, new_folder: Folder
+) -> None:
     small = SmallTemplate(new_folder("steps"))
     declaration = small.claim()
     small.put(HOOK, BY_FILE_HOOK)
