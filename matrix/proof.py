@@ -253,6 +253,9 @@ class Run:
     # By test file and closure, the combinations that have it.
     sharing: dict[tuple[str, str], list[Combination]] = field(default_factory=lambda: defaultdict(list))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    # By combination, the files that vary and are seen; by name, the modules that name a file, of those that were judged.
+    _seen_files: dict[Combination, list[str]] = field(default_factory=dict)
+    _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
     # By pyproject.toml and tool, and each once.
     _configured: dict[tuple[str, str], str] = field(default_factory=dict)
     _configurations: dict[str, str] = field(default_factory=dict)
@@ -339,24 +342,41 @@ class Run:
         return family.names(self.seen_files(combination)) | self.names_configuring(combination, "pytest")
 
     def seen_files(self, combination: Combination) -> list[str]:
-        """Return the files that vary and that a test file may see: modules, and data that some module names."""
-        project = self.proof.varied[combination]
-        found = [path for path in project.family.entries if path.endswith(".py")]
+        """Return the files that vary and that a test file may see: modules, and data that some module names.
+
+        A test file that sees the whole project is left out: it does not run for each closure.
+        """
+        if combination not in self._seen_files:
+            self._seen_files[combination] = list(self.find_seen_files(combination))
+        return self._seen_files[combination]
+
+    def find_seen_files(self, combination: Combination) -> Iterator[str]:
+        family = self.proof.varied[combination].family
         modules = {
             identity
-            for path in found
-            for function in project.family.entries[path]
-            for identity in function.table.values()
+            for path, identity in family.constant.items()
+            if path.endswith(".py") and not self.sees_all(path)
         }
-        modules |= {identity for path, identity in project.family.constant.items() if path.endswith(".py")}
-        named = [
-            path
-            for path in project.family.entries
-            if not path.endswith(".py")
-            and path != "pyproject.toml"
-            and any(path.rpartition("/")[2] in self.texts(identity) for identity in modules if identity)
-        ]
-        return [*found, *named]
+        for path, entry in family.entries.items():
+            if path.endswith(".py"):
+                yield path
+            if path.endswith(".py") and not self.sees_all(path):
+                modules |= {
+                    identity for function in entry for identity in function.table.values() if identity
+                }
+        for path in family.entries:
+            name = path.rpartition("/")[2]
+            if not path.endswith(".py") and path != "pyproject.toml" and self.is_named(name, modules):
+                yield path
+
+    def is_named(self, name: str, modules: set[str]) -> bool:
+        """Does one of these modules name a file?"""
+        naming, judged = self._naming.setdefault(name, (set(), set()))
+        for identity in modules - judged:
+            judged.add(identity)
+            if name in self.texts(identity):
+                naming.add(identity)
+        return not naming.isdisjoint(modules)
 
     def texts(self, identity: str) -> frozenset[str]:
         try:
