@@ -234,15 +234,17 @@ class Claims:
                     yield (path, number), variation, (old, function.at(variation | change))
 
     def check_additive(self, name: str) -> Iterator[Finding]:
-        """Of a folded project, its modules that the fold changes are left to the comparison with its twin."""
-        additions: Additions | None = None
+        """Hold every project against the first; files that are no modules, such as a README, against the first folded one.
+
+        Of a folded project, its modules that the fold changes are left to the comparison with its twin.
+        """
+        first: dict[bool, Additions] = {}
         change = frozenset({name})
         for combination, project in self.projects.items():
-            if additions is None and self.declaration.is_folded(combination):
-                continue  # the first is none; where there is no other, there is nothing to compare
-            if additions is None:
-                additions = self.first_additions(project, name)
-            problem = next(self.contradictions(combination, additions, name, change), "")
+            folded = self.declaration.is_folded(combination)
+            if folded not in first:
+                first[folded] = self.first_additions(project, name)
+            problem = next(self.contradictions(combination, first, name, change), "")
             if problem:
                 yield Finding(combination, f"{name} is not additive: {problem}")
 
@@ -257,14 +259,19 @@ class Claims:
         return Additions(self.store, found)
 
     def contradictions(
-        self, combination: Combination, additions: Additions, name: str, change: Combination
+        self, combination: Combination, first: dict[bool, Additions], name: str, change: Combination
     ) -> Iterator[str]:
         project = self.projects[combination]
-        entries = project.family.entries
-        paths = {path for path, entry in entries.items() if any(name in one.names for one in entry)}
-        for path in sorted(paths | {path for path, _ in additions.changes}):
+        folded = self.declaration.is_folded(combination)
+        paths = {
+            path for path, entry in project.family.entries.items() if any(name in one.names for one in entry)
+        }
+        for additions in first.values():
+            paths |= {path for path, _ in additions.changes}
+        for path in sorted(paths):
             if self.is_moved(combination, path):
                 continue
+            additions = first.get(folded and not path.endswith(".py")) or first[folded]
             text = not self.is_rewritten(combination, path)
             for place, variation, (old, new) in self.changes(project, path, name, change):
                 if problem := additions.problem(place, old, new, text=text):

@@ -287,8 +287,10 @@ class Run:
 
     def render(self) -> None:
         """Render every combination and its twin, and continue with those whose modules can be loaded."""
-        # The first is what the claims of a template are held against, whichever combinations are asked for.
-        claimed = [next(self.declaration.combinations())] if self.declaration.varying else []
+        # The claims of a template are held against these, whichever combinations are asked for.
+        first = next(self.declaration.combinations())
+        fold = self.declaration.fold
+        claimed = [first, *([first | {fold.prompt}] if fold else [])] if self.declaration.varying else []
         needed = dict.fromkeys([*claimed, *self.combinations, *(self.twin(one) for one in self.combinations)])
         self.progress.begin("Render", len(needed))
         problems: dict[Combination, list[str]] = {}

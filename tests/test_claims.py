@@ -217,9 +217,9 @@ RARE = {
         COLOUR,
         "README.md does not gain the same lines as elsewhere, and those alone (where tone=cold)",
     ),
-    "inserts other lines where a project is folded": (
-        (README, "It shouts.", "It shouts{{ ' from one file' if cookiecutter.one_file }}."),
-        frozenset({"one_file"}),
+    "inserts other lines in some folded projects": (
+        (README, "It shouts.", "It shouts{{ ' from one file' if cookiecutter.one_file and cookiecutter.colour }}."),
+        frozenset({"one_file", "colour"}),
         "README.md does not gain the same lines as elsewhere, and those alone",
     ),
     "changes a module where a project is folded": (
