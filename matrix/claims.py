@@ -234,7 +234,7 @@ class Claims:
                     yield (path, number), variation, (old, function.at(variation | change))
 
     def check_additive(self, name: str) -> Iterator[Finding]:
-        """Hold every project against the first; files that are no modules, such as a README, against the first folded one.
+        """Hold every project against the first; in a folded one, a README and other data against the first folded one.
 
         Of a folded project, its modules that the fold changes are left to the comparison with its twin.
         """

@@ -176,7 +176,7 @@ def texts(functions: list[Function]) -> Iterator[tuple[str, ...]]:
         known, found = found, {}
         for variation, starts in known.items():
             for one, text in function.table.items():
-                # The two agree on what both depend on.
+                # Both depend on these, and take them as the same.
                 if one & scopes & function.scope == variation & scopes & function.scope:
                     found.setdefault(variation | one, []).extend((*start, text) for start in starts)
         scopes |= function.scope
