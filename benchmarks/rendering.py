@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from matrix.proof import render_varied
+from matrix.proof import render_all
 from matrix.trees import Store
 from tests.combinations import DECLARATION
 
@@ -19,7 +19,7 @@ def main() -> None:
     before = sum(os.times()[:4])
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        rendered = render_varied(DECLARATION, every, DECLARATION.variations, store, lambda _: None)
+        rendered = render_all(DECLARATION, every, store, lambda _: None)
     seconds = sum(os.times()[:4]) - before
     assert not [project for project in rendered.values() if isinstance(project, str)]
     verdict = "holds" if seconds <= LIMIT else "MISSED"

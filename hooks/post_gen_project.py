@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,37 +117,56 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
     """Return the files of the finished project.
 
     `files` can be all rendered files, or only those that this hook may change. All others are returned unchanged.
+    Each file is finished alone, and then those together that depend on each other. The proof of all combinations uses
+    this: `matrix/hooks.py` states these lines too.
     """
+    finished = {path: finish_file(path, text, answers) for path, text in files.items()}
+    kept = {path: text for path, text in finished.items() if text is not None}
+    together = {path: text for path, text in kept.items() if is_shared(path, answers)}
+    alone = {path: text for path, text in kept.items() if path not in together}
+    return {**alone, **finish_together(together, answers)}
+
+
+def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
+    """Finish one file: return nothing for one that was not chosen, that only the hooks need, or that is left over."""
     package = answers["package_name"]
-    paths = template_paths(package)
-    ours = {path: text for path, text in files.items() if path in paths}
-    others = {path: text for path, text in files.items() if path not in paths}
-    ours = prune(ours, answers)
-    if answers["http_client"] == "httpx":
-        ours = {path: import_httpx(text) for path, text in ours.items()}
+    if path not in template_paths(package):
+        return text
+    if path in (utils_path(package), KEPT) or not is_chosen(path, answers):
+        return None
+    if path == HOOKS_RAN:
+        return ""
+    return import_httpx(text) if answers["http_client"] == "httpx" else text
+
+
+def is_shared(path: str, answers: dict[str, Any]) -> bool:
+    """Whether a file changes with others: it can import patterns, or its package can become empty."""
+    package = answers["package_name"]
+    return path in template_paths(package) or path.startswith(
+        tuple(f"{folder}/" for folder in folders(package))
+    )
+
+
+def finish_together(files: Files, answers: dict[str, Any]) -> Files:
+    """Fold the patterns if asked to, and remove the packages that are empty then."""
+    package = answers["package_name"]
     if answers["self_contained"]:
-        ours = fold(ours, package)
-    return drop_empty_packages({**others, **ours}, package)
+        ours = {path: text for path, text in files.items() if path in template_paths(package)}
+        others = {path: text for path, text in files.items() if path not in ours}
+        files = {**others, **fold(ours, package)}
+    return drop_empty_packages(files, package)
 
 
-def template_paths(package: str) -> set[str]:
+@cache
+def template_paths(package: str) -> frozenset[str]:
     """Return every path that `finish` may delete or change."""
     named = (form.format(package=package, name=name) for form, names in FILES.items() for name in names)
-    return {*named, utils_path(package), KEPT}
+    return frozenset({*named, utils_path(package), KEPT})
 
 
 def utils_path(package: str) -> str:
     """Return the path of the file with all patterns."""
     return f"src/{package}/utils.py"
-
-
-def prune(files: Files, answers: dict[str, Any]) -> Files:
-    """Remove what was not chosen, what only the hooks need, and what is left from earlier answers."""
-    dropped = {utils_path(answers["package_name"]), KEPT}
-    kept = {path: text for path, text in files.items() if path not in dropped and is_chosen(path, answers)}
-    if HOOKS_RAN in kept:
-        kept[HOOKS_RAN] = ""
-    return kept
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:

@@ -4,19 +4,24 @@ An additive prompt adds the same files, unless they are there already, and inser
 whatever else is chosen. A value of a uniform choice adds and removes the same files, and replaces the same lines wherever
 they appear under the same heading: the last line above them that is not indented. So what either of them changes can be
 shown in a few projects, and not in each.
+
+Both are checked section by section, over the variations of the prompts on which a section depends: all others leave it
+as it is.
 """
 
-from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
+from .families import Entry, Function, Varied, constant
 from .template import Combination, Declaration
 from .trees import Store
 
-# By path, what a file holds without the prompt and with it; nothing where there is no such file.
-Changes = dict[str, tuple[str, str]]
+# A section of a file, by the path and its number.
+Place = tuple[str, int]
+# What a section holds without a change and with it; nothing where there is no such file.
+Change = tuple[str, str]
 Lines = tuple[str, ...]
 # The heading of some lines, then the lines.
 Block = tuple[str, ...]
@@ -31,86 +36,71 @@ class Finding(NamedTuple):
 
 @dataclass
 class Additions:
-    """What an additive prompt has added in the first combination, against which the others are held."""
+    """What an additive prompt adds in the first combination, against which the others are held."""
 
     store: Store
-    prompt: str
-    first: Combination
-    changes: Changes
-    inserted: dict[str, list[Lines]] = field(default_factory=dict)
-    known: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    changes: dict[Place, Change]
+    inserted: dict[Place, list[Lines]] = field(default_factory=dict)
+    known: dict[tuple[Place, str, str], str] = field(default_factory=dict)
 
-    def problems(self, changes: Changes, held: Mapping[str, str]) -> Iterator[str]:
-        """Return in what a combination contradicts the first; `held` are its files without the prompt."""
-        for path in sorted(changes.keys() | self.changes.keys()):
-            if path not in changes:
-                old, new = self.changes[path]
-                if not old and held.get(path) == new:
-                    continue  # it is there already, for another prompt
-                yield f"{path} does not change, as elsewhere"
-            elif path not in self.changes:
-                yield f"{path} changes, and not elsewhere"
-            else:
-                old, new = changes[path]
-                if not old or not new or not self.changes[path][0]:
-                    if (old, new) != self.changes[path]:
-                        yield f"{path} is not added with the same text as elsewhere"
-                    continue
-                text = self.known.get((path, old, new))
-                if text is None:
-                    text = self.known[path, old, new] = self.problem_of_text(path, old, new)
-                if text:
-                    yield text
+    def problem(self, place: Place, old: str, new: str, *, text: bool) -> str:
+        """Return in what a change contradicts that of the first combination; with `text`, whether the lines do."""
+        path, _ = place
+        first = self.changes.get(place)
+        if old == new:
+            # A file may be there already, for another prompt.
+            is_there = first is None or (not first[0] and old == first[1])
+            return "" if is_there else f"{path} does not change, as elsewhere"
+        if first is None:
+            return f"{path} changes, and not elsewhere"
+        if not old or not new or not first[0]:
+            return "" if (old, new) == first else f"{path} is not added with the same text as elsewhere"
+        if not text:
+            return ""
+        key = (place, old, new)
+        if key not in self.known:
+            self.known[key] = self.problem_of_text(place, old, new)
+        return self.known[key]
 
-    def problem_of_text(self, path: str, old: str, new: str) -> str:
-        before, after = self.lines(old), self.lines(new)
-        if path not in self.inserted:
-            found = insertions(self.lines(self.changes[path][0]), self.lines(self.changes[path][1]))
-            self.inserted[path] = found or []
-        if not self.inserted[path]:
+    def problem_of_text(self, place: Place, old: str, new: str) -> str:
+        path, _ = place
+        if place not in self.inserted:
+            before, after = (lines_of(self.store, identity) for identity in self.changes[place])
+            self.inserted[place] = insertions(before, after) or []
+        if not self.inserted[place]:
             return f"{path} loses or changes lines"
-        if not is_inserted(before, after, self.inserted[path]):
+        if not is_inserted(lines_of(self.store, old), lines_of(self.store, new), self.inserted[place]):
             return f"{path} does not gain the same lines as elsewhere, and those alone"
         return ""
-
-    def lines(self, identity: str) -> Lines:
-        return lines_of(self.store, identity)
 
 
 @dataclass
 class Replacements:
-    """What a value of a uniform choice has replaced so far, by path."""
+    """What a value of a uniform choice replaces in each file."""
 
     store: Store
-    changes: Changes
     replaced: dict[str, dict[Block, Lines]] = field(default_factory=dict)
-    seen: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    seen: dict[Place, set[Change]] = field(default_factory=dict)
+    known: dict[tuple[Place, str, str], bool] = field(default_factory=dict)
 
-    def learn(self, changes: Changes) -> None:
-        for path, (old, new) in changes.items():
-            seen = self.seen.setdefault(path, set())
-            if old and new and (old, new) not in seen:
-                seen.add((old, new))
-                table = self.replaced.setdefault(path, {})
-                for before, after in hunks(lines_of(self.store, old), lines_of(self.store, new)):
-                    table.setdefault(before, after)
+    def learn(self, place: Place, old: str, new: str) -> None:
+        seen = self.seen.setdefault(place, set())
+        if old and new and old != new and (old, new) not in seen:
+            seen.add((old, new))
+            table = self.replaced.setdefault(place[0], {})
+            for before, after in hunks(lines_of(self.store, old), lines_of(self.store, new)):
+                table.setdefault(before, after)
 
-    def files_problems(self, changes: Changes) -> Iterator[str]:
-        """Return which files come or go that do not in the first combination."""
-        for path in sorted(changes.keys() | self.changes.keys()):
-            old, new = changes.get(path, ("-", "-"))
-            first_old, first_new = self.changes.get(path, ("-", "-"))
-            if (not old or not first_old) and (old, new) != (first_old, first_new):
-                yield f"{path} is not added with the same text as elsewhere"
-            elif bool(new) != bool(first_new):
-                yield f"{path} is not removed as elsewhere"
-
-    def is_replaced(self, path: str, old: str, new: str) -> bool:
-        """Are the lines of the table replaced in a text, and no others? A file of one text may be replaced as a whole."""
-        if self.seen.get(path) == {(old, new)}:
+    def is_replaced(self, place: Place, old: str, new: str) -> bool:
+        """Are the lines of the table replaced, and no others? A section of one text may be replaced as a whole."""
+        if self.seen.get(place) == {(old, new)}:
             return True
-        table = self.replaced.get(path, {})
-        return replace_lines(lines_of(self.store, old), table) == lines_of(self.store, new)
+        key = (place, old, new)
+        if key not in self.known:
+            table = self.replaced.get(place[0], {})
+            replaced = replace_lines(lines_of(self.store, old), table)
+            self.known[key] = replaced == lines_of(self.store, new)
+        return self.known[key]
 
 
 def lines_of(store: Store, identity: str) -> Lines:
@@ -201,8 +191,19 @@ class Claims:
 
     store: Store
     declaration: Declaration
-    # By combination, each variation as what differs from the first.
-    projects: dict[Combination, dict[Combination, dict[str, str]]]
+    projects: Mapping[Combination, Varied]
+    # The sections of each file; one where they are not the same everywhere.
+    sections: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for project in self.projects.values():
+            for path, entry in project.family.entries.items():
+                if self.sections.setdefault(path, len(entry)) != len(entry):
+                    self.sections[path] = 1
+        for project in self.projects.values():
+            for path, count in self.sections.items():
+                if count > 1 and path not in project.family.entries:
+                    self.sections[path] = 1
 
     def findings(self) -> Iterator[Finding]:
         """Return where a claim does not hold, each once by combination and prompt."""
@@ -212,65 +213,142 @@ class Claims:
             for value in self.declaration.choices.get(name, ())[1:]:
                 yield from self.check_uniform(name, value)
 
-    def pairs(
-        self, change: Combination, instead_of: Combination
-    ) -> Iterator[tuple[Combination, Combination, Changes]]:
-        """Return, for each project without a change, in what it differs from the one with it."""
-        without = [one for one in self.declaration.variations if not one & instead_of]
-        for combination, project in self.projects.items():
-            first = project[frozenset()]
-            for variation in without:
-                before = project[variation] if variation else {}
-                after = project[variation | change]
-                changes = {}
-                for path in before.keys() | after.keys():
-                    old = before.get(path, first.get(path, ""))
-                    new = after.get(path, first.get(path, ""))
-                    if old != new:
-                        changes[path] = (old, new)
-                yield combination, variation, changes
+    def entry(self, project: Varied, path: str) -> Entry:
+        """Return a file, section by section where all projects have the same sections."""
+        entry = project.family.entries.get(path)
+        if entry is None:
+            return (constant(project.family.constant.get(path, "")),)
+        if len(entry) == 1 or self.sections[path] > 1:
+            return entry
+        names = frozenset[str]().union(*(one.names for one in entry))
+        return (Function(names, self.declaration.scope(names), project.table(path)),)
+
+    def changes(
+        self, project: Varied, path: str, name: str, change: Combination
+    ) -> Iterator[tuple[Place, Combination, Change]]:
+        """Return what a change of a prompt does to a file, in each variation of the others on which it depends."""
+        others = self.declaration.scope({name})
+        for number, function in enumerate(self.entry(project, path)):
+            for variation, old in function.table.items():
+                if not variation & others:
+                    yield (path, number), variation, (old, function.at(variation | change))
 
     def check_additive(self, name: str) -> Iterator[Finding]:
-        """A folded project is left to the comparison with its twin: the pattern's file is a section there."""
-        additions: Additions | None = None
+        """Hold every project against the first; in a folded one, a README and other data against the first folded one.
+
+        Of a folded project, its modules that the fold changes are left to the comparison with its twin.
+        """
+        first: dict[bool, Additions] = {}
         change = frozenset({name})
-        for combination, variation, changes in self.pairs(change, change):
-            if self.declaration.is_folded(combination):
+        for combination, project in self.projects.items():
+            folded = self.declaration.is_folded(combination)
+            if folded not in first:
+                first[folded] = self.first_additions(project, name)
+            problem = next(self.contradictions(combination, first, name, change), "")
+            if problem:
+                yield Finding(combination, f"{name} is not additive: {problem}")
+
+    def first_additions(self, project: Varied, name: str) -> Additions:
+        change = frozenset({name})
+        found = {
+            place: (old, new)
+            for path in project.family.entries
+            for place, variation, (old, new) in self.changes(project, path, name, change)
+            if not variation and old != new
+        }
+        return Additions(self.store, found)
+
+    def contradictions(
+        self, combination: Combination, first: dict[bool, Additions], name: str, change: Combination
+    ) -> Iterator[str]:
+        project = self.projects[combination]
+        folded = self.declaration.is_folded(combination)
+        paths = {
+            path for path, entry in project.family.entries.items() if any(name in one.names for one in entry)
+        }
+        for additions in first.values():
+            paths |= {path for path, _ in additions.changes}
+        for path in sorted(paths):
+            if self.is_moved(combination, path):
                 continue
-            if additions is None:
-                additions = Additions(self.store, name, combination, changes)
-            held = ChainMap(self.projects[combination][variation], self.projects[combination][frozenset()])
-            for problem in additions.problems(changes, held):
-                yield Finding(combination, f"{name} is not additive: {problem}{self.under(variation)}")
-                break
+            additions = first.get(folded and not path.endswith(".py")) or first[folded]
+            text = not self.is_rewritten(combination, path)
+            for place, variation, (old, new) in self.changes(project, path, name, change):
+                if problem := additions.problem(place, old, new, text=text):
+                    yield problem + self.under(variation)
+
+    def is_moved(self, combination: Combination, path: str) -> bool:
+        """Is it a file that the fold makes, or one that it takes away?"""
+        fold = self.declaration.fold
+        if fold is None or not self.declaration.is_folded(combination):
+            return False
+        return path == fold.file or path.startswith(f"{fold.folder}/")
+
+    def is_rewritten(self, combination: Combination, path: str) -> bool:
+        """Is it a module that is other text in the twin? Then `Folding` shows that it is the same code."""
+        fold = self.declaration.fold
+        if fold is None or not self.declaration.is_folded(combination) or not path.endswith(".py"):
+            return False
+        twin = self.projects.get(combination - {fold.prompt})
+        if twin is None:
+            return False
+        return self.entry(self.projects[combination], path) != self.entry(twin, path)
 
     def check_uniform(self, name: str, value: str) -> Iterator[Finding]:
         """Learn from every project what is replaced, and find that it is replaced in every one."""
         change = frozenset({f"{name}={value}"})
-        others = frozenset(f"{name}={other}" for other in self.declaration.choices[name])
-        replacements: Replacements | None = None
-        for _, _, changes in self.pairs(change, others):
-            if replacements is None:
-                replacements = Replacements(self.store, changes)
-            replacements.learn(changes)
-        if replacements is None:
-            return
-        known: dict[tuple[str, str, str], bool] = {}
-        for combination, variation, changes in self.pairs(change, others):
-            problem = next(replacements.files_problems(changes), "")
-            tree = self.projects[combination][frozenset()] | self.projects[combination][variation]
-            for path in replacements.replaced.keys() & tree.keys():
-                old = tree[path]
-                triple = (path, old, changes.get(path, (old, old))[1])
-                if not (triple[1] and triple[2]):
-                    continue
-                if triple not in known:
-                    known[triple] = replacements.is_replaced(*triple)
-                if not known[triple]:
-                    problem = problem or f"{path} does not change in the same lines as elsewhere"
+        replacements = Replacements(self.store)
+        for project in self.projects.values():
+            for path in project.family.entries:
+                for place, _, (old, new) in self.changes(project, path, name, change):
+                    replacements.learn(place, old, new)
+        # Whether a file is there before and after, where the first combination has it or a change adds or removes it.
+        first: dict[str, tuple[str, str]] | None = None
+        for combination, project in self.projects.items():
+            presence = self.presence(project, name, change)
+            if first is None:
+                first = {path: changes[0][1] for path, changes in presence.items() if changes}
+            problem = next(self.differences(presence, first), "")
+            problem = problem or next(self.unreplaced(project, replacements, name, change), "")
             if problem:
-                text = f"{name} is not uniform: {problem} with {name}={value}{self.under(variation)}"
-                yield Finding(combination, text)
+                yield Finding(combination, f"{name} is not uniform: {problem} with {name}={value}")
+
+    def presence(
+        self, project: Varied, name: str, change: Combination
+    ) -> dict[str, list[tuple[Combination, Change]]]:
+        """Return the files that a change adds or removes."""
+        found: dict[str, list[tuple[Combination, Change]]] = {}
+        for path in project.family.optional:
+            changes = list(self.changes(project, path, name, change))
+            if any(bool(old) != bool(new) for _, _, (old, new) in changes):
+                found[path] = [(variation, both) for _, variation, both in changes]
+        return found
+
+    def differences(
+        self, presence: dict[str, list[tuple[Combination, Change]]], first: dict[str, Change]
+    ) -> Iterator[str]:
+        """Return which files come or go otherwise than in the first combination."""
+        for path in sorted(presence.keys() | first.keys()):
+            wanted = first.get(path)
+            changes = presence.get(path, [])
+            if not changes:
+                yield f"{path} is not {'removed' if wanted and wanted[0] else 'added with the same text'} as elsewhere"
+            for variation, (old, new) in changes:
+                if wanted is None or bool(old) != bool(wanted[0]):
+                    kind = "removed" if old and not new else "added with the same text"
+                    yield f"{path} is not {kind} as elsewhere{self.under(variation)}"
+                elif bool(new) != bool(wanted[1]):
+                    yield f"{path} is not removed as elsewhere{self.under(variation)}"
+                elif not old and new != wanted[1]:
+                    yield f"{path} is not added with the same text as elsewhere{self.under(variation)}"
+
+    def unreplaced(
+        self, project: Varied, replacements: Replacements, name: str, change: Combination
+    ) -> Iterator[str]:
+        for path in replacements.replaced:
+            for place, variation, (old, new) in self.changes(project, path, name, change):
+                if old and new and not replacements.is_replaced(place, old, new):
+                    yield f"{path} does not change in the same lines as elsewhere{self.under(variation)}"
 
     def under(self, variation: Combination) -> str:
         return f" (where {', '.join(sorted(variation))})" if variation else ""

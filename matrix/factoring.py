@@ -1,182 +1,145 @@
-"""Renders all projects of a template from pieces: each file once for each assignment of the prompts that it reads.
+"""Renders all projects of a template from pieces: each section of a file once for each assignment of the prompts that it
+reads, and the hook for each file alone, as far as it can be.
 
-A file is rendered with the answers that it reads and no others: asking for another ends the rendering. So that a file
+A section is rendered with the answers that it reads and no others: asking for another ends the rendering. So that it
 comes out at all shows that nothing else decides its text. The hook runs the same way, as a function from files to files:
 it is given the answers that it reads, and of a file that depends on others it may move or drop the text, but not look
-at it.
+at it. A hook that says how it finishes one file alone is run for that file alone.
 """
 
-import ast
-import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 from cookiecutter import find, generate, prompt, utils
 from cookiecutter.exceptions import CookiecutterException
 from jinja2 import Environment, FileSystemLoader, Template, TemplateError, nodes
-from jinja2.utils import htmlsafe_json_dumps
 
 from . import rendering
+from .families import Entry, Family, Function, Joined, Varied, constant, names_of, tabulate
+from .hooks import JINJA, NotFactoredError, PreHook, load_hook
+from .reading import Answers, Sealed, UnreadError
+from .sections import sections
 from .template import Combination, Declaration
-from .trees import Store, Tree
+from .trees import Store
 
 # Cookiecutter's own, before `rendering.speed_up` changes it.
 new_environment = utils.create_env_with_context
 
-# The only template code of a hook, in a raw string: the answers as JSON.
-ANSWERS = re.compile(r"{{\s*cookiecutter\s*\|\s*tojson\s*}}")
-JINJA = re.compile(r"{{|{%|{#")
-# Names under which a template finds the answers, and these as they were before they were rendered.
+# Under which names a template finds the answers, and these as they were before they were rendered.
 CONTEXTS = ("cookiecutter", "_cookiecutter")
 
 Values = Mapping[str, Any]
-Delta = dict[str, str]  # by path, the content that differs; an empty identity where there is no such file
-Variations = dict[Combination, Delta]
-
-
-class NotFactoredError(Exception):
-    """A template, or a hook of it, that must be rendered whole."""
-
-
-class UnreadError(Exception):
-    """Answers were asked for that a rendering was not given."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = frozenset(names)
-        super().__init__(f"reads {', '.join(sorted(self.names))}")
-
-
-class Answers(dict[str, Any]):
-    """Answers without those in `closed`: who asks for one of these, or for all, gets `UnreadError`."""
-
-    def __init__(self, answers: Values, closed: Collection[str]) -> None:
-        self.__closed = frozenset(closed)
-        super().__init__((name, value) for name, value in answers.items() if name not in self.__closed)
-
-    def __getitem__(self, name: str) -> Any:
-        self.__ask(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.__ask(name)
-        return super().get(name, default)
-
-    def __contains__(self, name: object) -> bool:
-        self.__ask(name)
-        return super().__contains__(name)
-
-    def __ask(self, name: object) -> None:
-        if name in self.__closed:
-            raise UnreadError([str(name)])
-
-    def __ask_for_all(self) -> None:
-        if self.__closed:
-            raise UnreadError(self.__closed)
-
-    def __iter__(self) -> Iterator[str]:
-        self.__ask_for_all()
-        return super().__iter__()
-
-    def __reversed__(self) -> Iterator[str]:
-        self.__ask_for_all()
-        return super().__reversed__()
-
-    def __len__(self) -> int:
-        self.__ask_for_all()
-        return super().__len__()
-
-    def __bool__(self) -> bool:
-        self.__ask_for_all()
-        return len(self) > 0
-
-    def __eq__(self, other: object) -> bool:
-        self.__ask_for_all()
-        return super().__eq__(other)
-
-    def __or__(self, other: Any) -> Any:
-        self.__ask_for_all()
-        return super().__or__(other)
-
-    def __ror__(self, other: Any) -> Any:
-        self.__ask_for_all()
-        return super().__ror__(other)
-
-    def __repr__(self) -> str:
-        self.__ask_for_all()
-        return super().__repr__()
-
-    def keys(self) -> Any:
-        self.__ask_for_all()
-        return super().keys()
-
-    def values(self) -> Any:
-        self.__ask_for_all()
-        return super().values()
-
-    def items(self) -> Any:
-        self.__ask_for_all()
-        return super().items()
-
-    def copy(self) -> Any:
-        self.__ask_for_all()
-        return super().copy()
-
-    __hash__ = None
-
-
-def refuse(sealed: object, *_: object) -> NoReturn:
-    raise SealedError(object.__repr__(sealed))
-
-
-class SealedError(Exception):
-    """A hook has looked at a text that it was to leave alone."""
-
-
-class Sealed:
-    """Stands for the text of a file, and answers nothing about it."""
-
-    __slots__ = ()
-
-
-# Of the operations on an object those that would otherwise be answered; `isinstance` asks for an attribute.
-for operation in (
-    "__getattribute__",
-    "__eq__",
-    "__ne__",
-    "__hash__",
-    "__bool__",
-    "__str__",
-    "__repr__",
-    "__format__",
-):
-    setattr(Sealed, operation, refuse)
+Text = str | bytes
 
 
 @dataclass
-class Piece:
-    """A file of the template: its path, as a template, and its own."""
+class Learning:
+    """How often something was learned about what a template reads."""
+
+    times: int = 0
+
+
+@dataclass
+class Section:
+    """A template of which it is learned which answers it reads; without one, a content that is copied."""
+
+    learning: Learning
+    template: Template | None
+    content: Text
+    reads: tuple[str, ...] = ()
+    known: dict[tuple[Any, ...], Text] = field(default_factory=dict)
+    # By the answers to what it reads in a combination, its function of the variation.
+    functions: dict[tuple[Any, ...], Function] = field(default_factory=dict)
+
+    def read_more(self, names: Iterable[str]) -> None:
+        self.reads = tuple(sorted({*self.reads, *names}))
+        self.known.clear()
+        self.functions.clear()
+        self.learning.times += 1
+
+
+class Finished(NamedTuple):
+    """What the hook makes of a file alone: its path, none if it is left out, and its text, none if it is the same."""
+
+    path: str
+    text: Text | None
+
+
+class Alone(NamedTuple):
+    """The same in each variation of the prompts that decide it."""
+
+    scope: Combination
+    table: dict[Combination, Finished]
+    paths: frozenset[str]
+
+    def at(self, variation: Combination) -> Finished:
+        return self.table[variation & self.scope]
+
+
+class Moved(NamedTuple):
+    """A file that the hook has kept without looking at its text."""
 
     source: str
-    binary: bool
-    verbatim: bool
+
+
+@dataclass(eq=False)
+class Piece:
+    """A file of the template: its path, which is a template too, and its sections."""
+
+    source: str
     newline: str
-    # The varied prompts that it reads, as far as they are known.
-    reads: tuple[str, ...] = ()
-    known: dict[tuple[Any, ...], tuple[str, str | bytes]] = field(default_factory=dict)
+    name: Section
+    sections: list[Section]
+    learning: Learning
+    # What the hook reads to finish it, and whether it looks at its text.
+    hook_reads: frozenset[str] = frozenset()
+    opened: bool = False
+    # By the answers to what decides it, what the hook makes of it, and of that the text.
+    finished: dict[tuple[Any, ...], Alone] = field(default_factory=dict)
+    entries: dict[tuple[Any, ...], Entry] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.sealed = Sealed()
+        self.moved = Moved(self.source)
+        self.learned = -1
 
-@dataclass
-class Rendered:
-    """The files of a combination before the hook: by path, the text or what is none; of the varied ones, the pieces."""
+    def learn(self) -> None:
+        """Find what decides the file, if more is known of it now."""
+        if self.learned == self.learning.times:
+            return
+        self.learned = self.learning.times
+        self.text_reads = frozenset[str]().union(*(section.reads for section in self.sections))
+        self.decides = frozenset(
+            {*self.name.reads, *self.hook_reads, *(self.text_reads if self.opened else ())}
+        )
+        self.decides_sorted = sorted(self.decides)
+        self.all_sorted = sorted(self.decides | self.text_reads)
+        self.finished.clear()
+        self.entries.clear()
 
-    texts: dict[str, str | bytes]
-    pieces: dict[str, Piece]
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Which varied answers decide its path and its text."""
+        self.learn()
+        return tuple(sorted({*self.name.reads, *self.text_reads}))
+
+    @property
+    def is_bytes(self) -> bool:
+        return isinstance(self.sections[0].content, bytes) or self.newline not in ("", "\n")
+
+    def open(self) -> None:
+        self.opened = True
+        self.learning.times += 1
+
+    def read_more(self, names: Iterable[str]) -> None:
+        self.hook_reads |= frozenset(names)
+        self.learning.times += 1
 
 
 class Factoring:
@@ -190,9 +153,10 @@ class Factoring:
         """
         self.declaration = declaration
         self.template = declaration.template
-        self.post = load_finish(self.template / "hooks")
-        self.pre = load_pre_hook(self.template / "hooks")
+        self.learning = Learning()
+        self.hook = load_hook(self.template / "hooks")
         self.answering = Answering(declaration)
+        self.pre = PreHook(declaration, self.answering.varied)
         example = self.answering.answers(next(declaration.combinations()))
         context = {"cookiecutter": example}
         sys.path.append(str(self.template))
@@ -203,14 +167,19 @@ class Factoring:
         self.environment.auto_reload = False
         skeleton = Path(find.find_template(self.template, self.environment))
         self.environment.loader = FileSystemLoader([str(skeleton), str(self.template / "templates")])
-        self.names: dict[str, Template] = {}
         self.pieces = list(self.find_pieces(skeleton, context))
+        self.by_source = {piece.source: piece for piece in self.pieces}
+        # What the hook reads to finish files together.
         self.hook_reads: frozenset[str] = frozenset()
-        self.varied_pieces: list[Piece] = []
-        self.constant: dict[str, str | bytes] | None = None
-        self.unreadable: set[str] = set()
-        # Files whose text the hook has looked at, though they depend on answers that it does not read.
-        self.opened: set[str] = set()
+        # Files whose text it looks at then, though they depend on answers that it does not read; by what it reads.
+        self.looked_at: dict[tuple[Any, ...], set[str]] = {}
+        self.shared: dict[str, bool] = {}
+
+    @property
+    def opened(self) -> set[str]:
+        """The files whose text the hook looks at, though they depend on answers that it does not read."""
+        alone = {piece.source for piece in self.pieces if piece.opened}
+        return alone.union(*self.looked_at.values())
 
     def find_pieces(self, skeleton: Path, context: dict[str, Any]) -> Iterator[Piece]:
         """Walk as Cookiecutter does."""
@@ -229,160 +198,92 @@ class Factoring:
                 binary = bool(generate.is_binary(str(file)))
                 verbatim = whole or generate.is_copy_only_path(path, context) or binary
                 newline = "" if verbatim else newline_of(file, context)
-                piece = Piece(path, binary, verbatim, newline)
-                texts = [path] if verbatim else [path, file.read_text(encoding="utf-8")]
-                piece.reads = tuple(sorted(self.reads(texts) & self.answering.varied))
-                yield piece
+                named = Section(
+                    self.learning, self.environment.from_string(path), "", self.static_reads([path])
+                )
+                yield Piece(
+                    path, newline, named, list(self.find_sections(file, path, newline)), self.learning
+                )
 
-    def reads(self, texts: Iterable[str]) -> set[str]:
+    def find_sections(self, file: Path, path: str, newline: str) -> Iterator[Section]:
+        """Return the sections of a file. A module is one: it is linted and run as a whole."""
+        if not newline:
+            yield Section(self.learning, None, plain_text(file.read_bytes()))
+            return
+        source = file.read_text(encoding="utf-8")
+        if path.endswith(".py") or newline != "\n":
+            yield Section(self.learning, self.environment.get_template(path), "", self.static_reads([source]))
+            return
+        for template in sections(self.environment, source, self.reads_of):
+            code = self.environment.compile(template, path, path)
+            loaded = Template.from_code(self.environment, code, self.environment.make_globals(None))
+            yield Section(self.learning, loaded, "", tuple(sorted(self.reads_of(template))))
+
+    def static_reads(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Return the answers that templates name. What they ask for in other ways shows when they are rendered."""
+        found = frozenset[str]().union(*(self.reads_of(self.environment.parse(text)) for text in texts))
+        return tuple(sorted(found))
+
+    def reads_of(self, tree: nodes.Template) -> frozenset[str]:
         found = set()
-        for text in texts:
-            tree = self.environment.parse(text)
-            for node in tree.find_all(nodes.Getattr):
-                if isinstance(node.node, nodes.Name) and node.node.name in CONTEXTS:
-                    found.add(node.attr)
-            for item in tree.find_all(nodes.Getitem):
-                if isinstance(item.node, nodes.Name) and item.node.name in CONTEXTS:
-                    found |= {item.arg.value} if isinstance(item.arg, nodes.Const) else set()
-        return found
+        for node in tree.find_all(nodes.Getattr):
+            if isinstance(node.node, nodes.Name) and node.node.name in CONTEXTS:
+                found.add(node.attr)
+        for item in tree.find_all(nodes.Getitem):
+            if isinstance(item.node, nodes.Name) and item.node.name in CONTEXTS:
+                found |= {item.arg.value} if isinstance(item.arg, nodes.Const) else set()
+        return frozenset(found & self.answering.varied)
 
-    def render(self, values: Values) -> Rendered:
-        """Assemble the files of a project, before the hook."""
-        texts = dict(self.constants(values))
-        pieces = {}
-        for piece in self.varied_pieces:
-            key = tuple(map(values.__getitem__, piece.reads))
-            if key not in piece.known:
-                self.render_piece(piece, values)
-                key = tuple(map(values.__getitem__, piece.reads))
-            path, text = piece.known[key]
-            if path in texts:
-                raise NotFactoredError(f"{path} comes from two files of the template")
-            if path:
-                texts[path] = text
-                pieces[path] = piece
-        return Rendered(texts, pieces)
+    # Texts
 
-    def constants(self, values: Values) -> dict[str, str | bytes]:
-        """Return the files that depend on no prompt."""
-        if self.constant is None:
-            for piece in self.pieces:
-                self.render_piece(piece, values)
-            self.varied_pieces = [piece for piece in self.pieces if piece.reads]
-            alike = [next(iter(piece.known.values())) for piece in self.pieces if not piece.reads]
-            self.constant = {path: text for path, text in alike if path}
-            self.unreadable = {path for path, text in self.constant.items() if isinstance(text, bytes)}
-        return self.constant
-
-    def render_piece(self, piece: Piece, values: Values) -> None:
-        """Render a file with the answers that it reads; learn which these are where it asks for another."""
+    def text(self, section: Section, values: Values) -> Text:
+        """Render a section with the answers that it reads; learn which these are where it asks for another."""
+        if section.template is None:
+            return section.content
         while True:
-            closed = self.answering.varied.difference(piece.reads)
+            key = tuple(map(values.__getitem__, section.reads))
+            if key in section.known:
+                return section.known[key]
+            closed = self.answering.varied.difference(section.reads)
             context = {name: Answers(answers, closed) for name, answers in self.answering.contexts(values)}
             try:
-                path = self.name_template(piece.source).render(**context)
-                text = self.content(piece, context)
+                section.known[key] = section.template.render(**context)
             except UnreadError as unread:
-                piece.reads = tuple(sorted({*piece.reads, *unread.names}))
-                piece.known.clear()
-                continue
-            if path.endswith("/") or not path:
-                path = ""  # Cookiecutter leaves out a file without a name
-            piece.known[tuple(values[name] for name in piece.reads)] = (
-                os.path.normpath(path) if path else "",
-                text,
-            )
-            return
+                section.read_more(unread.names)
 
-    def name_template(self, source: str) -> Template:
-        if source not in self.names:
-            self.names[source] = self.environment.from_string(source)
-        return self.names[source]
+    def path(self, piece: Piece, values: Values) -> str:
+        path = str(self.text(piece.name, values))
+        # Cookiecutter leaves out a file without a name.
+        return "" if path.endswith("/") or not path else os.path.normpath(path)
 
-    def content(self, piece: Piece, context: dict[str, Any]) -> str | bytes:
-        if piece.verbatim:
-            loader = self.environment.loader
-            assert isinstance(loader, FileSystemLoader)
-            content = Path(loader.searchpath[0], piece.source).read_bytes()
-            with contextlib.suppress(UnicodeDecodeError):
-                text = content.decode()
-                return text if "\r" not in text else content
-            return content
-        text = self.environment.get_template(piece.source).render(**context)
-        return text if piece.newline == "\n" else text.replace("\n", piece.newline).encode()
+    def whole_text(self, piece: Piece, values: Values) -> Text:
+        found = [self.text(section, values) for section in piece.sections]
+        if len(found) == 1 and isinstance(found[0], bytes):
+            return found[0]
+        text = "".join(map(str, found))
+        return text if piece.newline in ("", "\n") else text.replace("\n", piece.newline).encode()
 
-    def finish(self, rendered: Rendered, values: Values, known: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-        """Return the files that the hook leaves; for a text that it must not look at, its path before.
+    def varied(self, reads: Iterable[str]) -> frozenset[str]:
+        """Return the varied prompts that decide some answers."""
+        names = frozenset(reads)
+        if names & self.answering.derived:
+            names |= frozenset(self.answering.deriving)
+        return names & self.declaration.varied_prompts
 
-        `known` holds what it has returned for files that differ in such texts only.
-        """
-        while True:
-            shut = [
-                path
-                for path, piece in rendered.pieces.items()
-                if path not in self.opened and self.is_sealed(piece, rendered.texts[path])
-            ]
-            open_texts = [
-                text for path, text in rendered.texts.items() if path in rendered.pieces and path not in shut
-            ]
-            key = (tuple(values[name] for name in sorted(self.hook_reads)), tuple(shut), tuple(open_texts))
-            if key in known:
-                return known[key]
-            sealed = {path: Sealed() for path in [*shut, *self.unreadable]}
-            answers = Answers(self.answering.merged(values), self.answering.varied - self.hook_reads)
-            try:
-                files = self.post({**rendered.texts, **sealed}, answers)
-            except UnreadError as unread:
-                self.hook_reads |= unread.names
-                self.opened.clear()
-                continue
-            except Exception:
-                texts = {path for path in shut if isinstance(rendered.texts[path], str)}
-                if not texts:
-                    raise
-                self.opened |= texts
-                continue
-            places = {id(text): path for path, text in sealed.items()}
-            known[key] = {
-                path: text if type(text) is str else Moved(places[id(text)]) for path, text in files.items()
-            }
-            return known[key]
+    # Projects
 
-    def is_sealed(self, piece: Piece, text: str | bytes) -> bool:
-        """Is it no text, or one that depends on answers that the hook does not read?"""
-        return isinstance(text, bytes) or not self.hook_reads.issuperset(piece.reads)
-
-    def project(
-        self, combination: Combination, variations: Iterable[Combination], identities: "Identities"
-    ) -> Variations:
-        """Return a combination's project under the first of the variations, and in what it differs under the others.
+    def family(self, core: Combination, identities: "Identities") -> Family:
+        """Return the projects of a combination.
 
         Raises:
-            CombinationError: there is no project.
+            CombinationError: the template or a hook of it has failed in some variation.
         """
-        first: Tree = {}
-        found: Variations = {}
-        known: dict[Any, dict[str, Any]] = {}
-        for variation in variations:
-            tree = self.tree(combination | variation, identities, known)
-            found[variation] = difference(first, tree) if found else tree
-            first = first or tree
-        return found
-
-    def tree(
-        self, combination: Combination, identities: "Identities", known: dict[Any, dict[str, Any]]
-    ) -> Tree:
-        """Return the project of a combination.
-
-        Raises:
-            CombinationError: the template or a hook of it has failed.
-        """
-        values = self.answering.values(combination)
         try:
-            self.pre(self.answering.merged(values))
-            rendered = self.render(values)
-            files = self.finish(rendered, values, known)
+            while True:
+                before = self.learning.times
+                family = Assembly(self, core, identities).family()
+                if self.learning.times == before:
+                    return family
         except (TemplateError, CookiecutterException) as error:
             raise CombinationError(f"The template makes no project: {error}") from error
         except SystemExit as end:
@@ -392,31 +293,331 @@ class Factoring:
         except Exception as error:
             text = f"The template makes no project: the hook raised {type(error).__name__}: {error}"
             raise CombinationError(text) from error
-        # What the hook returned for the variation before, if it was the same: most texts are the same again.
-        alike = known.get(id(files))
-        if alike is None:
-            alike = known[id(files)] = {
-                path: identities.of(text) for path, text in files.items() if type(text) is not Moved
-            }
-        moved = {
-            path: identities.of(rendered.texts[text]) for path, text in files.items() if type(text) is Moved
+
+    def check(
+        self, core: Combination, variation: Combination, family: Family, identities: "Identities"
+    ) -> None:
+        """Compare a family with a project that is rendered whole, with all answers and one call of `finish`.
+
+        Raises:
+            NotFactoredError: they differ. Then a section or a file depends on another, or the hook has a memory.
+        """
+        values = self.answering.values(core | variation)
+        context = dict(self.answering.contexts(values))
+        files: dict[str, Any] = {}
+        contents: dict[int, Text] = {}
+        for piece in self.pieces:
+            if path := self.path(piece, values):
+                text: Any = self.whole_text(piece, values)
+                if piece.sections[0].template is not None and not piece.is_bytes:
+                    text = self.environment.get_template(piece.source).render(**context)
+                elif isinstance(text, bytes):
+                    contents[id(piece.sealed)], text = text, piece.sealed
+                files[path] = text
+        after = self.hook.finish(files, self.answering.merged(values))
+        wanted = {
+            path: identities.of(text if type(text) is str else contents[id(text)])
+            for path, text in after.items()
         }
-        return {**alike, **moved}
+        made = Varied(family, self.declaration, Joined(identities.store)).tree(variation)
+        if made != wanted:
+            differing = sorted(
+                path for path in made.keys() | wanted.keys() if made.get(path) != wanted.get(path)
+            )
+            raise NotFactoredError(f"{', '.join(differing)}: other than rendered whole")
+
+    def is_shared(self, path: str) -> bool:
+        """Does the hook finish a file together with others?
+
+        Raises:
+            NotFactoredError: that depends on a prompt.
+        """
+        if path not in self.shared:
+            answers = Answers(self.answering.merged({}), self.answering.varied)
+            try:
+                self.shared[path] = bool(self.hook.is_shared(path, answers))
+            except UnreadError as unread:
+                raise NotFactoredError(f"is_shared of the hook {unread}") from unread
+        return self.shared[path]
+
+    def finish_file(self, piece: Piece, values: Values) -> Finished:
+        """Run the hook for a file alone; learn what it reads."""
+        while True:
+            piece.learn()
+            path = self.path(piece, values)
+            if not path:
+                return Finished("", None)
+            is_fixed = not piece.text_reads and not piece.is_bytes
+            given = self.whole_text(piece, values) if piece.opened or is_fixed else piece.sealed
+            answers = Answers(self.answering.merged(values), self.answering.varied - piece.hook_reads)
+            try:
+                text = self.hook.finish_file(path, given, answers)
+            except UnreadError as unread:
+                piece.read_more(unread.names)
+                continue
+            except Exception:
+                if given is not piece.sealed or piece.is_bytes:
+                    raise
+                piece.open()
+                continue
+            if text is None:
+                return Finished("", None)
+            return Finished(path, None if text is piece.sealed else text)
 
 
-def difference(first: Tree, other: Tree) -> Delta:
-    delta = {path: identity for path, identity in other.items() if first.get(path) != identity}
-    return delta | dict.fromkeys(first.keys() - other.keys(), "")
+class Given(NamedTuple):
+    """How the hook is given a file with others: with its text or sealed, and which prompts decide what it sees."""
+
+    is_open: bool
+    names: frozenset[str]
+
+
+@dataclass
+class Assembly:
+    """The projects of a combination, put together."""
+
+    factoring: Factoring
+    core: Combination
+    identities: "Identities"
+    known: dict[Combination, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.declaration = self.factoring.declaration
+        self.base = self.values(frozenset())
+        self.finished: dict[str, Alone] = {}
+
+    def values(self, variation: Combination) -> dict[str, Any]:
+        if variation not in self.known:
+            self.known[variation] = self.factoring.answering.values(self.core | variation)
+        return self.known[variation]
+
+    def family(self) -> Family:
+        self.check()
+        files: dict[str, Entry] = {}
+        together: list[Piece] = []
+        for piece in self.factoring.pieces:
+            alone = self.finished[piece.source] = self.alone(piece)
+            if any(map(self.factoring.is_shared, alone.paths)):
+                together.append(piece)
+                continue
+            for path in alone.paths:
+                if path in files:
+                    raise NotFactoredError(f"{path} comes from two files of the template")
+                files[path] = self.entry(piece, path)
+        files |= self.together(together)
+        same = {path: self.whole(entry) for path, entry in files.items() if not names_of(entry)}
+        return Family(same, {path: entry for path, entry in files.items() if path not in same})
+
+    def check(self) -> None:
+        """Let the other hook judge the answers."""
+        pre = self.factoring.pre
+        checked: object = None
+        while checked != pre.reads:
+            checked = pre.reads
+            varied = self.factoring.varied(pre.reads)
+            key = tuple(self.base[name] for name in sorted(pre.reads - varied))
+            if key not in pre.judged:
+                for variation in self.declaration.variations_of(varied):
+                    pre.check(self.factoring.answering.merged(self.values(variation)))
+        pre.judged.add(key)
+
+    def whole(self, entry: Entry) -> str:
+        """Return the identity of a file that does not vary."""
+        sections = tuple(one.at(frozenset()) for one in entry)
+        return sections[0] if len(sections) == 1 else self.identities.joined(sections)
+
+    def alone(self, piece: Piece) -> Alone:
+        """Return what the hook makes of a file alone."""
+        while True:
+            piece.learn()
+            key = tuple(map(self.base.__getitem__, piece.decides_sorted))
+            if key in piece.finished:
+                return piece.finished[key]
+            learned = self.factoring.learning.times
+            varied = self.factoring.varied(piece.decides)
+            table = {
+                variation: self.factoring.finish_file(piece, self.values(variation))
+                for variation in self.declaration.variations_of(varied)
+            }
+            if learned == self.factoring.learning.times:
+                paths = frozenset(one.path for one in table.values()) - {""}
+                piece.finished[key] = Alone(self.declaration.scope(varied), table, paths)
+
+    def entry(self, piece: Piece, path: str) -> Entry:
+        """Return a file as the hook has left it alone, once for the answers that decide it."""
+        piece.learn()
+        key = (path, *map(self.base.__getitem__, piece.all_sorted))
+        if key not in piece.entries:
+            piece.entries[key] = self.new_entry(piece, path)
+        return piece.entries[key]
+
+    def new_entry(self, piece: Piece, path: str) -> Entry:
+        alone = self.finished[piece.source]
+        kept = all(one == (path, None) for one in alone.table.values())
+        if kept and len(piece.sections) > 1:
+            return tuple(map(self.section, piece.sections))
+        names = self.factoring.varied(piece.all_sorted)
+
+        def identity(variation: Combination) -> str:
+            return self.identity(piece, variation) if alone.at(variation).path == path else ""
+
+        return (tabulate(self.declaration, names, identity),)
+
+    def section(self, section: Section) -> Function:
+        key = tuple(map(self.base.__getitem__, section.reads))
+        if key not in section.functions:
+            names = self.factoring.varied(section.reads)
+            found = tabulate(
+                self.declaration,
+                names,
+                lambda one: self.identities.of(self.factoring.text(section, self.values(one))),
+            )
+            section.functions[key] = found
+            return found
+        return section.functions[key]
+
+    def identity(self, piece: Piece, variation: Combination) -> str:
+        """Return the identity of a file, as the hook has left it alone."""
+        text = self.finished[piece.source].at(variation).text
+        if text is None:
+            text = self.factoring.whole_text(piece, self.values(variation))
+        return self.identities.of(text)
+
+    # What the hook finishes together
+
+    def together(self, pieces: list[Piece]) -> dict[str, Entry]:
+        runs, names = self.run(pieces)
+        first = runs[frozenset()]
+        varying = {
+            path
+            for run in runs.values()
+            for path in run.keys() | first.keys()
+            if run.get(path) != first.get(path)
+        }
+        found: dict[str, Entry] = {path: (self.varying(path, runs, names),) for path in varying}
+        for path, text in first.items():
+            if path not in varying:
+                found[path] = self.moved(text, path) if isinstance(text, Moved) else (constant(text),)
+        return found
+
+    def moved(self, moved: Moved, path: str) -> Entry:
+        """Return a file that the hook has kept in every variation."""
+        piece = self.factoring.by_source[moved.source]
+        alone = self.finished[piece.source]
+        if alone.paths == {path} and all(one.path for one in alone.table.values()):
+            return self.entry(piece, path)
+        names = self.factoring.varied(piece.all_sorted)
+        return (tabulate(self.declaration, names, lambda one: self.identity(piece, one)),)
+
+    def varying(
+        self, path: str, runs: dict[Combination, dict[str, str | Moved]], names: frozenset[str]
+    ) -> Function:
+        scope = self.declaration.scope(names)
+        for run in runs.values():
+            if isinstance(text := run.get(path), Moved):
+                names |= self.factoring.varied(self.factoring.by_source[text.source].all_sorted)
+
+        def identity(variation: Combination) -> str:
+            text = runs[variation & scope].get(path, "")
+            if isinstance(text, Moved):
+                return self.identity(self.factoring.by_source[text.source], variation)
+            return text
+
+        return tabulate(self.declaration, names, identity)
+
+    def run(self, pieces: list[Piece]) -> tuple[dict[Combination, dict[str, str | Moved]], frozenset[str]]:
+        """Run the hook for each variation of the prompts on which depends what it is given; return these too."""
+        factoring = self.factoring
+        while True:
+            learned = factoring.learning.times
+            reads = factoring.hook_reads
+            # Of a hook that sees all files at once the answers differ in each combination.
+            key = tuple(self.base[name] for name in sorted(reads)) if factoring.hook.by_file else ()
+            looked_at = factoring.looked_at.setdefault(key, set())
+            given = [(piece, self.given(piece, looked_at)) for piece in pieces]
+            names = factoring.varied(reads).union(*(how.names for _, how in given))
+            always = self.place([(piece, how) for piece, how in given if not how.names], frozenset())
+            others = [(piece, how) for piece, how in given if how.names]
+            runs = {}
+            for variation in self.declaration.variations_of(names):
+                files = {**always, **self.place(others, variation)}
+                found = self.run_once(files, variation, looked_at)
+                if found is None:
+                    break
+                runs[variation] = found
+            if learned == factoring.learning.times:
+                return runs, names
+
+    def given(self, piece: Piece, looked_at: set[str]) -> Given:
+        """Return how the hook is given a file: sealed, if its text depends on answers that the hook does not read."""
+        reads = self.factoring.hook_reads
+        if not piece.is_bytes and (piece.source in looked_at or reads.issuperset(piece.all_sorted)):
+            return Given(True, self.factoring.varied(piece.all_sorted))
+        alone = self.finished[piece.source]
+        if len(alone.paths) == 1 and all(one.path for one in alone.table.values()):
+            return Given(False, frozenset())
+        return Given(False, self.presence(piece, alone))
+
+    def presence(self, piece: Piece, alone: Alone) -> frozenset[str]:
+        names = self.factoring.varied(piece.decides_sorted)
+        return tabulate(self.declaration, names, lambda one: alone.at(one).path).names
+
+    def place(self, given: list[tuple[Piece, Given]], variation: Combination) -> dict[str, Any]:
+        files: dict[str, Any] = {}
+        for piece, how in given:
+            path, text = self.finished[piece.source].at(variation)
+            if path in files:
+                raise NotFactoredError(f"{path} comes from two files of the template")
+            if path and how.is_open:
+                files[path] = (
+                    self.factoring.whole_text(piece, self.values(variation)) if text is None else text
+                )
+            elif path:
+                files[path] = piece
+        return files
+
+    def run_once(
+        self, placed: dict[str, Any], variation: Combination, looked_at: set[str]
+    ) -> dict[str, str | Moved] | None:
+        """Run the hook; return nothing if it has shown that it depends on more."""
+        factoring = self.factoring
+        values = self.values(variation)
+        pieces = {id(item.sealed): item for item in placed.values() if type(item) is Piece}
+        files = {path: item.sealed if type(item) is Piece else item for path, item in placed.items()}
+        answers = Answers(
+            factoring.answering.merged(values), factoring.answering.varied - factoring.hook_reads
+        )
+        try:
+            after = factoring.hook.finish_together(files, answers)
+        except UnreadError as unread:
+            factoring.hook_reads |= unread.names
+            factoring.looked_at.clear()
+            factoring.learning.times += 1
+            return None
+        except Exception:
+            more = {piece.source for piece in pieces.values() if not piece.is_bytes} - looked_at
+            if not more:
+                raise
+            looked_at |= more
+            factoring.learning.times += 1
+            return None
+        return {
+            path: self.identities.of(text) if type(text) is str else pieces[id(text)].moved
+            for path, text in after.items()
+        }
+
+
+def plain_text(content: bytes) -> Text:
+    """Return a content that is copied as text where it is text."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return content
+    return content if "\r" in text else text
 
 
 class CombinationError(Exception):
     """A combination of which there is no project."""
-
-
-class Moved(str):
-    """The path that a file had before the hook."""
-
-    __slots__ = ()
 
 
 @dataclass
@@ -424,13 +625,22 @@ class Identities:
     """The identities of texts, each found once."""
 
     store: Store
-    known: dict[str | bytes, str] = field(default_factory=dict)
+    known: dict[Text, str] = field(default_factory=dict)
+    files: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def of(self, text: str | bytes) -> str:
         identity = self.known.get(text)
         if identity is None:
             content = text if isinstance(text, bytes) else text.encode()
             identity = self.known[text] = self.store.add({"": content})[""]
+        return identity
+
+    def joined(self, sections: tuple[str, ...]) -> str:
+        """Return the identity of a file of several sections."""
+        identity = self.files.get(sections)
+        if identity is None:
+            content = b"".join(map(self.store.read, sections))
+            identity = self.files[sections] = self.store.add({"": content})[""]
         return identity
 
 
@@ -522,77 +732,6 @@ def newline_of(file: Path, context: Mapping[str, Any]) -> str:
         lines.readline()
         found = lines.newlines
     return (found[0] if isinstance(found, tuple) else found) or os.linesep
-
-
-# Hooks
-
-Finish = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
-Check = Callable[[dict[str, Any]], None]
-
-
-def hook_source(folder: Path, name: str) -> str | None:
-    """Return the source of a hook, with an empty object instead of the answers.
-
-    Raises:
-        NotFactoredError: it is not Python, or holds other template code.
-    """
-    found = [path for path in folder.glob(f"{name}.*") if not path.name.endswith("~")]
-    if not found:
-        return None
-    if len(found) > 1 or found[0].suffix != ".py":
-        raise NotFactoredError(f"{name} is not one Python script")
-    source = ANSWERS.sub("{}", found[0].read_text(encoding="utf-8"))
-    if JINJA.search(source):
-        raise NotFactoredError(f"{found[0].name} holds template code")
-    return source
-
-
-def load_finish(folder: Path) -> Finish:
-    """Return the function `finish(files, answers)` of a hook.
-
-    Raises:
-        NotFactoredError: it has none.
-    """
-    source = hook_source(folder, "post_gen_project")
-    if source is None:
-        return lambda files, _: files
-    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-    if not any(
-        node.name == "finish" and [argument.arg for argument in node.args.args] == ["files", "answers"]
-        for node in functions
-    ):
-        raise NotFactoredError("post_gen_project.py has no function `finish(files, answers)`")
-    namespace: dict[str, Any] = {"__name__": "post_gen_project"}
-    exec(compile(source, "post_gen_project.py", "exec"), namespace)
-    finish: Finish = namespace["finish"]
-    return finish
-
-
-def load_pre_hook(folder: Path) -> Check:
-    """Return a function that runs the other hook in an empty folder.
-
-    Raises:
-        NotFactoredError: it is not a Python script.
-    """
-    source = hook_source(folder, "pre_gen_project")
-    if source is None:
-        return lambda _: None
-    path = next(folder.glob("pre_gen_project.py"))
-    text = path.read_text(encoding="utf-8")
-
-    def check(answers: dict[str, Any]) -> None:
-        code = rendering.compile_source(ANSWERS.sub(lambda _: as_json(answers), text), path.name)
-        rendering.execute(code, path.name)
-        with os.scandir() as left:
-            if next(left, None):
-                raise NotFactoredError(f"{path.name} writes files")
-
-    return check
-
-
-def as_json(answers: dict[str, Any]) -> str:
-    """Return the answers as Jinja's filter does."""
-    return str(htmlsafe_json_dumps(answers, sort_keys=True))
 
 
 # The pieces that this process has, by what they are made of.

@@ -1,7 +1,9 @@
 """Proves combinations of a template's prompts: renders, lints, types and tests them, and says what was shown."""
 
 import contextlib
+import gc
 import os
+import random
 import tempfile
 import threading
 from collections import defaultdict
@@ -17,17 +19,13 @@ from typing import NamedTuple
 from . import linting, typechecking
 from .claims import Claims
 from .closures import Closures, ProjectClosures, configuration
-from .factoring import (
-    CombinationError,
-    Identities,
-    NotFactoredError,
-    Variations,
-    difference,
-    factored,
-)
+from .factoring import CombinationError, Identities, factored
+from .families import Family, Function, Joined, Varied, count_files
 from .folding import Folding
 from .forkserver import Job, Outcome
+from .hooks import NotFactoredError
 from .progress import Progress
+from .reading import Asking
 from .rendering import render
 from .template import ANY_FOUR, EACH, Combination, Declaration
 from .trees import Store, Tree, folders, memory
@@ -69,7 +67,7 @@ class Proof:
     sampled: list[str] = field(default_factory=list)
     # The projects, in what each differs when it is varied, and the folder of their contents.
     trees: dict[Combination, Tree] = field(default_factory=dict)
-    varied: dict[Combination, Variations] = field(default_factory=dict)
+    varied: dict[Combination, Varied] = field(default_factory=dict)
     contents: Path = Path()
 
     def green(self) -> list[Combination]:
@@ -116,107 +114,98 @@ class Proof:
         return min(counts), int(median(counts)), max(counts)
 
 
-# A combination and its variations. The others are compared with the first.
-Order = tuple[Combination, list[Combination]]
-
-
-def render_chunk(declaration: Declaration, store: Path, chunk: list[Order]) -> list[Variations | str]:
-    """Render some projects in a process of their own; return why there is none where there is none."""
+def render_chunk(declaration: Declaration, store: Path, chunk: list[Combination]) -> list[Family | str]:
+    """Render some families in a process of their own; return why there is none where there is none."""
     tempfile.tempdir = memory()
+    gc.disable()  # a fifth of the time, and hardly anything here is in a cycle
     try:
         return render_in_pieces(declaration, Store(store), chunk)
     except NotFactoredError:
         return render_whole(declaration, Store(store), chunk)
 
 
-def render_in_pieces(declaration: Declaration, store: Store, chunk: list[Order]) -> list[Variations | str]:
-    """Assemble projects.
+def render_in_pieces(declaration: Declaration, store: Store, chunk: list[Combination]) -> list[Family | str]:
+    """Assemble families; compare one project with the same rendered whole.
 
     Raises:
         NotFactoredError: they must be rendered whole.
     """
     factoring = factored(declaration)
     identities = Identities(store)
-    projects: list[Variations | str] = []
+    families: list[Family | str] = []
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
-        for combination, variations in chunk:
+        for combination in chunk:
             try:
-                projects.append(factoring.project(combination, variations, identities))
+                families.append(factoring.family(combination, identities))
             except CombinationError as error:
-                projects.append(str(error))
-    return projects
+                families.append(str(error))
+        drawn = random.Random(repr([sorted(one) for one in chunk]))
+        number = drawn.randrange(len(chunk))
+        if not isinstance(family := families[number], str):
+            factoring.check(chunk[number], drawn.choice(declaration.variations), family, identities)
+    return families
 
 
-def render_whole(declaration: Declaration, store: Store, chunk: list[Order]) -> list[Variations | str]:
-    projects: list[Variations | str] = []
-    for combination, variations in chunk:
+def render_whole(declaration: Declaration, store: Store, chunk: list[Combination]) -> list[Family | str]:
+    families: list[Family | str] = []
+    for combination in chunk:
         try:
             trees = {
                 variation: store.add(
                     render(declaration.template, declaration.answers_for(combination | variation))
                 )
-                for variation in variations
+                for variation in declaration.variations
             }
         except RuntimeError as error:
-            projects.append(str(error))
-            continue
-        first = trees[variations[0]]
-        projects.append(
-            {
-                variation: tree if tree is first else difference(first, tree)
-                for variation, tree in trees.items()
-            }
-        )
-    return projects
+            families.append(str(error))
+        else:
+            families.append(Family.of_trees(declaration, trees))
+    return families
 
 
 def render_all(
     declaration: Declaration, combinations: Collection[Combination], store: Store, done: Callable[[int], None]
-) -> dict[Combination, Tree | str]:
-    """Render combinations, on all processors; return why there is no project where there is none."""
-    rendered = render_varied(declaration, combinations, [frozenset()], store, done)
-    return {
-        combination: project if isinstance(project, str) else project[frozenset()]
-        for combination, project in rendered.items()
-    }
-
-
-def render_varied(
-    declaration: Declaration,
-    combinations: Collection[Combination],
-    variations: list[Combination],
-    store: Store,
-    done: Callable[[int], None],
-) -> dict[Combination, Variations | str]:
-    """Render every variation of combinations, on all processors."""
+) -> dict[Combination, Varied | str]:
+    """Render every variation of combinations, on all processors; return why there is no project where there is none."""
     # Side by side, those that differ in the first prompts: they share the files that do not read these.
     every = sorted(
         combinations, key=lambda combination: [name in combination for name in reversed(declaration.patterns)]
     )
     chunks = [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
-    projects: dict[Combination, Variations | str] = {}
+    projects: dict[Combination, Varied | str] = {}
+    joined = Joined(store)
     known: dict[str, str] = {}
+    functions: dict[object, Function] = {}
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        futures: dict[Future[list[Variations | str]], list[Combination]] = {}
-        for chunk in chunks:
-            orders = [(combination, variations) for combination in chunk]
-            futures[pool.submit(render_chunk, declaration.bare(), store.folder, orders)] = chunk
+        futures: dict[Future[list[Family | str]], list[Combination]] = {
+            pool.submit(render_chunk, declaration.bare(), store.folder, chunk): chunk for chunk in chunks
+        }
         for future in as_completed(futures):
-            for combination, project in zip(futures[future], future.result(), strict=True):
-                projects[combination] = project if isinstance(project, str) else shared(project, known)
-            done(len(futures[future]))
+            for combination, family in zip(futures.pop(future), future.result(), strict=True):
+                if isinstance(family, str):
+                    projects[combination] = family
+                else:
+                    projects[combination] = Varied(shared(family, known, functions), declaration, joined)
+                done(1)
     return {combination: projects[combination] for combination in combinations}
 
 
-def shared(project: Variations, known: dict[str, str]) -> Variations:
-    """Return the same with equal texts once: there are a million of them."""
-    return {
-        variation: {
-            known.setdefault(path, path): known.setdefault(identity, identity)
-            for path, identity in tree.items()
-        }
-        for variation, tree in project.items()
+def shared(family: Family, known: dict[str, str], functions: dict[object, Function]) -> Family:
+    """Return the same with equal texts and functions once: there are hundreds of thousands of them."""
+    same = {
+        known.setdefault(path, path): known.setdefault(identity, identity)
+        for path, identity in family.constant.items()
     }
+    entries = {
+        known.setdefault(path, path): tuple(
+            functions.setdefault(
+                (function.names, tuple(function.table.values()), len(function.table)), function
+            )
+            for function in entry
+        )
+        for path, entry in family.entries.items()
+    }
+    return Family(same, entries)
 
 
 def prove(
@@ -266,6 +255,12 @@ class Run:
     # By test file and closure, the combinations that have it.
     sharing: dict[tuple[str, str], list[Combination]] = field(default_factory=lambda: defaultdict(list))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    # By combination, the files that vary and are seen; by name, the modules that name a file, of those that were judged.
+    _seen_files: dict[Combination, list[str]] = field(default_factory=dict)
+    _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
+    # By pyproject.toml and tool, and each once.
+    _configured: dict[tuple[str, str], str] = field(default_factory=dict)
+    _configurations: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chosen = set(self.combinations)
@@ -274,7 +269,9 @@ class Run:
         self.proof.contents = self.folder / "contents"
         self.store = Store(self.folder / "contents")
         self.identities = Identities(self.store)
-        self.variations = self.declaration.variations
+        # Which varied prompts the tables of the template read.
+        self.files = Asking(self.declaration, self.declaration.files)
+        self.unit_tests = Asking(self.declaration, self.declaration.unit_tests)
         self.closures = Closures(self.store, self.declaration.sources)
 
     def blame(
@@ -292,17 +289,19 @@ class Run:
 
     def render(self) -> None:
         """Render every combination and its twin, and continue with those whose modules can be loaded."""
-        # The first is what the claims of a template are held against, whichever combinations are asked for.
-        claimed = [next(self.declaration.combinations())] if len(self.variations) > 1 else []
+        # The claims of a template are held against these, whichever combinations are asked for.
+        first = next(self.declaration.combinations())
+        fold = self.declaration.fold
+        claimed = [first, *([first | {fold.prompt}] if fold else [])] if self.declaration.varying else []
         needed = dict.fromkeys([*claimed, *self.combinations, *(self.twin(one) for one in self.combinations)])
         self.progress.begin("Render", len(needed))
         problems: dict[Combination, list[str]] = {}
-        rendered = render_varied(self.declaration, needed, self.variations, self.store, self.progress.step)
+        rendered = render_all(self.declaration, needed, self.store, self.progress.step)
         for one, project in rendered.items():
             if isinstance(project, str):
                 problems[one] = [project]
             else:
-                self.proof.trees[one] = project[frozenset()]
+                self.proof.trees[one] = project.tree(frozenset())
                 self.proof.varied[one] = project
                 if found := self.loading_problems(one):
                     problems[one] = found
@@ -317,15 +316,7 @@ class Run:
         self.projects = {
             one: project for one, project in self.projects.items() if self.declaration.core(one) in asked
         }
-        self.proof.files = len(
-            {
-                item
-                for one in self.combinations
-                for tree in self.proof.varied[one].values()
-                for item in tree.items()
-                if item[1]
-            }
-        )
+        self.proof.files = count_files(self.proof.varied[one].family for one in self.combinations)
 
     def loading_problems(self, one: Combination) -> list[str]:
         """Return which modules of a project, however it is varied, cannot be loaded."""
@@ -342,29 +333,85 @@ class Run:
 
     def distinct_variations(self, combination: Combination) -> list[Combination]:
         """Return the variations in which what a test file may see is not that of one before."""
+        names = self.names_seen(combination) | self.unit_tests.names(combination)
         distinct: dict[object, Combination] = {}
-        for variation in self.proof.varied[combination]:
-            distinct.setdefault(self.seen(combination, variation), variation)
+        for variation in self.declaration.variations_of(names):
+            seen = self.seen(combination, variation), tuple(self.unit_tree(combination | variation).items())
+            distinct.setdefault(seen, variation)
         return list(distinct.values())
 
-    def seen(self, combination: Combination, variation: Combination) -> object:
-        """Return in what a variation differs of modules, data that they name, and pytest's configuration."""
-        tree = self.proof.trees[combination]
-        delta = self.proof.varied[combination][variation] if variation else {}
-        seen = []
-        for path, identity in sorted(delta.items()):
-            if path == "pyproject.toml":
-                seen.append((path, repr(configuration(self.store, {path: identity}, "pytest"))))
-            elif path.endswith(".py") or self.is_named(path.rpartition("/")[2], tree):
-                seen.append((path, identity))
-        if "pyproject.toml" not in delta:
-            seen.append(("pyproject.toml", repr(configuration(self.store, tree, "pytest"))))
-        return frozenset(seen), tuple(self.unit_tree(combination | variation).items())
+    def names_seen(self, combination: Combination) -> frozenset[str]:
+        """Return the varied prompts that decide modules, data that they name, and pytest's configuration."""
+        family = self.proof.varied[combination].family
+        return family.names(self.seen_files(combination)) | self.names_configuring(combination, "pytest")
 
-    def is_named(self, name: str, tree: Tree) -> bool:
-        """Does a module of a project name a file?"""
-        modules = (identity for path, identity in tree.items() if path.endswith(".py"))
-        return any(name in self.closures.facts(identity).texts for identity in modules)
+    def seen_files(self, combination: Combination) -> list[str]:
+        """Return the files that vary and that a test file may see: modules, and data that some module names.
+
+        A test file that sees the whole project is left out: it does not run for each closure.
+        """
+        if combination not in self._seen_files:
+            self._seen_files[combination] = list(self.find_seen_files(combination))
+        return self._seen_files[combination]
+
+    def find_seen_files(self, combination: Combination) -> Iterator[str]:
+        family = self.proof.varied[combination].family
+        modules = {
+            identity
+            for path, identity in family.constant.items()
+            if path.endswith(".py") and not self.sees_all(path)
+        }
+        for path, entry in family.entries.items():
+            if path.endswith(".py"):
+                yield path
+            if path.endswith(".py") and not self.sees_all(path):
+                modules |= {
+                    identity for function in entry for identity in function.table.values() if identity
+                }
+        for path in family.entries:
+            name = path.rpartition("/")[2]
+            if not path.endswith(".py") and path != "pyproject.toml" and self.is_named(name, modules):
+                yield path
+
+    def is_named(self, name: str, modules: set[str]) -> bool:
+        """Does one of these modules name a file?"""
+        naming, judged = self._naming.setdefault(name, (set(), set()))
+        for identity in modules - judged:
+            judged.add(identity)
+            if name in self.texts(identity):
+                naming.add(identity)
+        return not naming.isdisjoint(modules)
+
+    def texts(self, identity: str) -> frozenset[str]:
+        try:
+            return self.closures.facts(identity).texts
+        except SyntaxError:
+            return frozenset()  # a problem, which is reported
+
+    def names_configuring(self, combination: Combination, tool: str) -> frozenset[str]:
+        """Return the varied prompts that decide the configuration of a tool: most often none."""
+        project = self.proof.varied[combination]
+        if "pyproject.toml" not in project.family.entries:
+            return frozenset()
+        table = project.table("pyproject.toml")
+        found = {self.configured(identity, tool) for identity in table.values()}
+        return family_names(project, "pyproject.toml") if len(found) > 1 else frozenset()
+
+    def configured(self, project: str, tool: str) -> str:
+        """Return the configuration of a tool, by the identity of a pyproject.toml."""
+        if (project, tool) not in self._configured:
+            tree = {"pyproject.toml": project} if project else {}
+            found = repr(configuration(self.store, tree, tool))
+            self._configured[project, tool] = self._configurations.setdefault(found, found)
+        return self._configured[project, tool]
+
+    def seen(self, combination: Combination, variation: Combination) -> object:
+        """Return what a variation holds of what a test file may see, where that varies."""
+        project = self.proof.varied[combination]
+        seen = [(path, project.identity(path, variation)) for path in self.seen_files(combination)]
+        if "pyproject.toml" in project.family.entries:
+            seen.append(("", self.configured(project.identity("pyproject.toml", variation), "pytest")))
+        return tuple(seen)
 
     def project_tree(self, combination: Combination) -> Tree:
         """Return a project, however it is varied."""
@@ -372,8 +419,7 @@ class Run:
         tree = self.proof.trees[core]
         if combination == core:
             return tree
-        varied = tree | self.proof.varied[core][combination - core]
-        return {path: identity for path, identity in varied.items() if identity}
+        return self.proof.varied[core].tree(combination - core)
 
     def unit_tree(self, combination: Combination) -> Tree:
         """Return the unit tests of a combination: a folded project has none beside it."""
@@ -396,13 +442,13 @@ class Run:
 
     def compare_files(self) -> None:
         for one in self.combinations:
-            tree = self.proof.trees[one]
-            for variation, delta in self.proof.varied[one].items():
-                found = set(tree)
-                if variation:
-                    found |= {path for path, identity in delta.items() if identity}
-                    found -= {path for path, identity in delta.items() if not identity}
-                wanted = self.declaration.files(one | variation)
+            project = self.proof.varied[one]
+            optional = project.family.optional
+            always = set(project.family.constant) | (project.family.entries.keys() - set(optional))
+            names = self.files.names(one) | project.family.names(optional)
+            for variation in self.declaration.variations_of(names):
+                found = always | {path for path in optional if project.identity(path, variation)}
+                wanted = self.files.at(one, variation)
                 for path in sorted(wanted - found):
                     self.blame([one | variation], f"{path} is missing", "ls -R")
                 for path in sorted(found - wanted):
@@ -416,7 +462,8 @@ class Run:
             if not self.is_twin(combination):
                 self.proof.folded += 1
                 compared: set[object] = set()
-                for variation in self.variations:
+                names = self.names_seen(combination) | self.names_seen(self.twin(combination))
+                for variation in self.declaration.variations_of(names):
                     seen = self.seen(combination, variation), self.seen(self.twin(combination), variation)
                     if seen in compared:
                         continue
@@ -505,7 +552,8 @@ class Run:
             self.folder / "lint", self.store, (self.tree(one) for one in self.distinct_sources())
         )
         for one in self.combinations if linted else ():
-            for variation in self.variations:
+            names = self.names_linted(one)
+            for variation in self.declaration.variations_of(names):
                 for item in self.tree(one | variation).items():
                     for text in linted.get(item, ()):
                         self.blame([one | variation], text, "uv run ruff check && uv run ruff format --diff")
@@ -521,14 +569,34 @@ class Run:
         """Return the projects, and of each those variations that change what ruff judges."""
         for one in self.combinations:
             known: set[object] = set()
-            for variation in self.variations:
-                delta = self.proof.varied[one][variation] if variation else {}
-                project = delta.get("pyproject.toml", self.proof.trees[one].get("pyproject.toml", ""))
-                sources = tuple(sorted(item for item in delta.items() if item[0].endswith(".py")))
-                judged = linting.rules(self.store, project), sources
+            project = self.proof.varied[one]
+            modules = [path for path in project.family.entries if path.endswith(".py")]
+            for variation in self.declaration.variations_of(self.names_linted(one)):
+                rules = self.tree_of(one, ["pyproject.toml"], variation).get("pyproject.toml", "")
+                judged = (
+                    linting.rules(self.store, rules),
+                    tuple(project.identity(path, variation) for path in modules),
+                )
                 if judged not in known:
                     known.add(judged)
                     yield one | variation
+
+    def names_linted(self, combination: Combination) -> frozenset[str]:
+        """Return the varied prompts that decide modules, and ruff's configuration."""
+        family = self.proof.varied[combination].family
+        modules = family.names(path for path in family.entries if path.endswith(".py"))
+        return modules | self.names_configuring(combination, "ruff") | self.unit_tests.names(combination)
+
+    def tree_of(self, combination: Combination, paths: Collection[str], variation: Combination) -> Tree:
+        """Return some files of a project."""
+        project = self.proof.varied[combination]
+        found = {
+            path: project.identity(path, variation)
+            if path in project.family.entries
+            else project.family.constant.get(path, "")
+            for path in paths
+        }
+        return {path: identity for path, identity in found.items() if identity}
 
     def typed(self) -> list[Combination]:
         """Return the projects whose types are checked: of those folded or varied, those of the linear design."""
@@ -701,24 +769,23 @@ class Run:
     @cached_property
     def known_paths(self) -> set[str]:
         """Every path of any project: one that this project lacks decides too."""
-        return set().union(*self.path_sets)
+        families = (project.family for project in self.proof.varied.values())
+        return {path for family in families for path in [*family.constant, *family.entries]}
 
     @cached_property
     def optional_paths(self) -> set[str]:
         """Every file and folder that some project has and another has not."""
-        held = [{*paths, *folders(paths)} for paths in self.path_sets]
-        return held[0].union(*held) - held[0].intersection(*held)
+        always: set[str] | None = None
+        for project in self.proof.varied.values():
+            family = project.family
+            held = set(family.constant) | (family.entries.keys() - set(family.optional))
+            always = held if always is None else always & held
+        always = always or set()
+        return {*self.known_paths, *folders(self.known_paths)} - {*always, *folders(always)}
 
-    @cached_property
-    def path_sets(self) -> set[frozenset[str]]:
-        """The paths of each project, however it is varied."""
-        found = set()
-        for one in self.proof.trees:
-            tree = self.proof.trees[one]
-            for variation, delta in self.proof.varied[one].items():
-                if not variation or any(not identity or path not in tree for path, identity in delta.items()):
-                    found.add(frozenset(self.tree(one | variation)))
-        return found
+
+def family_names(project: Varied, path: str) -> frozenset[str]:
+    return project.family.names([path])
 
 
 def cpu_seconds(*, own: bool = True) -> float:

@@ -129,8 +129,8 @@ def run_script(path: str, cwd: Path | str = ".") -> None:
         execute(code, path)
 
 
-def execute(code: CodeType, path: str) -> None:
-    """Run a script in the current folder.
+def execute(code: CodeType, path: str, names: Mapping[str, Any] | None = None) -> None:
+    """Run a script in the current folder, with further global names.
 
     Raises:
         FailedHookException: it has failed.
@@ -139,7 +139,7 @@ def execute(code: CodeType, path: str) -> None:
     try:
         printed = contextlib.redirect_stdout(io.StringIO())
         with contextlib.redirect_stderr(said), printed:
-            exec(code, {"__name__": "__main__", "__file__": path})
+            exec(code, {"__name__": "__main__", "__file__": path, **(names or {})})
     except SystemExit as end:
         if end.code not in (0, None):
             raise FailedHookException(said.getvalue().strip() or f"the hook ended with {end.code}") from end

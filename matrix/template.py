@@ -44,7 +44,9 @@ class Declaration:
 
     Two claims make prompts cheap to prove, and the engine checks both in every combination. An `additive` yes/no prompt
     adds the same files, and inserts the same lines into the same files, whatever else is chosen. A `uniform` choice
-    replaces the same lines wherever they stand, and adds or removes no file.
+    adds and removes the same files, and replaces the same lines wherever they appear.
+
+    `files` and `unit_tests` are given a `Chosen`: which prompts they read is learned.
     """
 
     template: Path
@@ -111,6 +113,29 @@ class Declaration:
         added = [(frozenset[str](), frozenset({name})) for name in self.patterns if name in self.additive]
         chosen = self.assignments(name for name in self.choices if name in self.uniform)
         return [frozenset[str]().union(*items) for items in product(*added, chosen)]
+
+    @cached_property
+    def varied_prompts(self) -> frozenset[str]:
+        """The additive prompts and the uniform choices."""
+        return frozenset({name for name in self.patterns if name in self.additive}) | frozenset(
+            name for name in self.choices if name in self.uniform
+        )
+
+    def variations_of(self, names: Collection[str]) -> list[Combination]:
+        """Return the variations that differ in some prompts only; the first is empty."""
+        key = self.varied_prompts.intersection(names)
+        if key not in self._variations_of:
+            scope = self.scope(key)
+            self._variations_of[key] = [one for one in self.variations if one <= scope]
+        return self._variations_of[key]
+
+    @cached_property
+    def _variations_of(self) -> dict[frozenset[str], list[Combination]]:
+        return {}
+
+    def scope(self, names: Collection[str]) -> Combination:
+        """Return what a variation can hold of some prompts."""
+        return frozenset(item for item in self.varying if item.partition("=")[0] in names)
 
     def core(self, combination: Combination) -> Combination:
         """Return a combination without what it is varied by."""

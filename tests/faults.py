@@ -1506,8 +1506,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the hook changes files that it does not list",
-            "others = {path: text for path, text in files.items() if path not in paths}",
-            'others = {path: "" for path in files if path not in paths}',
+            "if path not in template_paths(package):\n        return text",
+            'if path not in template_paths(package):\n        return ""',
             tests="tests/test_finish.py -k 'may_change and all'",
         ),
         Fault(

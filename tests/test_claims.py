@@ -13,7 +13,7 @@ from matrix.proof import Proof, Run, prove
 from matrix.template import Combination, Declaration
 
 from .conftest import needs_forks
-from .small_template import PROJECT, SmallTemplate
+from .small_template import BY_FILE_HOOK, PROJECT, PURE_HOOK, SmallTemplate
 
 pytestmark = needs_forks
 README = f"{PROJECT}/README.md"
@@ -207,6 +207,66 @@ def test_a_claim_is_held_against_the_same_combination_whichever_are_asked_for(ne
     run.render()
     run.check_claims()
     assert [problem.text for problem in run.proof.problems[COLOUR]]
+
+
+# Where few projects show it: in one combination of two other prompts, in a folded project, with a hook in steps
+
+RARE = {
+    "inserts other lines where two others are chosen": (
+        (README, "It shouts.", "It shouts{{ ' in red' if cookiecutter.colour and cookiecutter.tone == 'cold' }}."),
+        COLOUR,
+        "README.md does not gain the same lines as elsewhere, and those alone (where tone=cold)",
+    ),
+    "inserts other lines in some folded projects": (
+        (README, "It shouts.", "It shouts{{ ' from one file' if cookiecutter.one_file and cookiecutter.colour }}."),
+        frozenset({"one_file", "colour"}),
+        "README.md does not gain the same lines as elsewhere, and those alone",
+    ),
+    "changes a module where a project is folded": (
+        (f"{PROJECT}/src/small/words.py", "WORDS =", "{{ '# Loud.\n' if cookiecutter.shout and cookiecutter.one_file }}WORDS ="),
+        frozenset({"one_file"}),
+        "src/small/words.py changes, and not elsewhere",
+    ),
+    "adds a file only without another": (
+        (f"{PROJECT}/src/small/shout.py", "LOUD", "{{ 'QUIET = False\n' if cookiecutter.greeting and cookiecutter.tone == 'warm' }}LOUD"),
+        GREETING,
+        "src/small/shout.py is not added with the same text as elsewhere (where tone=warm)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", [PURE_HOOK, BY_FILE_HOOK], ids=["at once", "in steps"])
+@pytest.mark.parametrize("way", RARE)
+def test_a_false_claim_is_found_in_the_few_projects_that_show_it(
+    way: str, hook: str, new_folder: Folder
+) -> None:
+    change, where, text = RARE[way]
+    small = SmallTemplate(new_folder("claim"))
+    declaration = small.claim()
+    small.put(HOOK, hook)
+    small.change(*change)
+    proof = check(declaration, new_folder("run"))
+    found = {
+        one
+        for one, problems in proof.problems.items()
+        for problem in problems
+        if problem.text == f"shout is not additive: {text}"
+    }
+    assert where in found, proof.problems
+    assert found == {one for one in declaration.combinations() if one >= where}
+
+
+def test_a_template_with_a_hook_in_steps_is_green_and_its_files_are_as_many(
+    sound: Proof, new_folder: Folder
+) -> None:
+    small = SmallTemplate(new_folder("steps"))
+    declaration = small.claim()
+    small.put(HOOK, BY_FILE_HOOK)
+    proof = check(declaration, new_folder("run"))
+    assert proof.problems == {}
+    assert proof.files == sound.files
+    every = {item for varied in proof.varied.values() for one in varied for item in varied.tree(one).items()}
+    assert proof.files == len(every)
 
 
 # Lines

@@ -8,21 +8,15 @@ from typing import Any
 import pytest
 from cookiecutter.main import cookiecutter
 
-from matrix.factoring import (
-    Answers,
-    CombinationError,
-    Factoring,
-    Identities,
-    NotFactoredError,
-    Sealed,
-    SealedError,
-    UnreadError,
-)
+from matrix.factoring import CombinationError, Factoring, Identities
+from matrix.families import Joined, Varied
+from matrix.hooks import NotFactoredError
+from matrix.reading import Answers, Asking, Sealed, SealedError, UnreadError
 from matrix.rendering import Files, read_files
 from matrix.template import Combination, Declaration
 from matrix.trees import Store
 
-from .small_template import PROJECT, PURE_HOOK, SmallTemplate
+from .small_template import BY_FILE_HOOK, PROJECT, PURE_HOOK, SmallTemplate
 
 README = f"{PROJECT}/README.md"
 HOOK = "hooks/post_gen_project.py"
@@ -45,7 +39,13 @@ def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Factori
     store = Store(contents)
 
     def assembled(factoring: Factoring, combination: Combination) -> Files:
-        tree = factoring.tree(combination, Identities(store), {})
+        declaration = factoring.declaration
+        core = declaration.core(combination)
+        identities = Identities(store)
+        family = factoring.family(core, identities)
+        for variation in declaration.variations:
+            factoring.check(core, variation, family, identities)
+        tree = Varied(family, declaration, Joined(store)).tree(combination - core)
         return {path: store.read(identity) for path, identity in tree.items()}
 
     return assembled
@@ -85,10 +85,11 @@ def test_the_pieces_make_every_project_that_cookiecutter_makes(
     small: SmallTemplate, pieces: Callable[[Factoring, Combination], Files], tmp_path: Path
 ) -> None:
     factoring = assert_all_as_cookiecutter_makes_them(small.claim(), pieces, tmp_path)
-    known = {piece.source: len(piece.known) for piece in factoring.pieces}
+    known = {piece.source: [len(one.known) for one in piece.sections] for piece in factoring.pieces}
     assert reads(factoring, "README.md") == ("colour", "shout", "tone")
-    assert known["README.md"] == 2 * 2 * 3
-    assert known["src/small/words.py"] == 1
+    # The heading, the paragraph of an additive prompt, and the line of a choice.
+    assert known["README.md"] == [2, 2, 3]
+    assert known["src/small/words.py"] == [1]
 
 
 # How a file may ask for answers without naming them, and what it is found to read.
@@ -168,11 +169,11 @@ def test_a_hook_that_looks_at_a_text_is_given_it_in_every_form(
 
 
 def test_a_hook_that_does_not_is_run_once_for_all_forms(
-    small: SmallTemplate, pieces: Callable[[Factoring, Combination], Files]
+    small: SmallTemplate, pieces: Callable[[Factoring, Combination], Files], tmp_path: Path
 ) -> None:
     declaration = small.claim()
     factoring = Factoring(declaration)
-    finish, runs = factoring.post, []
+    finish, runs = factoring.hook.finish, []
     for combination in every(declaration):
         pieces(factoring, combination)
 
@@ -180,11 +181,8 @@ def test_a_hook_that_does_not_is_run_once_for_all_forms(
         runs.append(answers)
         return finish(files, answers)
 
-    factoring.post = counted
-    known: dict[Any, dict[str, Any]] = {}
-    for variation in declaration.variations:
-        values = factoring.answering.values(frozenset({"greeting"}) | variation)
-        factoring.finish(factoring.render(values), values, known)
+    factoring.hook = replace(factoring.hook, finish_together=counted)
+    factoring.family(frozenset({"greeting"}), Identities(Store(tmp_path / "contents")))
     assert len(runs) == 2  # with and without `shout`, which it reads; the three tones are one
     assert factoring.opened == set()
 
@@ -284,3 +282,166 @@ def test_variations_of_a_template_without_claims_are_combinations(small: SmallTe
     assert plain.variations == [frozenset()]
     assert set(plain.combinations()) == set(every(claiming))
     assert plain.option_combinations == claiming.option_combinations == 2**4 * 3
+
+
+# A hook in steps: each file alone
+
+
+@pytest.fixture
+def by_file(small: SmallTemplate) -> Declaration:
+    declaration = small.claim()
+    small.put(HOOK, BY_FILE_HOOK)
+    return declaration
+
+
+def test_a_hook_in_steps_is_run_for_each_file_with_what_decides_it(
+    by_file: Declaration, pieces: Callable[[Factoring, Combination], Files], tmp_path: Path
+) -> None:
+    factoring = assert_all_as_cookiecutter_makes_them(by_file, pieces, tmp_path)
+    assert factoring.hook.by_file
+    read = {piece.source: piece.hook_reads for piece in factoring.pieces if piece.hook_reads}
+    assert read == {
+        "src/small/parts/colour.py": {"colour"},
+        "tests/test_colour.py": {"colour"},
+        "src/small/parts/greeting.py": {"greeting"},
+        "tests/test_greeting.py": {"greeting"},
+        "src/small/shout.py": {"shout"},
+    }
+    assert factoring.hook_reads == {"one_file"}
+
+
+def test_what_the_hook_does_to_a_file_in_one_combination_of_three_prompts_is_found(
+    small: SmallTemplate,
+    by_file: Declaration,
+    pieces: Callable[[Factoring, Combination], Files],
+    tmp_path: Path,
+) -> None:
+    rare = (
+        '    if path == "README.md" and answers["greeting"] and answers["shout"] and answers["tone"] == "cold":\n'
+        '        return text + "Brr.\\n"\n'
+    )
+    small.change(
+        HOOK, '    name = Path(path).stem.removeprefix("test_")\n', rare + "    name = Path(path).stem\n"
+    )
+    factoring = assert_all_as_cookiecutter_makes_them(by_file, pieces, tmp_path)
+    assert "README.md" in factoring.opened
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "    return {**alone, **finish_together",
+            "    alone.pop('README.md')\n    return {**alone, **finish_together",
+        ),
+        (
+            "def finish(files, answers):\n    finished",
+            "@staticmethod\ndef finish(files, answers):\n    finished",
+        ),
+        ("def is_shared", "def is_alone"),
+    ],
+)
+def test_a_hook_that_does_more_than_its_steps_is_run_for_all_files(
+    old: str, new: str, small: SmallTemplate, by_file: Declaration
+) -> None:
+    small.change(HOOK, old, new)
+    assert not Factoring(by_file).hook.by_file
+
+
+def test_a_hook_that_remembers_other_files_is_detected(
+    small: SmallTemplate, by_file: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It changes `words.txt` where it has kept `shout.py` before."""
+    remembering = (
+        '    if path == "src/small/shout.py" and answers["shout"]:\n        SEEN.append(path)\n'
+        '    if path == "src/small/words.txt" and SEEN:\n        return text + "loud\\n"\n'
+    )
+    small.change(HOOK, 'PARTS = "src/small/parts/"\n', 'PARTS = "src/small/parts/"\nSEEN = []\n')
+    name = '    name = Path(path).stem.removeprefix("test_")\n'
+    small.change(HOOK, name, remembering + name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "contents").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    factoring, identities = Factoring(by_file), Identities(Store(tmp_path / "contents"))
+    family = factoring.family(frozenset(), identities)
+    with pytest.raises(NotFactoredError, match=r"src/small/words.txt: other than rendered whole"):
+        factoring.check(frozenset(), frozenset(), family, identities)
+
+
+# The hook that checks the answers
+
+
+OBSERVABLE = '''\
+import json
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+for name in ("greeting", "colour", "one_file", "shout"):
+    assert isinstance(ANSWERS[name], bool)
+assert ANSWERS["tone"] in ("plain", "warm", "cold")
+'''
+
+
+def test_answers_whose_type_alone_is_checked_need_not_be_combined(
+    small: SmallTemplate, by_file: Declaration, pieces: Callable[[Factoring, Combination], Files]
+) -> None:
+    small.put("hooks/pre_gen_project.py", OBSERVABLE)
+    factoring = Factoring(by_file)
+    for combination in by_file.combinations():
+        pieces(factoring, combination)
+    assert factoring.pre.reads == {"tone"}
+    assert len(factoring.pre.passed) == 3
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        'assert not (ANSWERS["colour"] and ANSWERS["shout"] and ANSWERS["tone"] == "cold")',
+        'try:\n    refused = ANSWERS["colour"] and ANSWERS["shout"] and ANSWERS["tone"] == "cold"\n'
+        "except Exception:\n    refused = False\nassert not refused",
+        'assert not (ANSWERS["colour"] is True and ANSWERS["shout"] is True and ANSWERS["tone"] == "cold")',
+        'assert (str(ANSWERS["colour"]), f"{ANSWERS[\'shout\']}", ANSWERS["tone"]) != ("True", "True", "cold")',
+        'assert [ANSWERS[name] for name in ("colour", "shout", "tone")] != [True, True, "cold"]',
+        'assert json.dumps([ANSWERS[name] for name in ("colour", "shout", "tone")]) != \'[true, true, "cold"]\'',
+    ],
+)
+def test_a_refusal_in_one_variation_is_found(
+    refusal: str,
+    small: SmallTemplate,
+    by_file: Declaration,
+    pieces: Callable[[Factoring, Combination], Files],
+) -> None:
+    small.put("hooks/pre_gen_project.py", OBSERVABLE + refusal + "\n")
+    factoring = Factoring(by_file)
+    assert pieces(factoring, frozenset({"greeting"}))
+    with pytest.raises(CombinationError, match="The template makes no project"):
+        pieces(factoring, frozenset({"colour"}))
+
+
+# Combinations of which a table reads a part
+
+
+READING: dict[str, tuple[Callable[[Combination], object], set[str]]] = {
+    "an item": (lambda chosen: "shout" in chosen, {"shout"}),
+    "a value": (lambda chosen: "tone=cold" in chosen, {"tone"}),
+    "some": (lambda chosen: bool(chosen & {"colour", "shout"}), {"shout"}),
+    "the others": (lambda chosen: sorted(chosen - {"shout"}), {"tone"}),
+    "none of them": (lambda chosen: len(chosen & {"colour", "greeting"}), set()),
+    "from the left": (lambda chosen: sorted({"colour", "shout"} & chosen), {"shout"}),
+    "taken away": (lambda chosen: {"colour", "shout"} - chosen, {"shout"}),
+    "an update": (lambda chosen: set().union(chosen), {"shout", "tone"}),
+    "a subset": (lambda chosen: chosen <= {"colour"}, {"shout", "tone"}),
+    "a hash": (hash, {"shout", "tone"}),
+    "a method": (lambda chosen: chosen.issuperset({"colour"}), {"shout", "tone"}),
+}
+
+
+@pytest.mark.parametrize("way", READING)
+def test_what_a_table_reads_of_a_combination_is_learned(way: str, small: SmallTemplate) -> None:
+    function, wanted = READING[way]
+    declaration = small.claim()
+    asking = Asking(declaration, function)
+    for core in declaration.combinations():
+        names = asking.names(core)
+        for variation in declaration.variations:
+            assert asking.at(core, variation) == function(core | variation)
+    assert names == wanted

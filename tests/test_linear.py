@@ -12,7 +12,7 @@ import pytest
 from pytest_cookies.plugin import Cookies
 
 from matrix.factoring import Factoring
-from matrix.proof import render_varied
+from matrix.proof import render_all
 from matrix.rendering import Files
 from matrix.template import Combination
 from matrix.trees import Store
@@ -47,20 +47,23 @@ def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, C
     """Return how the matrix renders the combinations that are compared here."""
     store = Store(tmp_path_factory.mktemp("contents"))
     asked = [*LINEAR.values(), *(combination for combination, _ in DRAWN)]
-    rendered = render_varied(DECLARATION, dict.fromkeys(asked), DECLARATION.variations, store, lambda _: None)
+    rendered = render_all(DECLARATION, dict.fromkeys(asked), store, lambda _: None)
 
     def project(combination: Combination, variation: Combination) -> Files:
         found = rendered[combination]
         assert not isinstance(found, str), found
-        tree = found[frozenset()] | (found[variation] if variation else {})
-        return {path: store.read(identity) for path, identity in tree.items() if identity}
+        return {path: store.read(identity) for path, identity in found.tree(variation).items()}
 
     return project
 
 
 def test_every_project_is_rendered_in_pieces() -> None:
-    """Otherwise the matrix would render each project as a whole, and take an hour."""
-    assert {piece.source for piece in Factoring(DECLARATION).pieces} >= {"README.md", "pyproject.toml"}
+    """Otherwise the matrix would render each as a whole, and take an hour."""
+    factoring = Factoring(DECLARATION)
+    assert {piece.source for piece in factoring.pieces} >= {"README.md", "pyproject.toml"}
+    assert all(len(factoring.by_source[path].sections) > 1 for path in ("README.md", "pyproject.toml"))
+    assert factoring.hook.by_file
+    assert factoring.pre.code is not None
 
 
 @EACH

@@ -28,6 +28,7 @@ HARMLESS = {
     "ast",
     "collections",
     "contextlib",
+    "functools",
     "itertools",
     "json",
     "keyword",

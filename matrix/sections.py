@@ -1,0 +1,196 @@
+"""Splits the template of a text file into sections, whose texts make the file when they follow each other.
+
+A README reads every prompt, and so has a form for every combination. Each section of it reads a few. A section begins
+with a line that is not indented, so that each list is in one section with its heading.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from jinja2 import Environment, nodes
+
+# What may assign or print in ways that are not followed here.
+OPAQUE = (
+    nodes.AssignBlock,
+    nodes.Block,
+    nodes.CallBlock,
+    nodes.EvalContextModifier,
+    nodes.ExprStmt,
+    nodes.Extends,
+    nodes.FromImport,
+    nodes.Import,
+    nodes.Include,
+    nodes.Macro,
+    nodes.NSRef,
+)
+# Methods of lists, sets and mappings that change them.
+CHANGING = {
+    *("add", "append", "clear", "difference_update", "discard", "extend", "insert", "intersection_update"),
+    *("pop", "popitem", "remove", "reverse", "setdefault", "sort", "symmetric_difference_update", "update"),
+}
+
+
+Reads = Callable[[nodes.Template], frozenset[str]]
+
+
+def sections(environment: Environment, source: str, reads: Reads) -> list[nodes.Template]:
+    """Return the templates of the sections, each with the assignments that it uses; one if it cannot be split.
+
+    Neighbours that read the same are one section.
+    """
+    tree = environment.parse(source)
+    if not tree.body or any(tree.find_all(OPAQUE)) or not all(is_plain(node, tree) for node in tree.body):
+        return [tree]
+    merged: list[tuple[list[nodes.Node], list[nodes.Node], frozenset[str]]] = []
+    before: list[nodes.Node] = []
+    for section in group(tree.body):
+        if all(isinstance(node, nodes.Assign) for node in section):
+            before += section
+            continue
+        read = reads(template_of(environment, [*needed(section, before), *section]))
+        if merged and merged[-1][2] == read:
+            merged[-1][0].extend(section)
+        else:
+            merged.append((section, [*before], read))
+        before += [node for node in section if is_assigning(node)]
+    if not merged:
+        return [tree]
+    return [template_of(environment, [*needed(section, known), *section]) for section, known, _ in merged]
+
+
+def template_of(environment: Environment, body: list[nodes.Node]) -> nodes.Template:
+    template = nodes.Template(body, lineno=1)
+    template.set_environment(environment)
+    return template
+
+
+# What is changed, where that is not a variable.
+UNKNOWN = "?"
+
+
+def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
+    """Does a statement change no variable that others see, unless it is an assignment, or a loop around some?"""
+    if UNKNOWN in changed(node):
+        return False
+    if isinstance(node, nodes.Assign):
+        return not (isinstance(node.node, nodes.Name) and any(changed(tree)))
+    if not isinstance(node, nodes.Output | nodes.If | nodes.For):
+        return False
+    names = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    called = [call.node for call in node.find_all(nodes.Call)]
+    if any(isinstance(item, nodes.Name) and item.name in names for item in called):
+        return False  # an object with a state
+    return isinstance(node, nodes.For) or not (any(node.find_all(nodes.Assign)) or any(changed(node)))
+
+
+def is_assigning(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Assign) or (isinstance(node, nodes.For) and any(changed(node)))
+
+
+def changed(node: nodes.Node) -> Iterator[str]:
+    """Return the variables whose methods change them."""
+    for call in node.find_all(nodes.Call):
+        method = call.node
+        if isinstance(method, nodes.Getattr) and method.attr in CHANGING:
+            owner = method.node
+            yield owner.name if isinstance(owner, nodes.Name) else UNKNOWN
+
+
+def needed(section: Sequence[nodes.Node], before: list[nodes.Node]) -> list[nodes.Node]:
+    """Return the assignments on which a section depends. What a loop prints is left out."""
+    names = {name.name for node in section for name in every(node, nodes.Name)}
+    used: set[int] = set()
+    while True:
+        more = {
+            number
+            for number, node in enumerate(before)
+            if number not in used and names & {*changed(node), *assigned(node)}
+        }
+        if not more:
+            break
+        used |= more
+        names |= {name.name for number in more for name in every(before[number], nodes.Name)}
+    return [unprinted(before[number]) for number in sorted(used)]
+
+
+def every(node: nodes.Node, kind: type[nodes.Name]) -> Iterator[nodes.Name]:
+    if isinstance(node, kind):
+        yield node
+    yield from node.find_all(kind)
+
+
+def assigned(node: nodes.Node) -> Iterator[str]:
+    if isinstance(node, nodes.Assign):
+        for name in every(node.target, nodes.Name):
+            yield name.name
+
+
+def unprinted(node: nodes.Node) -> nodes.Node:
+    if isinstance(node, nodes.Assign):
+        return node
+    return nodes.AssignBlock(nodes.Name("_unprinted", "store", lineno=1), None, [node], lineno=1)
+
+
+def group(body: Sequence[nodes.Node]) -> Iterator[list[nodes.Node]]:
+    """Return the statements section by section."""
+    section: list[nodes.Node] = []
+    at_start = True
+    for node in atoms(body):
+        if isinstance(node, nodes.Assign):
+            # Before a section it prints nothing there, and what it reads is not read there.
+            if section:
+                section.append(node)
+            else:
+                yield [node]
+            continue
+        if at_start and section and begins(node):
+            yield section
+            section = []
+        section.append(node)
+        at_start = ends(node, at_start)
+    if section:
+        yield section
+
+
+def atoms(body: Sequence[nodes.Node]) -> Iterator[nodes.Node]:
+    """Return the statements, texts line by line."""
+    for node in body:
+        if not isinstance(node, nodes.Output):
+            yield node
+            continue
+        for item in node.nodes:
+            if isinstance(item, nodes.TemplateData):
+                for line in item.data.splitlines(keepends=True):
+                    yield nodes.Output([nodes.TemplateData(line, lineno=item.lineno)], lineno=item.lineno)
+            else:
+                yield nodes.Output([item], lineno=node.lineno)
+
+
+def text_of(node: nodes.Node, place: int) -> str | None:
+    """Return the text with which a statement surely begins or ends; nothing where that is not known."""
+    if isinstance(node, nodes.Output):
+        item = node.nodes[place]
+        return item.data if isinstance(item, nodes.TemplateData) else None
+    return None
+
+
+def branches(node: nodes.Node) -> list[list[nodes.Node]]:
+    if isinstance(node, nodes.If):
+        return [node.body, *(other.body for other in node.elif_), node.else_]
+    return [node.body, node.else_] if isinstance(node, nodes.For) else []
+
+
+def begins(node: nodes.Node) -> bool:
+    """Does it begin with a line that is not indented, if it prints at all?"""
+    if text := text_of(node, 0):
+        first = text.lstrip("\n")[:1]
+        return bool(first) and not first.isspace()
+    found = branches(node)
+    return bool(found) and all(not branch or begins(branch[0]) for branch in found)
+
+
+def ends(node: nodes.Node, at_start: bool) -> bool:
+    """Is the next text at the beginning of a line?"""
+    if text := text_of(node, -1):
+        return text.endswith("\n")
+    found = branches(node)
+    return bool(found) and all(ends(branch[-1], at_start) if branch else at_start for branch in found)
