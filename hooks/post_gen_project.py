@@ -148,7 +148,9 @@ def prune(files: Files, answers: dict[str, Any]) -> Files:
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
     name = path.rpartition("/")[2].partition(".")[0].removeprefix("test_")
-    return not all(answers.get(owner) is False for owner in {**SHARED, **RUNTIME, **ENGINES}.get(name, (name,)))
+    return not all(
+        answers.get(owner) is False for owner in {**SHARED, **RUNTIME, **ENGINES}.get(name, (name,))
+    )
 
 
 def import_httpx(source: str) -> str:

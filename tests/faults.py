@@ -1409,8 +1409,8 @@ FAULTS: dict[str, list[Fault]] = {
     ".github/workflows/nightly.yml": [
         Fault(
             "an action is named by its version, which its owner can change",
-            "5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0\n        with:\n          python-version: \"3.11\"",
-            "v7.0.0\n        with:\n          python-version: \"3.11\"",
+            '5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0\n        with:\n          python-version: "3.11"',
+            'v7.0.0\n        with:\n          python-version: "3.11"',
             tests="tests/test_releases.py -k pinned",
         ),
         Fault(
@@ -1453,8 +1453,8 @@ FAULTS: dict[str, list[Fault]] = {
     "CONTRIBUTING.md": [
         Fault(
             "contributors run the tests in their own way",
-            "uv run --locked pytest -m \"not matrix\"",
-            "uv run --locked pytest -m \"not matrices\"",
+            'uv run --locked pytest -m "not matrix"',
+            'uv run --locked pytest -m "not matrices"',
             tests="tests/test_releases.py -k other_documents",
         ),
     ],

@@ -100,9 +100,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(
-    "path", [*ROOT_PAGES, *DOCS], ids=lambda path: f"{path.parent.name}-{path.stem}"
-)
+@pytest.mark.parametrize("path", [*ROOT_PAGES, *DOCS], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_links_lead_to_a_file_and_a_heading(path: Path) -> None:
     for target, anchor in re.findall(
         r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")

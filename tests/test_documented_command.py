@@ -126,7 +126,9 @@ def test_the_documented_commands_of_cruft_generate_and_update_the_project(
 def test_the_upgrade_guide_generates_from_a_version_and_takes_a_newer_one(
     online: User, bake: Bake, folder: Path
 ) -> None:
-    generate, create = re.findall(r"^(?:cookiecutter|cruft create) .+ --checkout v1\.0\.0$", UPGRADING, flags=re.MULTILINE)
+    generate, create = re.findall(
+        r"^(?:cookiecutter|cruft create) .+ --checkout v1\.0\.0$", UPGRADING, flags=re.MULTILINE
+    )
     (update,) = re.findall(r"^cruft update .+$", UPGRADING, flags=re.MULTILINE)
     assert_passed(online.run(generate, cwd=folder, typed=ENTER_EVERYWHERE))
     assert project_in(folder).files() == bake().files()

@@ -48,8 +48,9 @@ def disagreements(changelog: str, version: str, tags: Mapping[str, str]) -> list
     """Return what differs between the changelog, the version in `pyproject.toml` and the tags."""
     first, *others = re.findall(r"^## (.+)$", changelog, flags=re.MULTILINE)
     found = [] if first == "[Unreleased]" else ["the first section is not [Unreleased]"]
-    released = [name for name, day in map(name_and_day, others) if is_version(name) and is_date(day)]
-    found += [f"'{heading}' is not a version and its date" for heading in others[len(released) :]]
+    wrong = [heading for heading in others if not is_release(heading)]
+    found += [f"'{heading}' is not a version and its date" for heading in wrong]
+    released = [heading[1:].partition("]")[0] for heading in others if heading not in wrong]
     if released != sorted(set(released), key=Version, reverse=True):
         found.append("the versions are not ordered, newest first")
     if released and version != released[0]:
@@ -65,13 +66,9 @@ def disagreements(changelog: str, version: str, tags: Mapping[str, str]) -> list
     return found
 
 
-def name_and_day(heading: str) -> tuple[str, str]:
-    match = re.fullmatch(r"\[(.+)\] - (.+)", heading)
-    return (match[1], match[2]) if match else (heading, "")
-
-
-def is_version(name: str) -> bool:
-    return re.fullmatch(r"\d+\.\d+\.\d+", name) is not None
+def is_release(heading: str) -> bool:
+    match = re.fullmatch(r"\[\d+\.\d+\.\d+\] - (\S+)", heading)
+    return match is not None and is_date(match[1])
 
 
 def is_date(day: str) -> bool:
@@ -182,7 +179,9 @@ def test_contributors_run_the_tests_as_the_other_documents_do() -> None:
 
 def test_the_documented_commands_tag_and_publish_a_version(user: User, clone: Path) -> None:
     pyproject = clone / "pyproject.toml"
-    text = re.sub('^version = .*$', 'version = "1.1.0"', pyproject.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        "^version = .*$", 'version = "1.1.0"', pyproject.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     pyproject.write_text(text, encoding="utf-8")
     user.commit(clone, "Release 1.1.0")
     for command in release_commands():
@@ -207,7 +206,9 @@ def test_the_owner_can_be_replaced_in_all_files(user: User, clone: Path) -> None
 def hooks() -> dict[str, str]:
     """Return the command of each pre-commit hook."""
     text = (TEMPLATE / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    found = re.findall(r"^ +- id: (.+)\n +name: .+\n +entry: (.+)\n +language: system$", text, flags=re.MULTILINE)
+    found = re.findall(
+        r"^ +- id: (.+)\n +name: .+\n +entry: (.+)\n +language: system$", text, flags=re.MULTILINE
+    )
     assert len(found) == text.count("- id: "), "a hook has another form"
     return dict(found)
 
@@ -215,7 +216,9 @@ def hooks() -> dict[str, str]:
 def test_the_hooks_need_no_other_host_and_no_program_that_is_not_locked() -> None:
     text = (TEMPLATE / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"repo: (.+)", text)) == {"local"}
-    group = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["dev"]
+    group = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"][
+        "dev"
+    ]
     locked = {re.split("[<>=;[]", requirement)[0] for requirement in group}
     for entry in hooks().values():
         assert entry.startswith(LOCKED)
@@ -268,15 +271,20 @@ def test_an_action_has_the_same_version_everywhere() -> None:
     assert len(pinned) == len({action for action, _ in pinned})
 
 
-@pytest.mark.parametrize(("form", "asked"), [
-    ("bug", ["happened", "answers", "template", "versions", "log"]),
-    ("upgrade", ["command", "answers", "versions", "conflicts"]),
-    ("proposal", ["problem", "answers"]),
-])
+@pytest.mark.parametrize(
+    ("form", "asked"),
+    [
+        ("bug", ["happened", "answers", "template", "versions", "log"]),
+        ("upgrade", ["command", "answers", "versions", "conflicts"]),
+        ("proposal", ["problem", "answers"]),
+    ],
+)
 def test_an_issue_form_requires_what_is_needed_to_reproduce_it(form: str, asked: list[str]) -> None:
     text = (FORMS / f"{form}.yml").read_text(encoding="utf-8")
     fields = [field for field in text.split("  - type: ")[1:] if "required: true" in field]
-    assert [re.findall(r"^    id: (\w+)$", field, flags=re.MULTILINE) for field in fields] == [[name] for name in asked]
+    assert [re.findall(r"^    id: (\w+)$", field, flags=re.MULTILINE) for field in fields] == [
+        [name] for name in asked
+    ]
 
 
 def test_a_bug_report_says_where_the_answers_and_the_versions_are() -> None:
