@@ -1204,8 +1204,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a shared module is deleted with one of its owners",
-            "return not all(answers.get(owner) is False",
-            "return not any(answers.get(owner) is False",
+            "return not all(\n        answers.get(owner) is False",
+            "return not any(\n        answers.get(owner) is False",
             [only("retry", "connection_pooling")],
         ),
         Fault(
