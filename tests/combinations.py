@@ -7,6 +7,8 @@ from pathlib import Path
 from matrix.template import ANY_FOUR, EACH, Combination, Declaration, Fold
 
 TEMPLATE = Path(__file__).parents[1]
+# Where the template is published. OWNER is a placeholder: CONTRIBUTING.md shows how to replace it everywhere.
+REPOSITORY = "OWNER/mcp-server-template"
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
 PACKAGE = "src/{{cookiecutter.package_name}}"
 # Detailed tests of code that the template owns. They run inside each project that has the code, at this path.

@@ -1636,4 +1636,64 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_continuing.py -k cruft_continues",
         ),
     ],
+    ".github/workflows/nightly.yml": [
+        Fault(
+            "an action is named by its version, which its owner can change",
+            '5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0\n        with:\n          python-version: "3.11"',
+            'v7.0.0\n        with:\n          python-version: "3.11"',
+            tests="tests/test_releases.py -k pinned",
+        ),
+        Fault(
+            "a workflow may write to the repository",
+            "contents: read",
+            "contents: write",
+            tests="tests/test_releases.py -k least",
+        ),
+    ],
+    ".github/ISSUE_TEMPLATE/bug.yml": [
+        Fault(
+            "a bug report does not ask for the answers",
+            "    id: answers",
+            "    id: patterns",
+            tests="tests/test_releases.py -k 'form and bug'",
+        ),
+        Fault(
+            "GitHub ignores an issue form, because it has no description",
+            "description: The template or a generated project does",
+            "summary: The template or a generated project does",
+            tests="tests/test_releases.py -k issue-forms",
+        ),
+    ],
+    ".pre-commit-config.yaml": [
+        Fault(
+            "a hook downloads its program",
+            "entry: uv run --locked ruff check",
+            "entry: uvx ruff check",
+            tests="tests/test_releases.py -k need_no_other_host",
+        ),
+    ],
+    "CHANGELOG.md": [
+        Fault(
+            "the changelog has no link for its changes",
+            "[Unreleased]: https",
+            "[Unreleased] https",
+            tests="tests/test_releases.py -k the_tags_agree",
+        ),
+    ],
+    "CONTRIBUTING.md": [
+        Fault(
+            "contributors run the tests in their own way",
+            'uv run --locked pytest -m "not matrix"',
+            'uv run --locked pytest -m "not matrices"',
+            tests="tests/test_releases.py -k other_documents",
+        ),
+    ],
+    ".github/ISSUE_TEMPLATE/config.yml": [
+        Fault(
+            "a text has another address of the repository",
+            "OWNER/mcp-server-template/security",
+            "YOU/mcp-server-template/security",
+            tests="tests/test_docs.py -k address",
+        ),
+    ],
 }

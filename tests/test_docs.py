@@ -6,9 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from .combinations import PATTERNS, PROMPTS, SKELETON, TEMPLATE
+from .combinations import PATTERNS, PROMPTS, REPOSITORY, SKELETON, TEMPLATE
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+ROOT_PAGES = sorted(TEMPLATE.glob("*.md"))
 DOCS = sorted((TEMPLATE / "docs").glob("*.md"))
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in DOCS}
 SECTIONS = [
@@ -99,9 +100,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(
-    "path", [TEMPLATE / "README.md", *DOCS], ids=lambda path: f"{path.parent.name}-{path.stem}"
-)
+@pytest.mark.parametrize("path", [*ROOT_PAGES, *DOCS], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_links_lead_to_a_file_and_a_heading(path: Path) -> None:
     for target, anchor in re.findall(
         r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")
@@ -109,6 +108,27 @@ def test_links_lead_to_a_file_and_a_heading(path: Path) -> None:
         linked = path.parent / target if target else path
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+def published_texts() -> list[Path]:
+    """Return the files in which readers find the address of the repository."""
+    paths = [*ROOT_PAGES, *DOCS, *SKELETON.rglob("*.md"), *(TEMPLATE / ".github").rglob("*.yml")]
+    return [*paths, *TEMPLATE.glob("*.toml"), *TEMPLATE.glob("*.json"), *TEMPLATE.glob(".*.yaml")]
+
+
+def test_every_text_has_the_same_address_of_the_repository() -> None:
+    """The owner is a placeholder, which a fork replaces everywhere with one command."""
+    name = REPOSITORY.partition("/")[2]
+    found = 0
+    for path in published_texts():
+        text = path.read_text(encoding="utf-8")
+        addresses = re.findall(rf"(?:github\.com/|\bgh:)([\w.-]+/{name})\b", text)
+        assert set(addresses) <= {REPOSITORY}, path
+        # A sentence may explain the placeholder.
+        rest = text.replace(REPOSITORY, "").replace("`OWNER`", "")
+        assert not re.search(r"\bOWNER\b", rest), path
+        found += len(addresses)
+    assert found > 5
 
 
 def test_the_readme_has_at_most_150_lines() -> None:

@@ -12,13 +12,14 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
-from .combinations import NONE, PATTERNS, PROMPTS, SKELETON, TEMPLATE, answers
+from .combinations import NONE, PATTERNS, PROMPTS, REPOSITORY, SKELETON, TEMPLATE, answers
 from .conftest import Bake
 from .project import Project, assert_passed
 from .user import User
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 PATTERNS_LATER = (TEMPLATE / "docs" / "patterns-later.md").read_text(encoding="utf-8")
+UPGRADING = (TEMPLATE / "docs" / "upgrading.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^cookiecutter gh:.*$", README, flags=re.MULTILINE)
 REPOSITORIES = sorted({shlex.split(command)[1].removeprefix("gh:") for command in COMMANDS})
 ENTER_EVERYWHERE = "\n" * len(PROMPTS)
@@ -26,7 +27,7 @@ ENTER_EVERYWHERE = "\n" * len(PROMPTS)
 
 @pytest.fixture(scope="module")
 def online(published: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
-    """Return a user who sees the template on GitHub: release v1.0.0, and one later commit."""
+    """Return a user who sees the template on GitHub: releases v1.0.0 and v1.1.0, which adds a file."""
     home = tmp_path_factory.mktemp("online")
     online = User(home)
     github = home / "github"
@@ -35,6 +36,7 @@ def online(published: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
     online.git("tag", "v1.0.0", cwd=work)
     (work / SKELETON.name / "SINCE.md").write_text("Since the release.\n", encoding="utf-8")
     online.commit(work, "Add a file")
+    online.git("tag", "v1.1.0", cwd=work)
     for repository in REPOSITORIES:
         online.git("clone", "--quiet", "--bare", str(work), str(github / f"{repository}.git"), cwd=home)
     configuration = f'[url "{github.as_uri()}/"]\n    insteadOf = https://github.com/\n'
@@ -69,7 +71,7 @@ def given(command: str) -> dict[str, str]:
 
 
 def test_the_readme_names_one_repository_and_shows_the_command_with_and_without_prompts() -> None:
-    assert len(REPOSITORIES) == 1
+    assert REPOSITORIES == [REPOSITORY]
     assert [command for command in COMMANDS if "--no-input" in command]
     assert [command for command in COMMANDS if "--no-input" not in command]
 
@@ -119,6 +121,25 @@ def test_the_documented_commands_of_cruft_generate_and_update_the_project(
     assert expected == {
         name: text for name, text in files if name not in ignored and not name.startswith(".git/")
     }
+
+
+def test_the_upgrade_guide_generates_from_a_version_and_takes_a_newer_one(
+    online: User, bake: Bake, folder: Path
+) -> None:
+    generate, create = re.findall(
+        r"^(?:cookiecutter|cruft create) .+ --checkout v1\.0\.0$", UPGRADING, flags=re.MULTILINE
+    )
+    (update,) = re.findall(r"^cruft update .+$", UPGRADING, flags=re.MULTILINE)
+    assert_passed(online.run(generate, cwd=folder, typed=ENTER_EVERYWHERE))
+    assert project_in(folder).files() == bake().files()
+    shutil.rmtree(project_in(folder).path)
+
+    assert_passed(online.run(create, cwd=folder, typed=ENTER_EVERYWHERE))
+    project = project_in(folder)
+    assert "SINCE.md" not in project.files()
+    online.commit(project.path, "Create")
+    assert_passed(online.run(update, cwd=project.path))
+    assert project.files()["SINCE.md"] == b"Since the release.\n"
 
 
 def test_the_documented_commands_of_cruft_work_in_a_clone(

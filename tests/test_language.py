@@ -120,9 +120,10 @@ FEWEST_SENTENCES = 8
 @functools.cache
 def texts() -> dict[str, Path]:
     """Return each file whose text people read, by a short name."""
-    paths = [TEMPLATE / "README.md", TEMPLATE / "AGENTS.md", TEMPLATE / "cookiecutter.json"]
+    paths = [*sorted(TEMPLATE.glob("*.md")), TEMPLATE / "cookiecutter.json"]
     paths += sorted((TEMPLATE / "docs").glob("*.md"))
     paths += [path for suffix in ("md", "py", "toml") for path in sorted(SKELETON.rglob(f"*.{suffix}"))]
+    paths += sorted((TEMPLATE / ".github").rglob("*.yml"))
     for folder in ("hooks", "tests", "matrix", "benchmarks"):
         paths += sorted((TEMPLATE / folder).rglob("*.py"))
     named = {short_name(path): path for path in paths if "__pycache__" not in path.parts}
