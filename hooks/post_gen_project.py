@@ -63,6 +63,13 @@ PROBES = (
     *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
     *("environment_config", "parallel_processing", "state_management"),
 )
+# Files around the server, by what they need besides patterns. A file listed twice needs both.
+OWNED: dict[str, tuple[str, ...]] = {
+    "container": (),
+    "github": (),
+    "gitlab": (),
+    "repository": (),
+}
 # All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {
     "src/{package}/{name}.py": ("__main__", "server", *SHARED),
@@ -161,7 +168,8 @@ def finish_together(files: Files, answers: dict[str, Any]) -> Files:
 def template_paths(package: str) -> frozenset[str]:
     """Return every path that `finish` may delete or change."""
     named = (form.format(package=package, name=name) for form, names in FILES.items() for name in names)
-    return frozenset({*named, utils_path(package), KEPT})
+    owned = (path for paths in OWNED.values() for path in paths)
+    return frozenset({*named, *owned, utils_path(package), KEPT})
 
 
 def utils_path(package: str) -> str:
@@ -170,10 +178,21 @@ def utils_path(package: str) -> str:
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
+    """Return whether a file has a pattern that was chosen, or everything that a file around the server needs."""
+    owners = [owner for owner, paths in OWNED.items() if path in paths]
+    if owners:
+        return all(is_on(owner, answers) for owner in owners)
     name = path.rpartition("/")[2].partition(".")[0].removeprefix("test_")
     return not all(
         answers.get(owner) is False for owner in {**SHARED, **RUNTIME, **ENGINES}.get(name, (name,))
     )
+
+
+def is_on(owner: str, answers: dict[str, Any]) -> bool:
+    """Return whether the answers ask for the files of an entry of `OWNED`."""
+    if owner in ("github", "gitlab"):
+        return bool(answers["ci"] == owner)
+    return bool(answers[owner])
 
 
 def import_httpx(source: str) -> str:
@@ -372,12 +391,20 @@ def finish_folder(project: Path, answers: dict[str, Any]) -> None:
     removed = before.keys() - after.keys()
     for path in removed:
         (project / path).unlink()
+        remove_empty_folders((project / path).parent, project)
     for folder in folders(package):
-        if f"{folder}/__init__.py" in removed:
+        if f"{folder}/__init__.py" in removed and (project / folder).exists():
             shutil.rmtree(project / folder)  # only bytecode is left
     for path, text in after.items():
         if text != before.get(path) and path not in kept:
             write(project / path, text)
+
+
+def remove_empty_folders(folder: Path, project: Path) -> None:
+    """Remove a folder and those above it, up to the project, as long as they are empty."""
+    while folder != project and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def read_files(project: Path, package: str, kept: Collection[str]) -> Files:

@@ -32,10 +32,15 @@ PATTERNS = (
     "authentication",
     "telemetry",
 )
-TEXTS = ("project_name", "project_slug", "package_name", "description", "author_name", "author_email")
+BOOLEANS = (*PATTERNS, "container")
+TEXTS = (
+    *("project_name", "project_slug", "package_name", "description", "author_name", "author_email"),
+    "repository",
+)
 CHOICES = {
     "license": ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
     "http_client": ("httpx2", "httpx"),
+    "ci": ("github", "gitlab", "none"),
 }
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
@@ -155,13 +160,13 @@ def package_problem(answers: dict[str, Any]) -> str | None:
     )
 
 
-def pattern_problems(answers: dict[str, Any]) -> Iterator[Problem]:
-    """Check that every pattern is a boolean. Cookiecutter before 2.7 passes the string "no", which is truthy."""
-    for pattern in PATTERNS:
-        if not isinstance(answers[pattern], bool):
+def boolean_problems(answers: dict[str, Any]) -> Iterator[Problem]:
+    """Check the yes/no answers. Cookiecutter before 2.7 passes the string "no", which is truthy."""
+    for name in BOOLEANS:
+        if not isinstance(answers[name], bool):
             yield (
-                pattern,
-                f"{pattern} must be true or false, but it is the string {shown(str(answers[pattern]))}."
+                name,
+                f"{name} must be true or false, but it is the string {shown(str(answers[name]))}."
                 " Use Cookiecutter 2.7 or newer, which converts yes and no, and in a replay file write true or false.",
             )
 
@@ -184,6 +189,19 @@ def email_problem(answers: dict[str, Any]) -> str | None:
     return f"author_email {shown(email)} is not a valid e-mail address. Use one such as you@example.com."
 
 
+def repository_problem(answers: dict[str, Any]) -> str | None:
+    """Check that the repository is empty or the HTTPS address of its page, without credentials."""
+    repository = answers["repository"]
+    host, name = r"[a-z0-9-]+(\.[a-z0-9-]+)+", r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
+    is_page = re.fullmatch(f"https://{host}(:[0-9]+)?/{name}(/{name})+", repository)
+    if not repository or (is_page and not repository.endswith(".git")):
+        return None
+    return (
+        f"repository {shown(repository)} is not the address of a repository's page."
+        " Use one such as https://github.com/owner/name, without .git, or leave it empty."
+    )
+
+
 def text_problems(answers: dict[str, Any]) -> Iterator[Problem]:
     """Check that free text has no control characters except line breaks and tabs: TOML does not allow them."""
     for variable in ("project_name", "description", "author_name"):
@@ -197,12 +215,13 @@ def text_problems(answers: dict[str, Any]) -> Iterator[Problem]:
 
 def problems(answers: dict[str, Any]) -> Iterator[Problem]:
     """Return every bad answer, and what is wrong with it."""
-    yield from pattern_problems(answers)
+    yield from boolean_problems(answers)
     yield from choice_problems(answers)
     single = (
         ("project_slug", slug_problem),
         ("package_name", package_problem),
         ("author_email", email_problem),
+        ("repository", repository_problem),
     )
     for variable, check in single:
         if problem := check(answers):

@@ -15,7 +15,9 @@ PACKAGE = "src/{{cookiecutter.package_name}}"
 UNIT_TESTS = TEMPLATE / "tests" / "unit"
 
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool)]
+# What is around the server: not a pattern, and not seen by any code or test of the project.
+AROUND = ("container", "ci", "repository")
+PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool) and name not in AROUND]
 API_PATTERNS = ("connection_pooling", "retry", "caching")
 DATABASE_PATTERNS = ("lazy_initialization", "state_management")
 REDIS_PATTERNS = ("caching", "rate_limiting", "state_management")
