@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +244,9 @@ def overwriting_problem(answers: dict[str, Any]) -> str | None:
 
 def list_files(project: Path, package: str) -> None:
     """List the existing files for the other hook, which cannot see which of them Cookiecutter has kept."""
-    folders = (project / "src" / package, project / "tests")
-    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    folders = (project / "src" / package, *(project / name for name in ("tests", ".github", "deploy")))
+    candidates = chain(project.iterdir(), *(folder.rglob("*") for folder in folders))
+    paths = [path for path in candidates if path.is_file()]
     if paths:
         names = sorted(path.relative_to(project).as_posix() for path in paths)
         (project / KEPT).write_text(json.dumps(names), encoding="utf-8")
