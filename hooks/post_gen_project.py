@@ -149,7 +149,8 @@ def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
 def is_shared(path: str, answers: dict[str, Any]) -> bool:
     """Whether a file changes with others: it can import patterns, or its package can become empty."""
     package = answers["package_name"]
-    return path in template_paths(package) or path.startswith(
+    is_around = any(path in paths for paths in OWNED.values())
+    return (path in template_paths(package) and not is_around) or path.startswith(
         tuple(f"{folder}/" for folder in folders(package))
     )
 

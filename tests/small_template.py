@@ -279,6 +279,51 @@ It shouts.
 Its tone is {{ cookiecutter.tone }}.
 """
 )
+# What is around the small project: a box to ship it in, the service that runs its tests, and its address.
+AROUND = {
+    "box.txt": """\
+A box.
+{% if cookiecutter.shout %}
+Loud inside.
+{% endif %}
+{{ 'Painted.\n' if cookiecutter.colour else '' }}""",
+    "services/north.txt": "north{{ ' with a box' if cookiecutter.box else '' }}\n",
+    "services/south.txt": "south\n",
+    "card.txt": "{{ cookiecutter.address }}\n",
+    "tests/test_card.py": """\
+from pathlib import Path
+
+CARD = Path(__file__).parents[1] / "card.txt"
+
+
+def test_the_card_has_an_address() -> None:
+    assert CARD.read_text(encoding="utf-8").startswith("https://")
+""",
+}
+BESIDE: dict[str, dict[str, object]] = {
+    "box": {"yes": True, "no": False},
+    "service": {"north": "north", "south": "south", "none": "none"},
+    "address": {"": "", "here": "https://here.example/small", "there": "https://there.example/small"},
+}
+AROUND_HOOK = """\
+    absent = {"services/north.txt", "services/south.txt"} - {f"services/{answers['service']}.txt"}
+    absent |= set() if answers["box"] else {"box.txt"}
+    absent |= set() if answers["address"] else {"card.txt", "tests/test_card.py"}
+    return {path: text for path, text in files.items() if path not in absent}
+"""
+# A test of the whole project that sees a file in which an address is a line.
+READING_TEST = """\
+from pathlib import Path
+
+from small.main import OFFERS
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_something_is_offered() -> None:
+    assert OFFERS
+    assert README.read_text(encoding="utf-8").startswith("# A small project")
+"""
 ALWAYS = {path for path in FILES if Path(path).stem.removeprefix("test_") not in ("colour", "greeting")} - {
     "src/small/parts/__init__.py"
 }
@@ -367,6 +412,39 @@ class SmallTemplate:
             files=wanted,
             additive=["shout"] if additive else [],
             uniform=["tone"] if uniform else [],
+        )
+
+    def surround(self) -> Declaration:
+        """Claim as above, and add three prompts beside the project, of each kind; return the declaration with all."""
+        declaration = self.claim()
+        prompts = json.loads((self.folder / "cookiecutter.json").read_text(encoding="utf-8"))
+        prompts |= {"box": True, "service": ["north", "south", "none"], "address": ""}
+        self.put("cookiecutter.json", json.dumps(prompts))
+        self.change("hooks/post_gen_project.py", "    return files\n", AROUND_HOOK)
+        for path, text in AROUND.items():
+            self.add(path, text)
+        self.add("tests/test_main.py", READING_TEST)
+        readme = "\n{{ 'See ' ~ cookiecutter.address ~ '.\n' if cookiecutter.address else '' }}"
+        self.add("README.md", CLAIMING_README + readme)
+        urls = "{{ '[project.urls]\nhome = \"' ~ cookiecutter.address ~ '\"\n\n' if cookiecutter.address else \"\" }}"
+        self.change(f"{PROJECT}/pyproject.toml", "[tool.pytest]", f"{urls}[tool.pytest]")
+        wanted = declaration.files
+
+        def surrounded(chosen: Combination) -> set[str]:
+            found = set(wanted(chosen))
+            if "box=no" not in chosen:
+                found.add("box.txt")
+            if "service=none" not in chosen:
+                found.add(f"services/{'south' if 'service=south' in chosen else 'north'}.txt")
+            if {"address=here", "address=there"} & chosen:
+                found |= {"card.txt", "tests/test_card.py"}
+            return found
+
+        return replace(
+            declaration,
+            files=surrounded,
+            beside=BESIDE,
+            closures={**declaration.closures, "tests/test_card.py": 2},
         )
 
     def change(self, path: str, old: str, new: str) -> None:
