@@ -29,9 +29,7 @@ def run(project: Project, program: str, *arguments: str) -> "subprocess.Complete
 
 
 @SOME
-def test_the_validators_of_skills_and_instructions_accept_the_project(
-    name: str, projects: Projects, tmp_path: Path
-) -> None:
+def test_the_validators_of_skills_and_instructions_accept_the_project(name: str, projects: Projects) -> None:
     project = projects(name)
     for folder in (".agents", ".claude"):
         assert_passed(run(project, "agentskills", "validate", f"{folder}/{SKILL}"))
