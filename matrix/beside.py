@@ -1,13 +1,14 @@
-"""Shows, in every combination, that the prompts beside the server change nothing that its code or a test of the whole sees.
+"""Finds, in every combination, which files tests of the whole project see, and that prompts beside the server change none.
 
 Such a prompt adds, removes or changes files: an image, a workflow, a badge. None of them may be
 
 - a file of the package, or a module that another imports,
-- a file that a unit test, or a test that sees the whole project, can open, unless the prompt only changes lines in it:
-  then the lines must be the same everywhere, and these tests run again on the linear design,
+- a file that a unit test, or a test of the whole project, names, unless the prompt only changes lines in it: then
+  these must be the same lines everywhere, and such tests run again on the linear design,
 - the configuration of pytest or mypy.
 
 A test file of the project whose closures are counted may be such a file, or open one: it runs once for each closure.
+What tests of the whole project open beyond what their modules name is found when they run.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ def changed_files(declaration: Declaration, project: Varied) -> dict[str, Entry]
 @dataclass
 class Beside:
     declaration: Declaration
-    # The files that tests of the whole project see, and that such a prompt changes in some lines.
+    # The files other than modules that the modules of these tests name, with those of the package.
     seen: set[str] = field(default_factory=set)
     # By name, the modules that name a file, of those that were judged.
     _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
@@ -59,20 +60,23 @@ class Beside:
             elif path.endswith(".py") and not self.is_counted(path):
                 yield f"{self.who(entry)} changes {path}, and its closures are not counted"
         modules = {path for path in changed if path.endswith(".py")}
-        data = {path: path.rpartition("/")[2] for path in changed.keys() - modules}
         for one in variations:
             yield from self.importers(one, changed, modules)
             tests = self.modules_of_tests(one)
-            for path, name in data.items():
-                if path.startswith(sources):
+            for path, entry in project.family.entries.items():
+                if path.endswith(".py") or path.startswith(sources):
                     continue
-                if path != "pyproject.toml" and (seer := self.namer(one, name, unit_tests)):
-                    yield f"{seer} sees {path}, which {self.who(changed[path])} changes"
-                if seer := self.namer(one, name, tests):
-                    if is_around(self.declaration, changed[path]):
-                        yield f"{seer} sees {path}, which {self.who(changed[path])} changes"
-                    else:
-                        self.seen.add(path)
+                name = path.rpartition("/")[2]
+                seer = self.namer(one, name, tests)
+                if seer:
+                    self.seen.add(path)
+                if path not in changed:
+                    continue
+                if not (seer and is_around(self.declaration, entry)):
+                    # Many make a pyproject.toml of their own.
+                    seer = "" if path == "pyproject.toml" else self.namer(one, name, unit_tests)
+                if seer:
+                    yield f"{seer} sees {path}, which {self.who(entry)} changes"
 
     def importers(
         self, project: ProjectClosures, changed: Mapping[str, Entry], modules: set[str]
@@ -106,8 +110,15 @@ class Beside:
             return ""
         return min(path for path, identity in modules.items() if identity in naming)
 
+    def is_seen(self, path: str) -> bool:
+        """Is it a file that tests of the whole project see?"""
+        sources = f"{self.declaration.sources}/"
+        return (
+            path.endswith(".py") or path.startswith(sources) or path == "pyproject.toml" or path in self.seen
+        )
+
     def reads(self, project: Varied, read: list[str]) -> Iterator[str]:
-        """Return what a test of the whole project has read that a prompt beside the server changes."""
+        """Return what a test of the whole project has read that a prompt beside the server changes, or that varies unnoticed."""
         changed = changed_files(self.declaration, project)
         around = {path for path, entry in changed.items() if is_around(self.declaration, entry)}
         coming = {*around, *(folders(around) - folders(project.family.constant))}
@@ -120,7 +131,7 @@ class Beside:
             elif line.endswith("/"):
                 if any(path.rpartition("/")[0] == line.rstrip("/.") for path in coming):
                     yield f"lists {line}"
-            elif line in changed and line not in self.seen:
+            elif line in around or (line in project.family.entries and not self.is_seen(line)):
                 yield f"reads {line}"
 
     def who(self, entry: Entry) -> str:

@@ -6,19 +6,17 @@ they appear under the same heading: the last line above them that is not indente
 shown in a few projects, and not in each.
 
 Both are checked section by section, over the variations of the prompts on which a section depends: all others leave it
-as it is. They are held to it with the prompts beside the server at their defaults. These prompts are uniform in the files
-that a test of the whole project sees, whatever else is varied: so each project follows from few. Files that they add or
-remove are left out, since `beside.py` shows that nothing of this sees them.
+as it is. They are held to it in the files that tests of the whole project see, with the prompts beside the server at their
+defaults. These are uniform in such files, whatever else is varied. So what such a test sees follows from few projects.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cached_property
 from typing import NamedTuple
 
-from .beside import is_around
 from .families import Entry, Function, Varied, constant
 from .template import Combination, Declaration
 from .trees import Store
@@ -198,18 +196,14 @@ class Claims:
     store: Store
     declaration: Declaration
     projects: Mapping[Combination, Varied]
-    # The files that a test of the whole project sees, though prompts beside the server change lines of them.
-    seen: Collection[str] = ()
+    # Is a file one that tests of the whole project see?
+    is_seen: Callable[[str], bool] = bool
     # The sections of each file; one where they are not the same everywhere.
     sections: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Files that a prompt beside the server adds or removes.
-        self.around: set[str] = set()
         for project in self.projects.values():
             for path, entry in project.family.entries.items():
-                if is_around(self.declaration, entry):
-                    self.around.add(path)
                 if self.sections.setdefault(path, len(entry)) != len(entry):
                     self.sections[path] = 1
         for project in self.projects.values():
@@ -224,7 +218,7 @@ class Claims:
         for name in self.declaration.uniform:
             for value in self.declaration.choices.get(name, ())[1:]:
                 yield from self.check_uniform(name, value)
-        for name in self.declaration.beside if self.seen else ():
+        for name in self.declaration.beside:
             for value in self.declaration.choices[name][1:]:
                 yield from self.check_beside(name, value)
 
@@ -288,7 +282,7 @@ class Claims:
         for additions in first.values():
             paths |= {path for path, _ in additions.changes}
         for path in sorted(paths):
-            if path in self.around or self.is_moved(combination, path):
+            if not self.is_seen(path) or self.is_moved(combination, path):
                 continue
             additions = first.get(folded and not path.endswith(".py")) or first[folded]
             text = not self.is_rewritten(combination, path)
@@ -316,7 +310,7 @@ class Claims:
     def check_uniform(self, name: str, value: str) -> Iterator[Finding]:
         """Learn from every project what is replaced, and find that it is replaced in every one."""
         change = frozenset({f"{name}={value}"})
-        replacements = self.learn(name, change, lambda path: path not in self.around)
+        replacements = self.learn(name, change)
         # Whether a file is there before and after, where the first combination has it or a change adds or removes it.
         first: dict[str, tuple[str, str]] | None = None
         for combination, project in self.projects.items():
@@ -331,26 +325,27 @@ class Claims:
     def check_beside(self, name: str, value: str) -> Iterator[Finding]:
         """Find that a prompt beside the server is uniform in the files that tests of the whole project see."""
         change = frozenset({f"{name}={value}"})
-        replacements = self.learn(name, change, self.seen.__contains__)
+        replacements = self.learn(name, change)
         for combination, project in self.projects.items():
             if problem := next(self.unreplaced(project, replacements, name, change), ""):
                 yield Finding(combination, f"{name} is not beside the server: {problem} with {name}={value}")
 
-    def learn(self, name: str, change: Combination, is_held: Callable[[str], bool]) -> Replacements:
+    def learn(self, name: str, change: Combination) -> Replacements:
         """Return which lines are replaced in any project."""
         replacements = Replacements(self.store)
         for project in self.projects.values():
-            for path in filter(is_held, project.family.entries):
+            for path in filter(self.is_seen, project.family.entries):
                 for place, _, (old, new) in self.changes(project, path, name, change):
                     replacements.learn(place, old, new)
         return replacements
 
     @cached_property
     def alike(self) -> set[Place]:
-        """The sections that a test of the whole project sees, and that depend on the varied prompts in the same way in each."""
+        """The sections that depend on the varied prompts in the same way in every project."""
         forms: dict[Place, set[object]] = defaultdict(set)
+        paths = {path for project in self.projects.values() for path in project.family.entries}
         for project in self.projects.values():
-            for path in self.seen:
+            for path in filter(self.is_seen, paths):
                 for number, function in enumerate(self.entry(project, path)):
                     forms[path, number].add((function.names, tuple(function.table.values())))
         return {place for place, functions in forms.items() if len(functions) == 1}
@@ -361,7 +356,7 @@ class Claims:
         """Return the files that a change adds or removes."""
         found: dict[str, list[tuple[Combination, Change]]] = {}
         for path in project.family.optional:
-            if path in self.around:
+            if not self.is_seen(path):
                 continue
             changes = list(self.changes(project, path, name, change))
             if any(bool(old) != bool(new) for _, _, (old, new) in changes):

@@ -231,7 +231,6 @@ def prove(
     before = cpu_seconds()
     run.compare_files()
     run.compare_folds()
-    run.check_beside()
     run.check_claims()
     run.find_closures()
     run.proof.parts["files, folds, claims and closures"] = cpu_seconds() - before
@@ -477,14 +476,12 @@ class Run:
                     for text in folding.differences(tree, twin):
                         self.blame([combination | variation], text, "uv run pytest")
 
-    def check_beside(self) -> None:
-        """Find who sees what the prompts beside the server change."""
-        if not self.declaration.beside:
-            return
+    def find_seen(self) -> None:
+        """Find which files tests of the whole project see, and whether prompts beside the server change them."""
         variations: dict[Combination, list[ProjectClosures]] = defaultdict(list)
         for one, project in self.projects.items():
             variations[self.declaration.core(one)].append(project)
-        for one in self.combinations:
+        for one in self.combinations if self.declaration.varying else ():
             twin = self.twin(one)
             names = self.unit_tests.names(one) & self.declaration.beside.keys()
             found = [f"{name} changes the unit tests" for name in sorted(names)]
@@ -507,7 +504,8 @@ class Run:
 
     def check_claims(self) -> None:
         """Hold the claims of the template against every project that was rendered."""
-        claims = Claims(self.store, self.declaration, self.proof.varied, self.beside.seen)
+        self.find_seen()
+        claims = Claims(self.store, self.declaration, self.proof.varied, self.beside.is_seen)
         for combination, text in claims.findings():
             self.blame([combination], text, "uv run pytest")
 
@@ -736,7 +734,7 @@ class Run:
 
     def shared_job(self, combination: Combination) -> Job:
         """Return the job of the test files that see the whole project, begun with what it shares with others."""
-        watched = bool(self.declaration.beside)
+        watched = bool(self.declaration.varying)
         job = self.job(self.each(combination), probe=self.declaration.probe, watched=watched, shared=True)
         project = self.closures.of_project(self.tree(combination))
         modules = [path for path in self.common_modules if path in project.tree]
@@ -802,7 +800,9 @@ class Run:
             self.blame(blamed, f"{test}: {text}", f"uv run pytest {test}")
         if job.shared:
             for text in self.beside.reads(self.proof.varied[self.declaration.core(tree)], outcome.read):
-                self.blame(blamed, f"Not only beside the server: a test {text}", command)
+                self.blame(
+                    blamed, f"A test of the whole project {text}, which its modules do not name", command
+                )
         elif job.watched:
             closure = self.projects[tree].of_test(job.tests[0])
             for path in self.outside(outcome.read, closure):

@@ -306,12 +306,14 @@ BESIDE: dict[str, dict[str, object]] = {
     "address": {"": "", "here": "https://here.example/small", "there": "https://there.example/small"},
 }
 AROUND_HOOK = """\
-    absent = {"services/north.txt", "services/south.txt"} - {f"services/{answers['service']}.txt"}
-    absent |= set() if answers["box"] else {"box.txt"}
-    absent |= set() if answers["address"] else {"card.txt", "tests/test_card.py"}
-    return {path: text for path, text in files.items() if path not in absent}
+def absent(answers):
+    found = {"services/north.txt", "services/south.txt"} - {f"services/{answers['service']}.txt"}
+    found |= set() if answers["box"] else {"box.txt"}
+    return found | (set() if answers["address"] else {"card.txt", "tests/test_card.py"})
+
+
 """
-# A test of the whole project that sees a file in which an address is a line.
+# A test of the whole project that sees a file in which prompts change lines.
 READING_TEST = """\
 from pathlib import Path
 
@@ -400,6 +402,7 @@ class SmallTemplate:
         self.put("cookiecutter.json", json.dumps(prompts))
         self.put("hooks/post_gen_project.py", PURE_HOOK)
         self.add("README.md", CLAIMING_README)
+        self.add("tests/test_main.py", READING_TEST)
         self.add("src/small/shout.py", "LOUD = True\n")
         self.add("src/small/tone.txt", "a {{ cookiecutter.tone }} tone\n")
 
@@ -414,16 +417,29 @@ class SmallTemplate:
             uniform=["tone"] if uniform else [],
         )
 
-    def surround(self) -> Declaration:
+    def surround(self, *, by_file: bool = False) -> Declaration:
         """Claim as above, and add three prompts beside the project, of each kind; return the declaration with all."""
         declaration = self.claim()
         prompts = json.loads((self.folder / "cookiecutter.json").read_text(encoding="utf-8"))
         prompts |= {"box": True, "service": ["north", "south", "none"], "address": ""}
         self.put("cookiecutter.json", json.dumps(prompts))
-        self.change("hooks/post_gen_project.py", "    return files\n", AROUND_HOOK)
+        hook = "hooks/post_gen_project.py"
+        if by_file:
+            self.put(hook, BY_FILE_HOOK)
+            self.change(
+                hook,
+                "    name = Path(path)",
+                "    if path in absent(answers):\n        return None\n    name = Path(path)",
+            )
+        else:
+            self.change(
+                hook,
+                "    return files\n",
+                "    return {path: files[path] for path in files.keys() - absent(answers)}\n",
+            )
+        self.change(hook, "def finish(", f"{AROUND_HOOK}def finish(")
         for path, text in AROUND.items():
             self.add(path, text)
-        self.add("tests/test_main.py", READING_TEST)
         readme = "\n{{ 'See ' ~ cookiecutter.address ~ '.\n' if cookiecutter.address else '' }}"
         self.add("README.md", CLAIMING_README + readme)
         urls = "{{ '[project.urls]\nhome = \"' ~ cookiecutter.address ~ '\"\n\n' if cookiecutter.address else \"\" }}"

@@ -162,9 +162,9 @@ NOT_UNIFORM = {
         "README.md does not change in the same lines as elsewhere",
     ),
     "adds a file in some combinations": (
-        (HOOK, "    return files\n", "    if answers['colour'] and answers['tone'] == 'warm':\n        files['warm.txt'] = 'warm'\n    return files\n"),
+        (HOOK, "    return files\n", "    if answers['colour'] and answers['tone'] == 'warm':\n        files['src/small/warm.txt'] = 'warm'\n    return files\n"),
         COLOUR,
-        "warm.txt is not added with the same text as elsewhere",
+        "src/small/warm.txt is not added with the same text as elsewhere",
     ),
     "removes a file in some combinations": (
         (HOOK, "    return files\n", "    if answers['colour'] and answers['tone'] == 'warm':\n        del files['src/small/tone.txt']\n    return files\n"),
