@@ -415,7 +415,7 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
         ({"OIDC_CLIENT_ID": "x"}, "OIDC_CONFIG_URL: is missing"),
         ({"AUTH_SIGNING_KEY": SIGNING_KEY}, "AUTH_SIGNING_KEY: has no effect"),
         ({"AUTH_STORE_URL": "mongodb://x"}, "AUTH_STORE_URL: must be memory://"),
-        ({"AUTH_REDIRECT_URIS": "https://*.example"}, "AUTH_REDIRECT_URIS: must be whole URIs"),
+        ({"AUTH_REDIRECT_URIS": "https://*.example"}, "AUTH_REDIRECT_URIS: must be complete https URIs"),
     ],
 )
 def test_a_partial_configuration_is_one_line_and_exit_code_2(

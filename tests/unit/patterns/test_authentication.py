@@ -472,7 +472,7 @@ PARTIAL |= {
         "PUBLIC_URL: must begin with https://",
     ),
     "an unknown store": ({**LOGIN, "auth_store_url": "mongodb://host"}, "must be memory://"),
-    "any redirect URI": ({**LOGIN, "auth_redirect_uris": "https://*"}, "must be whole URIs"),
+    "any redirect URI": ({**LOGIN, "auth_redirect_uris": "https://*"}, "must be complete https URIs"),
     "a plain redirect URI": ({**LOGIN, "auth_redirect_uris": "http://x.example/"}, "whole URIs"),
 }
 

@@ -187,7 +187,7 @@ async def test_a_redirect_out_of_the_base_is_refused_and_nothing_is_sent_there(
         for name, server in (("HOST", upstream), ("OTHER", other)):
             location = location.replace(name, server.url.removeprefix("http://"))
         upstream.answers.append(answer(302, headers={"Location": location}))
-        with pytest.raises(EndpointRefused, match="redirects outside of API_BASE_URL"):
+        with pytest.raises(EndpointRefused, match="redirected outside API_BASE_URL"):
             await api.get("users")
         assert other.connections == 0
     assert upstream.paths == ["/v1/users"]
@@ -545,7 +545,7 @@ def test_invalid_data_is_reported_with_its_location_but_without_its_value() -> N
     with pytest.raises(UpstreamFailure) as failure:
         found.parse(list[Issue])
     assert str(failure.value) == (
-        "The API's answer does not have the expected form, at 0.id (int_parsing), 1.id (missing),"
+        "The API's response does not have the expected form, at 0.id (int_parsing), 1.id (missing),"
         " 2 (model_type)."
     )
     assert not failure.value.retryable

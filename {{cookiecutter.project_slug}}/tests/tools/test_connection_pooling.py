@@ -34,4 +34,4 @@ async def test_a_long_answer_is_shortened_with_a_hint(
     result = await client.call("api_request", endpoint="users")
     assert 100 < len(result["data"]["users"]) < 300
     assert result["data"]["next"] == "?page=2"
-    assert result["hint"].endswith("Ask for less.")
+    assert result["hint"].endswith("Request less.")
