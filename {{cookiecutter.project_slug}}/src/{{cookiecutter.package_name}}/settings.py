@@ -228,7 +228,7 @@ def check_profiles() -> None:
             problems.append(f"{PROFILES}: unknown environment {table}")
         else:
             unknown = [name for name in values if name.lower() not in known - {"environment"}]
-            problems += [f"{PROFILES}: [{table}] unknown setting {name}" for name in unknown]
+            problems += [f"{PROFILES}: [{table}] {name} has no effect" for name in unknown]
     if problems:
         raise InvalidSettings("; ".join(problems))
 {% endif %}

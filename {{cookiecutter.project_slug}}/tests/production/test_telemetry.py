@@ -63,7 +63,7 @@ async def test_each_call_is_one_span_below_that_of_its_client(
 
 @traced
 @pytest.mark.ends_server
-async def test_a_collector_that_never_answers_delays_no_call_and_not_the_end(
+async def test_a_collector_that_never_answers_delays_neither_calls_nor_shutdown(
     collector: Collector, server: ServerProcess
 ) -> None:
     before = collector.requests
