@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Additions:
-    """What an additive prompt has added in the first combination, against which the others are held."""
+    """What an additive prompt has added in the first combination, to which the others are compared."""
 
     store: Store
     prompt: str
@@ -106,7 +106,7 @@ class Replacements:
                 yield f"{path} is not removed as elsewhere"
 
     def is_replaced(self, path: str, old: str, new: str) -> bool:
-        """Are the lines of the table replaced in a text, and no others? A file of one text may be replaced as a whole."""
+        """Return whether only the lines of the table are replaced in a text. A file of one text may be replaced as a whole."""
         if self.seen.get(path) == {(old, new)}:
             return True
         table = self.replaced.get(path, {})
@@ -130,7 +130,7 @@ def insertions(before: Lines, after: Lines) -> list[Lines] | None:
 
 
 def is_inserted(before: Lines, after: Lines, blocks: list[Lines]) -> bool:
-    """Is a text another with these blocks of lines inserted, in this order?"""
+    """Return whether a text is another with these blocks of lines inserted, in this order."""
     if not blocks:
         return before == after
     block, *others = blocks
@@ -197,7 +197,7 @@ def replace_lines(lines: Lines, table: dict[Block, Lines]) -> Lines:
 
 @dataclass
 class Claims:
-    """The claims of a template, held against all its projects."""
+    """The claims of a template, checked in all its projects."""
 
     store: Store
     declaration: Declaration

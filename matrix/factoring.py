@@ -350,7 +350,7 @@ class Factoring:
             return known[key]
 
     def is_sealed(self, piece: Piece, text: str | bytes) -> bool:
-        """Is it no text, or one that depends on answers that the hook does not read?"""
+        """Return whether it is not a text, or depends on answers that the hook does not read."""
         return isinstance(text, bytes) or not self.hook_reads.issuperset(piece.reads)
 
     def project(
@@ -410,7 +410,7 @@ def difference(first: Tree, other: Tree) -> Delta:
 
 
 class CombinationError(Exception):
-    """A combination of which there is no project."""
+    """A combination without a project."""
 
 
 class Moved(str):

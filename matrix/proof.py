@@ -121,7 +121,7 @@ Order = tuple[Combination, list[Combination]]
 
 
 def render_chunk(declaration: Declaration, store: Path, chunk: list[Order]) -> list[Variations | str]:
-    """Render some projects in a process of their own; return why there is none where there is none."""
+    """Render some projects in a separate process; return the reason for each that cannot be rendered."""
     tempfile.tempdir = memory()
     try:
         return render_in_pieces(declaration, Store(store), chunk)
@@ -173,7 +173,7 @@ def render_whole(declaration: Declaration, store: Store, chunk: list[Order]) -> 
 def render_all(
     declaration: Declaration, combinations: Collection[Combination], store: Store, done: Callable[[int], None]
 ) -> dict[Combination, Tree | str]:
-    """Render combinations, on all processors; return why there is no project where there is none."""
+    """Render combinations, on all processors; return the reason for each that cannot be rendered."""
     rendered = render_varied(declaration, combinations, [frozenset()], store, done)
     return {
         combination: project if isinstance(project, str) else project[frozenset()]
@@ -209,7 +209,7 @@ def render_varied(
 
 
 def shared(project: Variations, known: dict[str, str]) -> Variations:
-    """Return the same with equal texts once: there are a million of them."""
+    """Return the same with each equal text in memory once: there are a million texts."""
     return {
         variation: {
             known.setdefault(path, path): known.setdefault(identity, identity)
@@ -362,7 +362,7 @@ class Run:
         return frozenset(seen), tuple(self.unit_tree(combination | variation).items())
 
     def is_named(self, name: str, tree: Tree) -> bool:
-        """Does a module of a project name a file?"""
+        """Return whether a module of a project names a file."""
         modules = (identity for path, identity in tree.items() if path.endswith(".py"))
         return any(name in self.closures.facts(identity).texts for identity in modules)
 
@@ -427,7 +427,7 @@ class Run:
                         self.blame([combination | variation], text, "uv run pytest")
 
     def check_claims(self) -> None:
-        """Hold the claims of the template against every project that was rendered."""
+        """Check the claims of the template in every project that was rendered."""
         for combination, text in Claims(self.store, self.declaration, self.proof.varied).findings():
             self.blame([combination], text, "uv run pytest")
 
@@ -480,7 +480,7 @@ class Run:
         return path.startswith(f"{self.declaration.processes}/")
 
     def sees_all(self, file: str) -> bool:
-        """Does a test file see the whole project?"""
+        """Return whether a test file sees the whole project."""
         return self.declaration.closures.get(file) in (EACH, ANY_FOUR)
 
     def each(self, combination: Combination) -> list[str]:

@@ -143,18 +143,10 @@ FAULTS = {
     "304": final(always(304, body=b""), answered(304)),
     "429 once": transient(failing(1, 429), refused()),
     "429 always": persistent(always(429), refused()),
-    "429, wait a second": transient(
-        failing(1, 429, Retry_After="1"), refused(" Retry-After: 1."), slow=True
-    ),
-    "429, wait until a date": transient(
-        api.in_two_seconds, refused(" Retry-After: "), slow=True
-    ),
-    "429, wait an hour": final(
-        always(429, Retry_After="3600"), refused(" Retry-After: 3600.")
-    ),
-    "429, wait for nonsense": persistent(
-        always(429, Retry_After="soon"), refused(" Retry-After: soon.")
-    ),
+    "429, wait a second": transient(failing(1, 429, Retry_After="1"), refused(" Retry-After: 1."), slow=True),
+    "429, wait until a date": transient(api.in_two_seconds, refused(" Retry-After: "), slow=True),
+    "429, wait an hour": final(always(429, Retry_After="3600"), refused(" Retry-After: 3600.")),
+    "429, wait for nonsense": persistent(always(429, Retry_After="soon"), refused(" Retry-After: soon.")),
     "503, wait a second": transient(failing(1, 503, Retry_After="1"), answered(503), slow=True),
     "503, wait an hour": final(always(503, Retry_After="3600"), answered(503)),
     "garbage": persistent(raw(b"\x00\xff garbage \x01\r\n\r\n"), DISCONNECTED),

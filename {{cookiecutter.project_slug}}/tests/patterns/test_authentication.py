@@ -1,4 +1,4 @@
-"""Only a valid token opens the endpoint, and a tool learns whose it is."""
+"""The endpoint requires a valid token, and a tool learns who is calling."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
