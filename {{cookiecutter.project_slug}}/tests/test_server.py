@@ -147,7 +147,7 @@ def camel_case(name: str) -> str:
 
 
 def input_problems(path: str, schema: dict[str, Any]) -> Iterator[str]:
-    """Yield what clients do not understand about a parameter, and where it is unbounded."""
+    """Yield what clients do not support in a parameter, and where it is unbounded."""
     kind = schema.get("type")
     if schema.keys() & COMBINED or isinstance(kind, list):
         yield f'give `{path}` one type, not a union; an absent text is "".'

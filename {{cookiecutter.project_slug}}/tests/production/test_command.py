@@ -1,4 +1,4 @@
-"""The command: what it says on stdout and at its end, with an empty environment and a bad one."""
+"""The command: its output and exit code, with an empty and an invalid environment."""
 
 import os
 import subprocess
@@ -67,7 +67,7 @@ async def test_invalid_settings_are_one_line_and_exit_code_2(
 
 @pytest.mark.checklist("environment-configuration")
 def test_an_invalid_setting_of_fastmcp_is_one_line_too(tmp_path: Path) -> None:
-    # Whatever the current folder holds.
+    # Whatever the current folder contains.
     (tmp_path / ".env").write_bytes("FASTMCP_LOG_LEVEL=trace".encode("utf-16"))
     environment = bare_environment(tmp_path, FASTMCP_LOG_LEVEL="nonsense")
     del environment["FASTMCP_ENV_FILE"]
