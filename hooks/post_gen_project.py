@@ -65,7 +65,13 @@ PROBES = (
 )
 # Files around the server, by what they need besides patterns. A file listed twice needs both.
 OWNED: dict[str, tuple[str, ...]] = {
-    "container": (),
+    "container": (
+        *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"),
+        *("deploy/kubernetes/kustomization.yaml", "deploy/kubernetes/config.env"),
+        *("deploy/kubernetes/deployment.yaml", "deploy/kubernetes/service.yaml"),
+        *("deploy/kubernetes/autoscaler.yaml", "deploy/kubernetes/disruption.yaml"),
+        "deploy/kubernetes/network.yaml",
+    ),
     "github": (),
     "gitlab": (),
     "repository": (),

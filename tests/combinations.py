@@ -76,6 +76,7 @@ RUNTIME = [
 ]
 # Of those of the API client, which come with it.
 API_RUNTIME = ["api_client", "api_failures", "api_urls"]
+MANIFESTS = ["kustomization", "deployment", "service", "autoscaler", "disruption", "network"]
 ALWAYS = {
     ".agents/skills/add-a-tool/SKILL.md",
     ".claude/skills/add-a-tool/SKILL.md",
@@ -112,6 +113,10 @@ ALWAYS = {
 def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa: PLR0912
     """Return the files of a project, as paths with forward slashes."""
     files = set(ALWAYS)
+    if "container=no" not in chosen:
+        files |= {"Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"}
+        files |= {f"deploy/kubernetes/{name}.yaml" for name in MANIFESTS}
+        files.add("deploy/kubernetes/config.env")
     chosen &= ALL
     patterns = chosen - {"self_contained"}
     if chosen:
