@@ -10,12 +10,16 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from .combinations import ALL, API_PATTERNS, DATABASE_PATTERNS, PACKAGE, PATTERNS, SKELETON, TEMPLATE
+from .combinations import ALL, API_PATTERNS, AROUND, DATABASE_PATTERNS, PACKAGE, PATTERNS, SKELETON, TEMPLATE
 
 NAMES = {"package_name", "project_slug"}
 SEES = {
+    ".github/dependabot.yml": {"container"},
+    ".github/workflows/ci.yml": {"project_slug", "container", "repository"},
+    ".github/workflows/release.yml": {"container", "repository"},
+    ".gitlab-ci.yml": {"project_slug", "container", "repository"},
     "LICENSE": {"license", "author_name"},
-    "README.md": {"project_name", "project_slug", "package_name", "description", *ALL},
+    "README.md": {"project_name", "project_slug", "package_name", "description", *ALL, *AROUND},
     "pyproject.toml": {
         *("project_slug", "package_name", "description", "author_name", "author_email", "license"),
         *("http_client", "environment_config", "health_check", "rate_limiting"),
