@@ -139,7 +139,7 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
 
 
 def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
-    """Finish one file: return nothing for one that was not chosen, that only the hooks need, or that is left over."""
+    """Finish one file: return None if it was not chosen, only the hooks need it, or it is left over."""
     package = answers["package_name"]
     if path not in template_paths(package):
         return text
@@ -151,7 +151,7 @@ def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
 
 
 def is_shared(path: str, answers: dict[str, Any]) -> bool:
-    """Whether a file changes with others: it can import patterns, or its package can become empty."""
+    """Return whether a file changes with others: it can import patterns, or its package can become empty."""
     package = answers["package_name"]
     return path in template_paths(package) or path.startswith(
         tuple(f"{folder}/" for folder in folders(package))
@@ -159,7 +159,7 @@ def is_shared(path: str, answers: dict[str, Any]) -> bool:
 
 
 def finish_together(files: Files, answers: dict[str, Any]) -> Files:
-    """Fold the patterns if asked to, and remove the packages that are empty then."""
+    """Fold the patterns if requested, and remove empty packages."""
     package = answers["package_name"]
     if answers["self_contained"]:
         ours = {path: text for path, text in files.items() if path in template_paths(package)}

@@ -77,7 +77,15 @@ RUNTIME = [
 # Of those of the API client, which come with it.
 API_RUNTIME = ["api_client", "api_failures", "api_urls"]
 ALWAYS = {
+    ".agents/skills/add-a-tool/SKILL.md",
+    ".claude/skills/add-a-tool/SKILL.md",
+    ".editorconfig",
+    ".env.example",
     ".gitignore",
+    ".python-version",
+    "AGENTS.md",
+    "CHANGELOG.md",
+    "CLAUDE.md",
     "LICENSE",
     "README.md",
     "pyproject.toml",

@@ -1696,4 +1696,27 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_docs.py -k address",
         ),
     ],
+    ".env.example": [
+        Fault(
+            "the example of `.env` has the default of an earlier version",
+            "# LOG_LEVEL=INFO",
+            "# LOG_LEVEL=DEBUG",
+        ),
+    ],
+    ".claude/skills/add-a-tool/SKILL.md": [
+        Fault(
+            "one copy of the skill has other checks",
+            "   uv run mypy\n",
+            "",
+            tests="tests/test_agents.py -k both_copies",
+        ),
+    ],
+    "AGENTS.md": [
+        Fault(
+            "the instructions name a file that the project does not have",
+            "`.agents/skills/add-a-tool/SKILL.md`",
+            "`.agents/skills/new-tool/SKILL.md`",
+            tests="tests/test_agents.py -k 'path and none'",
+        ),
+    ],
 }
