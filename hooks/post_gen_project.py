@@ -72,9 +72,13 @@ OWNED: dict[str, tuple[str, ...]] = {
         *("deploy/kubernetes/autoscaler.yaml", "deploy/kubernetes/disruption.yaml"),
         "deploy/kubernetes/network.yaml",
     ),
-    "github": (),
-    "gitlab": (),
-    "repository": (),
+    "ci": ("scripts/canary.py",),
+    "github": (
+        *(".github/dependabot.yml", ".github/workflows/canary.yml", ".github/workflows/ci.yml"),
+        ".github/workflows/release.yml",
+    ),
+    "gitlab": (".gitlab-ci.yml", "renovate.json"),
+    "repository": (".github/workflows/release.yml",),
 }
 # All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {
@@ -196,6 +200,8 @@ def is_chosen(path: str, answers: dict[str, Any]) -> bool:
 
 def is_on(owner: str, answers: dict[str, Any]) -> bool:
     """Return whether the answers ask for the files of an entry of `OWNED`."""
+    if owner == "ci":
+        return bool(answers["ci"] != "none")
     if owner in ("github", "gitlab"):
         return bool(answers["ci"] == owner)
     return bool(answers[owner])
