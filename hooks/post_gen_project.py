@@ -68,7 +68,7 @@ OWNED: dict[str, tuple[str, ...]] = {
     "container": (),
     "github": (),
     "gitlab": (),
-    "repository": (),
+    "repository": (".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"),
 }
 # All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {

@@ -106,6 +106,7 @@ ALWAYS = {
 def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa: PLR0912
     """Return the files of a project, as paths with forward slashes."""
     files = set(ALWAYS)
+    around = chosen - ALL
     chosen &= ALL
     patterns = chosen - {"self_contained"}
     if chosen:
@@ -142,6 +143,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
         files.add("tests/production/engines.py")
     if chosen & set(RESULT_PATTERNS):
         files.add(f"{PACKAGE}/results.py")
+    if around & {"repository=github", "repository=gitlab"}:
+        files |= {".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"}
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
 
 
