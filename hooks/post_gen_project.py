@@ -78,7 +78,10 @@ OWNED: dict[str, tuple[str, ...]] = {
         ".github/workflows/release.yml",
     ),
     "gitlab": (".gitlab-ci.yml", "renovate.json"),
-    "repository": (".github/workflows/release.yml",),
+    "repository": (
+        *(".github/workflows/release.yml", ".mcpbignore", "manifest.json", "server.json"),
+        "tests/test_metadata.py",
+    ),
 }
 # All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {

@@ -58,6 +58,7 @@ RUNTIME = [
     "ending",
     "errors",
     "exchange",
+    "flags",
     "guards",
     "http",
     "lifespan",
@@ -89,6 +90,7 @@ ALWAYS = {
     "CLAUDE.md",
     "LICENSE",
     "README.md",
+    "fastmcp.json",
     "pyproject.toml",
     "server.py",
     *(f"{PACKAGE}/{name}" for name in ("__init__.py", "__main__.py", "py.typed", "server.py", "settings.py")),
@@ -155,11 +157,13 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
 def files_around(chosen: Combination) -> set[str]:
     """Return the files around the server. A value that is not the default is an item of a combination."""
     is_published = bool({"repository=github", "repository=gitlab"} & chosen)
-    files = set()
+    files: set[str] = set()
     if "container=no" not in chosen:
         files |= {"Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"}
         files |= {f"deploy/kubernetes/{name}.yaml" for name in MANIFESTS}
         files.add("deploy/kubernetes/config.env")
+    if is_published:
+        files |= {".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"}
     if "ci=none" in chosen:
         return files
     files.add("scripts/canary.py")

@@ -1324,7 +1324,7 @@ FAULTS: dict[str, list[Fault]] = {
             processes=True,
         ),
     ],
-    "runtime/command.py": [
+    "runtime/flags.py": [
         Fault(
             "a flag has different rules than its variable",
             'dest="http_port", help',

@@ -17,7 +17,9 @@ from pathlib import Path
 {% endif %}
 from typing import TYPE_CHECKING
 
+from . import __version__
 from .runtime.descriptors import open_standard_streams
+from .runtime.flags import parse_flags
 {% if cookiecutter.environment_config %}
 from .settings import (
     EXIT_BAD_SETTINGS,
@@ -81,6 +83,7 @@ def app() -> "Drain":
 
 def main() -> None:
     closed = open_standard_streams()
+    parse_flags(COMMAND, __version__)
     with bad_settings_in_one_line():
         import_fastmcp()
         from .runtime.command import run  # noqa: PLC0415
