@@ -65,14 +65,23 @@ PROBES = (
 )
 # Files around the server, by what they need besides patterns. A file listed twice needs both.
 OWNED: dict[str, tuple[str, ...]] = {
-    "container": (),
+    "container": (
+        *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"),
+        *("deploy/kubernetes/kustomization.yaml", "deploy/kubernetes/config.env"),
+        *("deploy/kubernetes/deployment.yaml", "deploy/kubernetes/service.yaml"),
+        *("deploy/kubernetes/autoscaler.yaml", "deploy/kubernetes/disruption.yaml"),
+        "deploy/kubernetes/network.yaml",
+    ),
     "ci": ("scripts/canary.py",),
     "github": (
         *(".github/dependabot.yml", ".github/workflows/canary.yml", ".github/workflows/ci.yml"),
         ".github/workflows/release.yml",
     ),
     "gitlab": (".gitlab-ci.yml", "renovate.json"),
-    "repository": (".github/workflows/release.yml",),
+    "repository": (
+        *(".github/workflows/release.yml", ".mcpbignore", "manifest.json", "server.json"),
+        "tests/test_metadata.py",
+    ),
 }
 # All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {

@@ -58,6 +58,7 @@ RUNTIME = [
     "ending",
     "errors",
     "exchange",
+    "flags",
     "guards",
     "http",
     "lifespan",
@@ -76,6 +77,7 @@ RUNTIME = [
 ]
 # Of those of the API client, which come with it.
 API_RUNTIME = ["api_client", "api_failures", "api_urls"]
+MANIFESTS = ["kustomization", "deployment", "service", "autoscaler", "disruption", "network"]
 ALWAYS = {
     ".agents/skills/add-a-tool/SKILL.md",
     ".claude/skills/add-a-tool/SKILL.md",
@@ -88,6 +90,7 @@ ALWAYS = {
     "CLAUDE.md",
     "LICENSE",
     "README.md",
+    "fastmcp.json",
     "pyproject.toml",
     "server.py",
     *(f"{PACKAGE}/{name}" for name in ("__init__.py", "__main__.py", "py.typed", "server.py", "settings.py")),
@@ -154,9 +157,16 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
 def files_around(chosen: Combination) -> set[str]:
     """Return the files around the server. A value that is not the default is an item of a combination."""
     is_published = bool({"repository=github", "repository=gitlab"} & chosen)
+    files: set[str] = set()
+    if "container=no" not in chosen:
+        files |= {"Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"}
+        files |= {f"deploy/kubernetes/{name}.yaml" for name in MANIFESTS}
+        files.add("deploy/kubernetes/config.env")
+    if is_published:
+        files |= {".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"}
     if "ci=none" in chosen:
-        return set()
-    files = {"scripts/canary.py"}
+        return files
+    files.add("scripts/canary.py")
     if "ci=gitlab" in chosen:
         return files | {".gitlab-ci.yml", "renovate.json"}
     files |= {f".github/{name}.yml" for name in ("dependabot", "workflows/ci", "workflows/canary")}

@@ -720,7 +720,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "invalid JSON is accepted",
-            'raise UpstreamFailure("The API did not answer with JSON.") from error',
+            'raise UpstreamFailure("The API did not return JSON.") from error',
             "return ApiAnswer(status=status, data=None)",
             [only("retry")],
         ),
@@ -1324,7 +1324,7 @@ FAULTS: dict[str, list[Fault]] = {
             processes=True,
         ),
     ],
-    "runtime/command.py": [
+    "runtime/flags.py": [
         Fault(
             "a flag has different rules than its variable",
             'dest="http_port", help',
