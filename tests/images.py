@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from uv import find_uv_bin
 
@@ -29,7 +30,7 @@ OTHER_USER = 1_000_730_000
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-class BuildFailed(Exception):
+class BuildError(Exception):
     """A step has failed; the text is its output."""
 
 
@@ -137,7 +138,7 @@ class Image:
         assert Path(found).is_relative_to(self.folder), found
         return found
 
-    def _as_user(self, user: int | None) -> dict[str, object]:
+    def _as_user(self, user: int | None) -> dict[str, Any]:
         if not IS_ROOT:
             return {}
         own, group = self.ids
@@ -148,7 +149,7 @@ def build(context: Path, folder: Path) -> Image:
     """Carry out the Dockerfile of a project.
 
     Raises:
-        BuildFailed: a step has failed.
+        BuildError: a step has failed.
     """
     image = Image(folder)
     place = folder
@@ -158,11 +159,6 @@ def build(context: Path, folder: Path) -> Image:
             case "FROM":
                 # The next stage has nothing of the one before, but what it copies.
                 image = Image(folder, {"PATH": os.environ["PATH"]})
-            case "ENV":
-                given = pairs(arguments).items()
-                image.variables |= {
-                    name: value.replace("$PATH", image.variables["PATH"]) for name, value in given
-                }
             case "WORKDIR":
                 place = Path(arguments)
                 place.mkdir(exist_ok=True)
@@ -172,23 +168,31 @@ def build(context: Path, folder: Path) -> Image:
                 check_copy(arguments.split(), folder)
             case "RUN":
                 run(image, IGNORED_FLAGS.sub("", arguments), place)
-            case "LABEL":
-                image.labels = pairs(step.arguments)
-            case "VOLUME":
-                image.volumes.append(arguments)
-            case "USER":
-                image.user = arguments
-            case "ENTRYPOINT":
-                image.entrypoint = json.loads(arguments)
-            case "HEALTHCHECK":
-                image.health = json.loads(arguments.partition("CMD ")[2])
-            case "EXPOSE" | "STOPSIGNAL":
-                pass
             case _:
-                raise NotImplementedError(step.name)
+                describe(image, step, arguments)
     # Of a stage before the last one, so it is not in the image.
     shutil.rmtree(folder / "src")
     return image
+
+
+def describe(image: Image, step: Step, arguments: str) -> None:
+    """Carry out a step that changes no file."""
+    match step.name:
+        case "ENV":
+            for name, value in pairs(arguments).items():
+                image.variables[name] = value.replace("$PATH", image.variables["PATH"])
+        case "LABEL":
+            image.labels = pairs(step.arguments)
+        case "VOLUME":
+            image.volumes.append(arguments)
+        case "USER":
+            image.user = arguments
+        case "ENTRYPOINT":
+            image.entrypoint = json.loads(arguments)
+        case "HEALTHCHECK":
+            image.health = json.loads(arguments.partition("CMD ")[2])
+        case _:
+            assert step.name in ("EXPOSE", "STOPSIGNAL"), step
 
 
 def check_copy(arguments: Sequence[str], folder: Path) -> None:
@@ -208,7 +212,7 @@ def copy(context: Path, arguments: Sequence[str], place: Path) -> None:
     for pattern in patterns:
         found = [path for path in files if pattern == "." or fnmatch.fnmatchcase(path, pattern)]
         if not found and "*" not in pattern:
-            raise BuildFailed(f"{pattern} is not in the context")
+            raise BuildError(f"{pattern} is not in the context")
         for path in found:
             copied = place / target / path
             copied.parent.mkdir(parents=True, exist_ok=True)
@@ -258,7 +262,7 @@ def run(image: Image, command: str, place: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise BuildFailed(f"{command}\n{done.stdout}{done.stderr}")
+        raise BuildError(f"{command}\n{done.stdout}{done.stderr}")
 
 
 @cache
