@@ -85,16 +85,27 @@ class Image:
         """Replace the image's folders in a text by those of this machine."""
         return FOLDERS.sub(rf"{self.folder}/\1", text)
 
-    def start(self, *arguments: str, user: int | None = None, **variables: str) -> "subprocess.Popen[bytes]":
-        """Start the server as the image does: its user, no home, no variables of this machine."""
+    def start(
+        self, *arguments: str, user: int | None = None, around: Sequence[str] = (), **variables: str
+    ) -> "subprocess.Popen[bytes]":
+        """Start the server as the image does: its user, no home, no variables of this machine.
+
+        Root starts the programs `around`, and they start the server.
+        """
+        command = [self._program(self.entrypoint[0]), *self.entrypoint[1:], *arguments]
+        rights = self._as_user(user)
+        if around:
+            own, group = rights["user"], rights["group"]
+            change = ["setpriv", f"--reuid={own}", f"--regid={group}", "--clear-groups"]
+            command, rights = [*around, *change, *command], {}
         return subprocess.Popen(
-            [self._program(self.entrypoint[0]), *self.entrypoint[1:], *arguments],
+            command,
             cwd="/",
             env={**self.variables, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **self._as_user(user),
+            **rights,
         )
 
     def is_healthy(self, **variables: str) -> bool:

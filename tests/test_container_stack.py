@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,15 +18,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from .combinations import NONE, answers
 from .conftest import Bake
 from .engines import PASSWORD, PostgresEngine, RedisEngine
-from .images import OTHER_USER, BuildError, Image, build, can_change_user, interpolated, new_folder
+from .images import (
+    OTHER_USER,
+    BuildError,
+    Image,
+    build,
+    can_change_user,
+    interpolated,
+    interpreter,
+    new_folder,
+)
 from .project import Project
 from .running import NGINX_PROGRAM, PATIENCE_SECONDS, Running, free_port, nginx, serving
 from .scaling.replicas import REPLICAS, Replicas, Tally, call, counting, failure, stored, until_more
+from .test_bounds import uv
 from .test_container import compose
 
 pytestmark = [
@@ -118,10 +130,8 @@ def test_all_code_of_the_image_is_compiled_and_none_is_of_the_tests(whole: Built
     installed = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
     assert installed >= {"fastmcp", "redis", "asyncpg", "opentelemetry_sdk"}
     assert not installed & {"pytest", "mypy", "ruff", "uv", "pip"}
-    # Not editable: the folder that it was built in is not part of the image.
-    assert not list(packages.glob("*.pth")) or "src" not in "".join(
-        path.read_text(encoding="utf-8") for path in packages.glob("*.pth")
-    )
+    # An editable installation would need the folder that it was built in.
+    assert not list(packages.glob(f"*{whole.project.package_name}*.pth"))
 
 
 def test_on_a_public_address_the_image_asks_for_a_decision(whole: Built) -> None:
@@ -180,20 +190,46 @@ def status_of(url: str, host: str = "") -> int:
     return int(done.stdout)
 
 
-def test_the_image_is_built_from_the_lock_file_and_not_with_a_stale_one(bake: Bake) -> None:
+@pytest.fixture
+def locked(bake: Bake) -> Project:
+    """Return a project whose uv.lock has an older version than the newest that it may use."""
     project = bake(**answers(NONE))
-    folder = new_folder()
-    try:
-        image = build(project.path, folder)
-        lock = folder / "uv.lock"
-        assert not (project.path / "uv.lock").exists()
-        assert image.entrypoint == [project.path.name]
-        assert not lock.exists()
-        (project.path / "uv.lock").write_text('version = 1\nrequires-python = ">=3.11"\n', encoding="utf-8")
-        with pytest.raises(BuildError, match=r"lock"):
-            build(project.path, folder)
-    finally:
-        shutil.rmtree(folder)
+    older = ["--upgrade-package", f"{OLDER[0]}=={OLDER[1]}"]
+    done = uv("lock", "--python", interpreter(), *older, cwd=project.path)
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+OLDER = ("uvicorn", "0.51.0")
+
+
+def test_the_image_has_the_versions_of_the_lock_file(locked: Project) -> None:
+    with built(locked) as made:
+        [packages] = (made.image.folder / "app" / "lib").glob("python3.*/site-packages")
+        assert (packages / "{}-{}.dist-info".format(*OLDER)).is_dir()
+
+
+def test_an_outdated_lock_file_stops_the_build(locked: Project) -> None:
+    changed = locked.text("pyproject.toml").replace('"anyio>=', '"anyio[trio]>=')
+    (locked.path / "pyproject.toml").write_text(changed, encoding="utf-8")
+    with pytest.raises(BuildError, match="lockfile"), built(locked):
+        pass
+
+
+@pytest.mark.skipif(not can_change_user(), reason="only root can start the first process of a namespace")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="unshare is not installed")
+def test_as_the_first_process_of_a_container_it_ends_at_the_first_signal(whole: Built) -> None:
+    """The kernel ignores a signal to such a process unless it has a handler."""
+    process = whole.image.start(
+        "--port", "0", around=["unshare", "--pid", "--fork", "--kill-child"], HTTP_HOST="127.0.0.1"
+    )
+    with serving(process) as server:
+        [first] = psutil.Process(process.pid).children()
+        assert Path(f"/proc/{first.pid}/status").read_text().split("NSpid:")[1].split()[1] == "1"
+        assert first.uids().real == whole.image.ids[0]
+        first.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 0
+        server.logged("Application shutdown complete")
 
 
 DOCKER = """\
