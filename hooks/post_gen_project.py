@@ -72,9 +72,16 @@ OWNED: dict[str, tuple[str, ...]] = {
         *("deploy/kubernetes/autoscaler.yaml", "deploy/kubernetes/disruption.yaml"),
         "deploy/kubernetes/network.yaml",
     ),
-    "github": (),
-    "gitlab": (),
-    "repository": (),
+    "ci": ("scripts/canary.py",),
+    "github": (
+        *(".github/dependabot.yml", ".github/workflows/canary.yml", ".github/workflows/ci.yml"),
+        ".github/workflows/release.yml",
+    ),
+    "gitlab": (".gitlab-ci.yml", "renovate.json"),
+    "repository": (
+        *(".github/workflows/release.yml", ".mcpbignore", "manifest.json", "server.json"),
+        "tests/test_metadata.py",
+    ),
 }
 # All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {
@@ -141,7 +148,7 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
 
 
 def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
-    """Finish one file: return nothing for one that was not chosen, that only the hooks need, or that is left over."""
+    """Finish one file: return None if it was not chosen, only the hooks need it, or it is left over."""
     package = answers["package_name"]
     if path not in template_paths(package):
         return text
@@ -153,7 +160,7 @@ def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
 
 
 def is_shared(path: str, answers: dict[str, Any]) -> bool:
-    """Whether a file changes with others: it can import patterns, or its package can become empty."""
+    """Return whether a file changes with others: it can import patterns, or its package can become empty."""
     package = answers["package_name"]
     return path in template_paths(package) or path.startswith(
         tuple(f"{folder}/" for folder in folders(package))
@@ -161,7 +168,7 @@ def is_shared(path: str, answers: dict[str, Any]) -> bool:
 
 
 def finish_together(files: Files, answers: dict[str, Any]) -> Files:
-    """Fold the patterns if asked to, and remove the packages that are empty then."""
+    """Fold the patterns if requested, and remove empty packages."""
     package = answers["package_name"]
     if answers["self_contained"]:
         ours = {path: text for path, text in files.items() if path in template_paths(package)}
@@ -196,6 +203,8 @@ def is_chosen(path: str, answers: dict[str, Any]) -> bool:
 
 def is_on(owner: str, answers: dict[str, Any]) -> bool:
     """Return whether the answers ask for the files of an entry of `OWNED`."""
+    if owner == "ci":
+        return bool(answers["ci"] != "none")
     if owner in ("github", "gitlab"):
         return bool(answers["ci"] == owner)
     return bool(answers[owner])

@@ -244,7 +244,10 @@ def overwriting_problem(answers: dict[str, Any]) -> str | None:
 
 def list_files(project: Path, package: str) -> None:
     """List the existing files for the other hook, which cannot see which of them Cookiecutter has kept."""
-    folders = (project / "src" / package, *(project / name for name in ("tests", ".github", "deploy")))
+    folders = (
+        project / "src" / package,
+        *(project / name for name in ("tests", "scripts", ".github", "deploy")),
+    )
     candidates = chain(project.iterdir(), *(folder.rglob("*") for folder in folders))
     paths = [path for path in candidates if path.is_file()]
     if paths:

@@ -58,6 +58,7 @@ RUNTIME = [
     "ending",
     "errors",
     "exchange",
+    "flags",
     "guards",
     "http",
     "lifespan",
@@ -78,9 +79,18 @@ RUNTIME = [
 API_RUNTIME = ["api_client", "api_failures", "api_urls"]
 MANIFESTS = ["kustomization", "deployment", "service", "autoscaler", "disruption", "network"]
 ALWAYS = {
+    ".agents/skills/add-a-tool/SKILL.md",
+    ".claude/skills/add-a-tool/SKILL.md",
+    ".editorconfig",
+    ".env.example",
     ".gitignore",
+    ".python-version",
+    "AGENTS.md",
+    "CHANGELOG.md",
+    "CLAUDE.md",
     "LICENSE",
     "README.md",
+    "fastmcp.json",
     "pyproject.toml",
     "server.py",
     *(f"{PACKAGE}/{name}" for name in ("__init__.py", "__main__.py", "py.typed", "server.py", "settings.py")),
@@ -104,11 +114,7 @@ ALWAYS = {
 
 def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa: PLR0912
     """Return the files of a project, as paths with forward slashes."""
-    files = set(ALWAYS)
-    if "container=no" not in chosen:
-        files |= {"Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"}
-        files |= {f"deploy/kubernetes/{name}.yaml" for name in MANIFESTS}
-        files.add("deploy/kubernetes/config.env")
+    files = ALWAYS | files_around(chosen)
     chosen &= ALL
     patterns = chosen - {"self_contained"}
     if chosen:
@@ -146,6 +152,25 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
     if chosen & set(RESULT_PATTERNS):
         files.add(f"{PACKAGE}/results.py")
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
+
+
+def files_around(chosen: Combination) -> set[str]:
+    """Return the files around the server. A value that is not the default is an item of a combination."""
+    is_published = bool({"repository=github", "repository=gitlab"} & chosen)
+    files: set[str] = set()
+    if "container=no" not in chosen:
+        files |= {"Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"}
+        files |= {f"deploy/kubernetes/{name}.yaml" for name in MANIFESTS}
+        files.add("deploy/kubernetes/config.env")
+    if is_published:
+        files |= {".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"}
+    if "ci=none" in chosen:
+        return files
+    files.add("scripts/canary.py")
+    if "ci=gitlab" in chosen:
+        return files | {".gitlab-ci.yml", "renovate.json"}
+    files |= {f".github/{name}.yml" for name in ("dependabot", "workflows/ci", "workflows/canary")}
+    return files | ({".github/workflows/release.yml"} if is_published else set())
 
 
 def unit_tests(chosen: Combination) -> dict[str, bytes]:

@@ -720,7 +720,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "invalid JSON is accepted",
-            'raise UpstreamFailure("The API did not answer with JSON.") from error',
+            'raise UpstreamFailure("The API did not return JSON.") from error',
             "return ApiAnswer(status=status, data=None)",
             [only("retry")],
         ),
@@ -1324,7 +1324,7 @@ FAULTS: dict[str, list[Fault]] = {
             processes=True,
         ),
     ],
-    "runtime/command.py": [
+    "runtime/flags.py": [
         Fault(
             "a flag has different rules than its variable",
             'dest="http_port", help',
@@ -1694,6 +1694,29 @@ FAULTS: dict[str, list[Fault]] = {
             "OWNER/mcp-server-template/security",
             "YOU/mcp-server-template/security",
             tests="tests/test_docs.py -k address",
+        ),
+    ],
+    ".env.example": [
+        Fault(
+            "the example of `.env` has the default of an earlier version",
+            "# LOG_LEVEL=INFO",
+            "# LOG_LEVEL=DEBUG",
+        ),
+    ],
+    ".claude/skills/add-a-tool/SKILL.md": [
+        Fault(
+            "one copy of the skill has other checks",
+            "   uv run mypy\n",
+            "",
+            tests="tests/test_agents.py -k both_copies",
+        ),
+    ],
+    "AGENTS.md": [
+        Fault(
+            "the instructions name a file that the project does not have",
+            "`.agents/skills/add-a-tool/SKILL.md`",
+            "`.agents/skills/new-tool/SKILL.md`",
+            tests="tests/test_agents.py -k 'path and none'",
         ),
     ],
 }

@@ -214,7 +214,7 @@ async def test_a_tool_that_writes_needs_the_write_scopes_and_one_that_reads_does
     assert (await call(shared, reader, era)).status == 200
 
 
-async def test_a_name_in_a_header_that_lies_does_not_help(
+async def test_a_forged_name_in_a_header_does_not_help(
     shared: Running, shared_provider: IdentityProvider
 ) -> None:
     reply = await call(shared, shared_provider.token(), MODERN, "increment_counter", **{"Mcp-Name": "x"})
@@ -410,12 +410,12 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
 @pytest.mark.parametrize(
     ("variables", "text"),
     [
-        ({"AUTH_ISSUER": "https://login.example"}, "AUTH_AUDIENCE: is missing"),
+        ({"AUTH_ISSUER": "https://login.example"}, "AUTH_AUDIENCE: is required"),
         ({"AUTH_SCOPES": "use"}, "AUTH_SCOPES: has no effect without AUTH_ISSUER"),
-        ({"OIDC_CLIENT_ID": "x"}, "OIDC_CONFIG_URL: is missing"),
+        ({"OIDC_CLIENT_ID": "x"}, "OIDC_CONFIG_URL: is required"),
         ({"AUTH_SIGNING_KEY": SIGNING_KEY}, "AUTH_SIGNING_KEY: has no effect"),
         ({"AUTH_STORE_URL": "mongodb://x"}, "AUTH_STORE_URL: must be memory://"),
-        ({"AUTH_REDIRECT_URIS": "https://*.example"}, "AUTH_REDIRECT_URIS: must be whole URIs"),
+        ({"AUTH_REDIRECT_URIS": "https://*.example"}, "AUTH_REDIRECT_URIS: must be complete https URIs"),
     ],
 )
 def test_a_partial_configuration_is_one_line_and_exit_code_2(
@@ -569,7 +569,7 @@ async def test_a_client_may_not_have_codes_sent_anywhere(
             assert (await browser.register("http://localhost:1234/callback")).status_code == 201
 
 
-async def test_the_server_starts_while_the_provider_is_down_and_says_when_to_come_back(
+async def test_the_server_starts_while_the_provider_is_down_and_says_when_to_retry(
     project: Project, provider: IdentityProvider, tmp_path: Path
 ) -> None:
     provider.stop()

@@ -44,7 +44,7 @@ EXPECTED: dict[str, dict[str, str]] = tomllib.loads(
 )
 # A call that must fail with the text `FAILED`.
 FAILURE = {"api_request": {"endpoint": "users/0"}}
-FAILED = "NOT_FOUND: The API has nothing at this path."
+FAILED = "NOT_FOUND: The API has nothing at this path (404)."
 CLIENTS = [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto")]
 ERAS = ["legacy", "modern"]
 TRANSPORTS = ["http", "stdio"]

@@ -465,7 +465,7 @@ def test_exactly_the_combinations_are_blamed_where(fault: str, unusable: Proof) 
     assert blamed(unusable, text) == where
 
 
-def test_the_others_are_proven_all_the_same(unusable: Proof) -> None:
+def test_the_others_are_still_proven(unusable: Proof) -> None:
     assert set(unusable.green()) == {NONE, ONE_FILE, COLOUR}
 
 
@@ -906,7 +906,7 @@ def test_progress_is_one_line_written_over_on_a_terminal() -> None:
     assert text.count("\r") > 500
 
 
-def test_nothing_to_do_is_all_done() -> None:
+def test_progress_without_any_work_is_complete() -> None:
     assert "100%" in worked_off(0)
 
 

@@ -290,7 +290,7 @@ async def test_prometheus_scrapes_the_port_of_the_server(project: Project, tmp_p
     assert "mcp_server_active_requests" in text
 
 
-async def test_prometheus_scrapes_a_port_of_its_own(project: Project, tmp_path: Path) -> None:
+async def test_prometheus_scrapes_a_separate_port(project: Project, tmp_path: Path) -> None:
     with running(project, tmp_path, METRICS="prometheus", METRICS_PORT="0") as server:
         await server.good_call(ERAS[0])
         url = json.loads(server.logged("Metrics are served on"))["message"].split()[-1]

@@ -276,7 +276,7 @@ def test_an_edited_file_of_a_removed_pattern_is_kept(
 ) -> None:
     project = copy(created, tmp_path / "project")
     tool = "src/my_mcp_server/tools/retry.py"
-    replace(project.path / tool, "Request the API with retries", "Ask again")
+    replace(project.path / tool, "Send an API request with retries", "Ask again")
     edited = project.text(tool)
     update(project, retry=False)
     assert content(project) == {**bake(retry=False).files(), tool: edited.encode()}

@@ -1,3 +1,10 @@
-from {{ cookiecutter.package_name }}.server import mcp
+"""For programs that load a file: `fastmcp run server.py` serves `mcp`, as does `python server.py`."""
 
-__all__ = ["mcp"]
+if __name__ == "__main__":
+    from {{ cookiecutter.package_name }}.__main__ import main
+
+    main()
+else:
+    from {{ cookiecutter.package_name }}.server import mcp
+
+    __all__ = ["mcp"]

@@ -178,9 +178,7 @@ def until_in_sync(primary: RedisEngine, replica: RedisEngine) -> None:
     raise AssertionError("the replica does not follow")
 
 
-def test_a_changed_password_is_named_and_not_worth_a_retry(
-    fleet: Fleet, redis: RedisEngine, name: str
-) -> None:
+def test_a_changed_password_is_named_and_not_retryable(fleet: Fleet, redis: RedisEngine, name: str) -> None:
     assert fleet.wire
     wire = fleet.wire
 

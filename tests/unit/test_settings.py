@@ -7,7 +7,7 @@ import pytest
 from fastmcp import FastMCP
 from pydantic import Field
 
-from my_mcp_server.runtime.command import (
+from my_mcp_server.runtime.flags import (
     parse_flags,
 )
 from my_mcp_server.runtime.guards import (
@@ -110,7 +110,7 @@ def test_an_effective_value_is_accepted(
 def test_a_flag_is_validated_like_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"--transport": "pigeon", "--port": "abc", "--workers": "0", "--host": "a b"}
     monkeypatch.setattr(sys, "argv", ["server", *chain.from_iterable(flags.items())])
-    parse_flags("server")
+    parse_flags("server", "1")
     with pytest.raises(InvalidSettings) as refusal:
         check_settings()
     for name in ("TRANSPORT", "HTTP_PORT", "WORKERS", "HTTP_HOST"):
@@ -164,7 +164,7 @@ def test_an_unauthenticated_server_refuses_a_public_address(
 ) -> None:
     monkeypatch.setenv("HTTP_HOST", "")  # the flag overrides it
     monkeypatch.setattr(sys, "argv", ["server", "--host", "0.0.0.0"])
-    parse_flags("server")
+    parse_flags("server", "1")
     with pytest.raises(InvalidSettings, match="ALLOW_UNAUTHENTICATED=true"):
         serve_http(FastMCP("test"), "nowhere:app")
 

@@ -271,7 +271,7 @@ async def test_the_same_unknown_key_id_is_asked_for_once(
     assert await keys.find("unknown") is not None
 
 
-async def test_only_so_many_unknown_key_ids_are_remembered(
+async def test_the_number_of_remembered_unknown_key_ids_is_bounded(
     keys: SigningKeys, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{MODULE}.MAX_MISSING", 3)
@@ -414,9 +414,9 @@ WHOLE = {
     "auth_jwks_url": "https://login.example/keys",
 }
 PARTIAL: dict[str, tuple[dict[str, Any], str]] = {
-    "only an issuer": ({"auth_issuer": "https://login.example"}, "AUTH_AUDIENCE: is missing"),
-    "no issuer": ({**WHOLE, "auth_issuer": ""}, "AUTH_ISSUER: is missing"),
-    "no audience": ({**WHOLE, "auth_audience": ""}, "AUTH_AUDIENCE: is missing"),
+    "only an issuer": ({"auth_issuer": "https://login.example"}, "AUTH_AUDIENCE: is required"),
+    "no issuer": ({**WHOLE, "auth_issuer": ""}, "AUTH_ISSUER: is required"),
+    "no audience": ({**WHOLE, "auth_audience": ""}, "AUTH_AUDIENCE: is required"),
     "no key": ({**WHOLE, "auth_jwks_url": ""}, "AUTH_JWKS_URL: set either"),
     "two keys": ({**WHOLE, "auth_public_key": Issuer().public_key}, "AUTH_JWKS_URL: set either"),
     "scopes alone": ({"auth_scopes": "use"}, "AUTH_SCOPES: has no effect"),
@@ -451,9 +451,9 @@ KEY = {"auth_signing_key": "k" * 32}
 SHARED = {"auth_store_url": "file:///logins"}
 PRODUCTION = {"environment": "production"}
 PARTIAL |= {
-    "no configuration": ({**LOGIN, "oidc_config_url": ""}, "OIDC_CONFIG_URL: is missing"),
-    "no client": ({**LOGIN, "oidc_client_id": ""}, "OIDC_CLIENT_ID: is missing"),
-    "no secret": ({**LOGIN, "oidc_client_secret": ""}, "OIDC_CLIENT_SECRET: is missing"),
+    "no configuration": ({**LOGIN, "oidc_config_url": ""}, "OIDC_CONFIG_URL: is required"),
+    "no client": ({**LOGIN, "oidc_client_id": ""}, "OIDC_CLIENT_ID: is required"),
+    "no secret": ({**LOGIN, "oidc_client_secret": ""}, "OIDC_CLIENT_SECRET: is required"),
     "both kinds": ({**LOGIN, "auth_issuer": "https://x.example"}, "AUTH_ISSUER: has no effect"),
     "a short signing key": ({**LOGIN, "auth_signing_key": "k" * 31}, "32 characters or more"),
     "a signing key alone": (KEY, "AUTH_SIGNING_KEY: has no effect without OIDC_CONFIG_URL"),
@@ -472,8 +472,14 @@ PARTIAL |= {
         "PUBLIC_URL: must begin with https://",
     ),
     "an unknown store": ({**LOGIN, "auth_store_url": "mongodb://host"}, "must be memory://"),
-    "any redirect URI": ({**LOGIN, "auth_redirect_uris": "https://*"}, "must be whole URIs"),
-    "a plain redirect URI": ({**LOGIN, "auth_redirect_uris": "http://x.example/"}, "whole URIs"),
+    "any redirect URI": (
+        {**LOGIN, "auth_redirect_uris": "https://*"},
+        "must be complete https URIs",
+    ),
+    "a plain redirect URI": (
+        {**LOGIN, "auth_redirect_uris": "http://x.example/"},
+        "complete https URIs",
+    ),
 }
 
 
@@ -517,7 +523,9 @@ def test_rejections_of_an_address_are_logged_up_to_a_limit_and_then_counted(
     assert "5 more requests of 192.0.2.1 were rejected" in caplog.text
 
 
-def test_only_so_many_addresses_are_counted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_counted_addresses_is_bounded(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(f"{MODULE}.MAX_ADDRESSES", 3)
     rejections = Rejections(clock)
     for number in range(10):

@@ -1,4 +1,4 @@
-"""The command: what it says on stdout and at its end, with an empty environment and a bad one."""
+"""The command: its output and exit code, with an empty and an invalid environment."""
 
 import os
 import subprocess
@@ -8,6 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from {{ cookiecutter.package_name }} import (
+    __version__,
+)
+from {{ cookiecutter.package_name }}.__main__ import (
+    COMMAND,
+)
 
 from .process import PATIENCE_SECONDS, ServerProcess, bare_environment, call, message
 from .servers import PLAIN_SERVER
@@ -67,19 +74,39 @@ async def test_invalid_settings_are_one_line_and_exit_code_2(
 
 @pytest.mark.checklist("environment-configuration")
 def test_an_invalid_setting_of_fastmcp_is_one_line_too(tmp_path: Path) -> None:
-    # Whatever the current folder holds.
-    (tmp_path / ".env").write_bytes("FASTMCP_LOG_LEVEL=trace".encode("utf-16"))
-    environment = bare_environment(tmp_path, FASTMCP_LOG_LEVEL="nonsense")
+    ended = run_with_bad_settings(tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert "FASTMCP_LOG_LEVEL: " in ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+
+
+@pytest.mark.parametrize("flags", [["--version"], ["--port", "70000", "--version"]], ids=" ".join)
+def test_the_version_is_printed_without_reading_settings(flags: list[str], tmp_path: Path) -> None:
+    ended = run_with_bad_settings(tmp_path, *flags)
+    assert ended.stderr == ""
+    assert ended.stdout == f"{COMMAND} {__version__}\n"
+    assert ended.returncode == 0
+
+
+def test_the_help_names_every_flag_without_reading_settings(tmp_path: Path) -> None:
+    ended = run_with_bad_settings(tmp_path, "--help")
+    assert ended.stderr == ""
+    for flag in ("--transport", "--host", "--port", "--workers", "--version"):
+        assert flag in ended.stdout
+    assert ended.returncode == 0
+
+
+def run_with_bad_settings(folder: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a folder with a `.env` that nothing should read."""
+    (folder / ".env").write_bytes("FASTMCP_LOG_LEVEL=trace".encode("utf-16"))
+    environment = bare_environment(folder, FASTMCP_LOG_LEVEL="nonsense", HTTP_PORT="nonsense")
     del environment["FASTMCP_ENV_FILE"]
-    ended = subprocess.run(
-        [sys.executable, *PLAIN_SERVER],
-        cwd=tmp_path,
+    return subprocess.run(
+        [sys.executable, *PLAIN_SERVER, *flags],
+        cwd=folder,
         env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
         timeout=PATIENCE_SECONDS,
     )
-    assert ended.returncode == 2, ended.stderr
-    assert "FASTMCP_LOG_LEVEL: " in ended.stderr
-    assert ended.stderr.count("\n") == 1, ended.stderr

@@ -1,9 +1,10 @@
-"""Let only callers with a valid token in, and tell tools who is calling.
+"""Only let in callers with a valid token, and tell tools who is calling.
 
 A server that others can reach must know who is calling. FastMCP's defaults accept tokens that
 never expire, and tell every user to log in again while the identity provider is down. Here a
-token must name its issuer, its audience, a subject and an end. A caller who lacks a scope learns
-which. During an outage of the provider, only tokens of unknown keys are refused, with a 503.
+token must have an issuer, an audience, a subject and an expiry. A caller without a scope learns
+which one is missing. During an outage of the provider, only tokens with unknown keys are refused,
+with a 503.
 """
 
 import asyncio
@@ -62,13 +63,13 @@ KEY_TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 # What joserfc raises for tokens and keys that are malformed; a deeply nested one is the last.
 MALFORMED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 METADATA_PATH = "/.well-known/oauth-protected-resource"
-# What an answer of the identity provider may take, all in all.
+# Total timeout of a request to the identity provider.
 FETCH_SECONDS = 5
-# The same with the keys that are derived for a login, which takes a second or two of computing.
+# The same for a login, where deriving keys takes another second or two.
 LOGIN_SECONDS = 20
 # Keys older than this are fetched again, while the known ones stay in use.
 FRESH_SECONDS = 300
-# How often keys are fetched at most: so many at once, then one per interval.
+# How often keys are fetched at most: a burst, then one per interval.
 FETCH_BURST = 3
 FETCH_INTERVAL_SECONDS = 10
 # How long a key id that the provider did not know is refused without asking again.
@@ -80,7 +81,7 @@ MAX_ADDRESSES = 10_000
 MAX_CLIENT_LENGTH = 100
 
 MEMORY_STORE = "memory://"
-# By the scheme of `AUTH_STORE_URL`: the library that it needs, and the extra that brings it.
+# By the scheme of `AUTH_STORE_URL`: the library that it needs, and the extra that installs it.
 STORES = {
     "memory": ("", ""),
     "file": ("", ""),
@@ -89,10 +90,10 @@ STORES = {
     "postgresql": ("asyncpg", "postgresql"),
 }
 STORE_SECONDS = 3
-# Of what has no end of its own: the registrations of clients.
+# For entries without an expiry of their own: the registrations of clients.
 KEPT_SECONDS = 90 * 86_400
 MIN_KEY_LENGTH = 32
-# Where a client may have the browser sent after a login, besides `AUTH_REDIRECT_URIS`.
+# Where a login may redirect the browser, besides `AUTH_REDIRECT_URIS`.
 LOOPBACK_URIS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
 AUTHORIZATION_METADATA = (
     "/.well-known/oauth-authorization-server",
@@ -144,7 +145,7 @@ class AuthenticationSettings(Settings):
     def _are_scopes(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
         found = tuple(dict.fromkeys(part for scope in scopes for part in scope.split()))
         if any(not part.isascii() or set('"\\') & set(part) for part in found):
-            raise ValueError("must be names of scopes, such as read, with commas between")
+            raise ValueError("must be names of scopes separated by commas, such as read,write")
         return found
 
     @field_validator("auth_redirect_uris")
@@ -154,8 +155,8 @@ class AuthenticationSettings(Settings):
             parts = urlsplit(uri)
             if "*" in uri or parts.scheme in {"", "http"} or not parts.netloc:
                 raise ValueError(
-                    "must be whole URIs such as https://claude.ai/api/mcp/auth_callback; those of"
-                    " this machine are allowed anyway"
+                    "must be complete https URIs, such as https://claude.ai/api/mcp/auth_callback;"
+                    " loopback addresses are always allowed"
                 )
         return uris
 
@@ -187,8 +188,8 @@ class AuthenticationSettings(Settings):
                 self._refuse(("auth_scopes", "auth_write_scopes"), "without AUTH_ISSUER")
         if self.is_configured and not self.public_url and is_public(self.http_host):
             raise ValueError(
-                "PUBLIC_URL: is missing; clients look there for how to get a token, for example"
-                " https://mcp.example.com"
+                "PUBLIC_URL: is required, such as https://mcp.example.com; clients look there for"
+                " how to get a token"
             )
         return self
 
@@ -199,7 +200,7 @@ class AuthenticationSettings(Settings):
     def _require(self, names: Iterable[str]) -> None:
         for name in names:
             if not self._given([name]):
-                raise ValueError(f"{name.upper()}: is missing, for authentication is configured")
+                raise ValueError(f"{name.upper()}: is required when authentication is configured")
 
     def _refuse(self, names: Iterable[str], where: str) -> None:
         for name in self._given(names):
@@ -240,7 +241,7 @@ class AuthenticationSettings(Settings):
 
     @property
     def base_url(self) -> str:
-        """Where clients find the server, without the path of the endpoint."""
+        """The URL of the server, without the path of the endpoint."""
         host = f"[{self.http_host}]" if ":" in self.http_host else self.http_host
         return self.public_url.rstrip("/") or f"http://{host}:{self.http_port}"
 
@@ -279,9 +280,9 @@ Caller = Annotated[Identity, Depends(current_identity)]
 
 
 class Rejected(Exception):
-    """A token that is not accepted; the text may be told to its sender.
+    """A token that is not accepted. Its sender may read the text.
 
-    `client` is who has sent it, where its signature is valid.
+    `client` is the client id, if the signature is valid.
     """
 
     def __init__(self, reason: str, client: str = "") -> None:
@@ -290,7 +291,7 @@ class Rejected(Exception):
 
 
 class VerificationUnavailable(TokenVerificationError):
-    """Whether a token is valid cannot be told now. `retry_after` is in seconds."""
+    """It is not known now whether a token is valid. `retry_after` is in seconds."""
 
     def __init__(self, what: str, retry_after: int) -> None:
         super().__init__(f"{what} cannot be reached now.")
@@ -298,7 +299,7 @@ class VerificationUnavailable(TokenVerificationError):
 
 
 class ProviderRequests:
-    """Asks the identity provider, once for all who wait, and only so often.
+    """Limits requests to the identity provider, and shares each among all callers that wait.
 
     It allows `FETCH_BURST` requests at once, then one per `FETCH_INTERVAL_SECONDS`. `ask` raises
     if the provider does not answer as it should, and is cancelled after `seconds`.
@@ -318,7 +319,7 @@ class ProviderRequests:
         self._running: asyncio.Task[bool] | None = None
 
     def start(self) -> "asyncio.Task[bool] | None":
-        """Return the request that is under way or a new one; None if it is too soon for that."""
+        """Return the current request or a new one, or None if it is too soon for a new one."""
         if self._running is not None and not self._running.done():
             return self._running
         self._update_allowance()
@@ -332,7 +333,7 @@ class ProviderRequests:
         """Wait until the provider has answered.
 
         Raises:
-            VerificationUnavailable: it has not, or it is too soon to ask again.
+            VerificationUnavailable: the request failed, or it is too soon for another one.
         """
         running = self.start()
         # Not awaited itself: others wait too, so it must continue when this caller is cancelled.
@@ -361,8 +362,8 @@ class ProviderRequests:
 class SigningKeys:
     """The public keys of the identity provider, by key id.
 
-    They are fetched at the first token, then again when they are old or when a token names a key
-    that is not known. While the provider is down, known keys stay in use.
+    They are fetched with the first token, and again when they are old or a token names an unknown
+    key. While the provider is down, known keys stay in use.
     """
 
     def __init__(
@@ -445,7 +446,7 @@ def _public_key(text: str, algorithm: str) -> Key:
 
 @dataclass(frozen=True)
 class TokenRules:
-    """What a token must say; times are in seconds."""
+    """Which tokens are valid. Times are in seconds."""
 
     issuer: str
     audience: str
@@ -455,9 +456,9 @@ class TokenRules:
 
 
 class StrictVerifier(JWTVerifier):
-    """Accepts a JWT that is signed, and that `rules` allow.
+    """Accepts a signed JWT that `rules` allow.
 
-    A token must name its issuer, its audience, a subject and an end.
+    It must have an issuer, an audience, a subject and an expiry.
     """
 
     def __init__(self, rules: TokenRules, *, jwks_url: str = "", public_key: str = "") -> None:
@@ -486,11 +487,11 @@ class StrictVerifier(JWTVerifier):
             return None
 
     async def check(self, token: str) -> AccessToken:
-        """Return what a token says.
+        """Return the contents of a token.
 
         Raises:
             Rejected: it is not valid here.
-            VerificationUnavailable: the key that it names is not known, and cannot be fetched now.
+            VerificationUnavailable: its key is unknown, and cannot be fetched now.
         """
         key = self._fixed or await self._keys.find(_key_id(token, self.algorithm))
         if key is None:
@@ -520,13 +521,13 @@ class StrictVerifier(JWTVerifier):
             raise Rejected(f"The token lacks {error.claim}.", client) from None
         except InvalidClaimError as error:
             raise Rejected(f"The token is not valid here: see {error.claim}.", client) from None
-        # Written so that an end that is NaN, which JSON in Python has, is too late.
+        # In this form, an `exp` of NaN, which Python's JSON allows, is also too late.
         if not claims["exp"] <= time.time() + self._rules.longest + self._rules.clock_skew:
             raise Rejected("The token is valid for too long.", client)
 
 
 def _key_id(token: str, algorithm: str) -> str | None:
-    """Return the key id in the header of a token, which nobody has vouched for.
+    """Return the key id in the header of a token, which is not verified yet.
 
     Raises:
         Rejected: the token is not a JWT, or is signed with another algorithm.
@@ -551,9 +552,9 @@ def _scopes_of(claims: dict[str, Any]) -> list[str]:
 class Login:
     """The login of clients at an OpenID provider that does not let them register themselves.
 
-    The server is in the middle: clients register here, users log in there, and the server issues
-    tokens of its own. It asks the provider for its configuration when a request first needs it, so
-    it starts while the provider is down.
+    Clients register at this server, users log in at the provider, and the server issues its own
+    tokens. It fetches the provider's configuration when a request first needs it, so it starts
+    while the provider is down.
     """
 
     def __init__(
@@ -566,7 +567,7 @@ class Login:
         self.path = ""
 
     async def check(self, token: str) -> AccessToken:
-        """Return what the provider says of the user who has been given a token of this server."""
+        """Return what the provider knows about the user to whom this server issued the token."""
         proxy = await self._opened()
         found = await proxy.load_access_token(token)
         if not isinstance(found, AccessToken):
@@ -591,10 +592,10 @@ class Login:
 
 
 def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
-    """Fetch the provider's configuration, and return what serves the login; both take a while.
+    """Fetch the provider's configuration, and return the proxy that serves the login. This is slow.
 
-    With `AUTH_AUDIENCE`, the provider's access token must be for it. Without, its ID token counts,
-    since not every access token can be read.
+    With `AUTH_AUDIENCE`, the provider's access token must be for it. Without it, the ID token is
+    verified, because not every access token can be read.
     """
     # Half a second of imports, which a server without a login does not need.
     from fastmcp.server.auth.oidc_proxy import OIDCConfiguration, OIDCProxy  # noqa: PLC0415
@@ -642,13 +643,13 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
 
 
 def open_store(url: str, key: str) -> "AsyncKeyValue":
-    """Return the store of logins, encrypted with `key`. Nothing is read before its first use."""
+    """Return the store of logins, encrypted with `key`. It connects at its first use."""
     from key_value.aio.wrappers.base import BaseWrapper  # noqa: PLC0415
     from key_value.aio.wrappers.encryption import FernetEncryptionWrapper  # noqa: PLC0415
     from key_value.aio.wrappers.ttl_clamp import TTLClampWrapper  # noqa: PLC0415
 
     class Watched(BaseWrapper):
-        """Tells an outage of the store from a login that it does not have."""
+        """Distinguishes an outage of the store from an unknown login."""
 
         def __init__(self, store: "AsyncKeyValue") -> None:
             self.key_value = store
@@ -678,7 +679,7 @@ def open_store(url: str, key: str) -> "AsyncKeyValue":
 
 @contextmanager
 def store_failures() -> Iterator[None]:
-    """Raise VerificationUnavailable for whatever a store raises, or if it takes too long."""
+    """Raise VerificationUnavailable if the store raises any error or takes too long."""
     try:
         with anyio.fail_after(STORE_SECONDS):
             yield
@@ -715,7 +716,7 @@ def plain_store(url: str) -> "AsyncKeyValue":
 
 
 class LoginEndpoint:
-    """An ASGI app that serves a login, or says when to come back."""
+    """An ASGI app that serves a login, or says when to retry."""
 
     def __init__(self, auth: "TokenAuth", login: Login) -> None:
         self._auth = auth
@@ -730,7 +731,7 @@ class LoginEndpoint:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a request without a sufficient token is answered with (RFC 6750, section 3)."""
+    """The answer to a request without a sufficient token (RFC 6750, section 3)."""
 
     status: HTTPStatus
     reason: str
@@ -798,10 +799,9 @@ class Rejections:
 
 
 class TokenAuth(AuthProvider):
-    """What FastMCP asks about authentication: who may pass, and where the metadata is.
+    """The server's authentication for FastMCP: the token check, the metadata and the routes.
 
-    `write_scopes` are needed, besides `scopes`, to call a
-    tool that does not say that it only reads.
+    Calls of tools without `readOnlyHint` need `write_scopes` in addition to `scopes`.
     """
 
     def __init__(
@@ -865,7 +865,7 @@ class TokenAuth(AuthProvider):
         return routes
 
     async def refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, and log it. The log never has the token."""
+        """Answer a request, and log it without the token."""
         address = (scope.get("client") or ("unknown",))[0]
         wait = self.rejections.seconds_to_wait(address, refusal)
         if wait and refusal.error:
@@ -875,7 +875,7 @@ class TokenAuth(AuthProvider):
 
 
 class TokenGate:
-    """An ASGI wrapper that lets nobody to the endpoint without a valid token."""
+    """An ASGI wrapper that only passes on requests to the endpoint with a valid token."""
 
     def __init__(self, app: ASGIApp, auth: TokenAuth) -> None:
         self._app = app
@@ -910,7 +910,7 @@ class TokenGate:
 
 
 class WriteScopes:
-    """An ASGI wrapper that refuses calls of tools that change something without the scopes.
+    """An ASGI wrapper that refuses calls of writing tools without the scopes.
 
     The 403 names all scopes that the call needs, so that a client can ask its user for them.
     """
@@ -933,7 +933,7 @@ class WriteScopes:
         await self._app(scope, receive, send)
 
     async def _writes(self, message: dict[str, Any]) -> bool:
-        """Tell whether a call may change something: its tool does not say that it only reads."""
+        """Return whether a call may change something: its tool has no `readOnlyHint`."""
         name = (message.get("params") or {}).get("name")
         tool = await self._server.get_tool(name) if isinstance(name, str) else None
         hints = tool.annotations if tool else None
@@ -941,7 +941,7 @@ class WriteScopes:
 
 
 def unavailable(error: VerificationUnavailable) -> Refusal:
-    """Return the refusal of a token of which nothing is known."""
+    """Return the refusal of a token that cannot be verified now."""
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=error.retry_after)
 
 
@@ -957,7 +957,7 @@ def lacking(missing: Iterable[str], scopes: Iterable[str], client: str) -> Refus
 
 
 def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
-    """Return what the settings say about tokens, or None if they say nothing."""
+    """Return the authentication that is configured, or None."""
     if not settings.is_configured:
         return None
     if settings.oidc_config_url:
@@ -984,7 +984,7 @@ def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
 
 
 def authenticate(server: Server, settings: AuthenticationSettings | None = None) -> None:
-    """Let `server` require tokens over HTTP if the settings say so, and nothing on stdio."""
+    """Require tokens over HTTP if this is configured; on stdio, none are needed."""
     server.authentication = lambda: token_auth(settings or AuthenticationSettings())
     write_scopes = asgi.Middleware(WriteScopes, server=server)
     server.http_middleware = [*server.http_middleware, write_scopes]

@@ -1,9 +1,9 @@
 """Traces and metrics of each request, sent to an OpenTelemetry collector.
 
-FastMCP has spans but no exporter and no metrics, and its spans take names that any client can
-choose. The OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here
-the standard `OTEL_` variables are enough, names are bounded, and a dead collector costs no call
-anything and a shutdown at most 3 seconds. Without these variables the SDK is not imported.
+FastMCP has spans but no exporter and no metrics, and clients can choose the names of its spans. The
+OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here the standard
+`OTEL_` variables are enough, and names are bounded. A dead collector does not delay calls, and
+delays a shutdown by at most 3 seconds. Without these variables, the SDK is not imported.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ telemetry_log = logging.getLogger(__name__)
 DURATION_METRIC = "mcp.server.operation.duration"
 DURATION_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 ACTIVE_METRIC = "mcp.server.active_requests"
-# Stands for a name that the server does not know: anyone can send any number of them.
+# Replaces names that the server does not know: clients can send any number of them.
 OTHER_NAME = "_OTHER"
 # What the requests with a name are for.
 NAMED = {"tools/call": "tool", "prompts/get": "prompt"}
@@ -122,12 +122,12 @@ class TelemetrySettings(Settings):
             if told.get("public_url") and not own_port:
                 raise ValueError(
                     "the proxy of PUBLIC_URL would pass /metrics on; set METRICS_PORT to serve"
-                    " metrics on a port of their own, or METRICS_PUBLIC=true if that is intended"
+                    " metrics on a separate port, or METRICS_PUBLIC=true if that is intended"
                 )
         return metrics
 
     def exporters(self, signal: Signal) -> frozenset[str]:
-        """Return the exporters of a signal by OpenTelemetry's rules; none where it is off."""
+        """Return the exporters of a signal by OpenTelemetry's rules, none if it is off."""
         chosen = str(getattr(self, f"otel_{signal}_exporter")).lower()
         endpoint = self.otel_exporter_otlp_endpoint or getattr(
             self, f"otel_exporter_otlp_{signal}_endpoint"
@@ -140,7 +140,7 @@ class TelemetrySettings(Settings):
         return self.otel_sdk_disabled.lower() == "true"
 
     def switch(self) -> str:
-        """Return the variable that turns telemetry on, or "" where none does."""
+        """Return the variable that turns telemetry on, or "" if none does."""
         signals = (self.exporters("traces"), self.exporters("metrics"), self.metrics)
         if self.is_disabled or not any(signals):
             return ""
@@ -162,7 +162,7 @@ class Providers:
 
 
 def start_providers(settings: TelemetrySettings, server: FastMCP[Any]) -> Providers | None:
-    """Return the providers of this process, or None where telemetry is off or cannot start.
+    """Return the providers of this process, or None if telemetry is off or cannot start.
 
     Those of an application around the server are used as they are.
     """
@@ -363,7 +363,7 @@ class RequestTelemetry:
         return f"{method} {target}", attributes
 
     async def _details(self, ctx: ServerRequestContext[Any, Any]) -> dict[str, str]:
-        """Return what a span has and a measurement has not: it could have any number of values."""
+        """Return the attributes of spans only: their number of values is not bounded."""
         details = {}
         uri = (ctx.params or {}).get("uri")
         if isinstance(uri, str) and ctx.method.startswith("resources/"):
@@ -546,7 +546,7 @@ def log_filtered() -> Iterator[None]:
 
 
 async def flush(flushes: Iterable[Callable[[], object]], seconds: float) -> bool:
-    """Call blocking functions in threads, and tell whether all of them ended in time.
+    """Call blocking functions in threads, and return whether all of them ended in time.
 
     The process does not wait for a thread that is still waiting for the collector.
     """
@@ -610,7 +610,7 @@ class Telemetry:
 
 @contextmanager
 def metrics_served(settings: TelemetrySettings, registry: Any) -> Iterator[None]:
-    """Serve metrics on a port of their own; a port in use is one line of the log."""
+    """Serve metrics on a separate port. If it is in use, log one line."""
     from prometheus_client import start_http_server  # noqa: PLC0415
 
     address = (settings.metrics_host, settings.metrics_port or 0)
@@ -630,7 +630,7 @@ def metrics_served(settings: TelemetrySettings, registry: Any) -> Iterator[None]
 
 
 def add_telemetry(server: Server) -> None:
-    """Send traces and metrics while `server` runs, if the environment says where to."""
+    """Send traces and metrics while `server` runs, if a variable turns them on."""
     telemetry = Telemetry()
     server.extensions = (*server.extensions, telemetry.running)
     server.custom_route(METRICS_PATH, methods=["GET"])(telemetry.answer_scrape)
