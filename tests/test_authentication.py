@@ -480,7 +480,7 @@ class Browser:
         return answer
 
     async def authorize(self, scope: str = "use") -> dict[str, str]:
-        """Return what the client is sent after the login: a code."""
+        """Return the code that the client gets after the login."""
         verifier = "v" * 50
         digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
         answer = await self.http.get(
@@ -641,7 +641,7 @@ def authlab(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def scan(home: Path, server: Running, *arguments: str) -> dict[str, str]:
-    """Return what mcp-authlab does not let pass, by the key of the check."""
+    """Return the failed checks of mcp-authlab, by key."""
     url = f"http://{server.address}/mcp"
     scanned = authlab(home, "scan", url, "--tool", "process_data", "--format", "json", *arguments)
     report = json.loads(scanned.stdout)

@@ -1,4 +1,4 @@
-"""What the documentation says is so: commands, names of prompts, names of tests, variables."""
+"""The documentation is correct: commands, names of prompts, names of tests, variables."""
 
 import re
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_a_prompt_names_the_example_that_comes_with_the_pattern(pattern: str) ->
 
 
 def described(pattern: str) -> str:
-    """Return what the page of the prompts says about a pattern."""
+    """Return the section of a pattern on the page of the prompts."""
     return PAGES["prompts"].split(f"### `{pattern}`\n")[1].split("\n### ")[0]
 
 

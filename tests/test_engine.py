@@ -1,4 +1,4 @@
-"""The engine proves what it says it proves: shown on a small template, in which faults are planted."""
+"""The engine finds the faults that are planted in a small template."""
 
 import io
 import os
@@ -488,7 +488,7 @@ def test_without_any_green_combination_a_report_says_so(broken: Proof) -> None:
 
 @pytest.fixture(scope="module")
 def shell(new_folder: NewFolder) -> dict[str, str]:
-    """Return the environment of a user who has Cookiecutter, and for uv one who runs what is installed here."""
+    """Return the environment of a user who has Cookiecutter; its uv runs the packages installed here."""
     tools = new_folder("tools")
     for name, arguments in {"cookiecutter": '-m cookiecutter "$@"', "uv": '-m "${@:2}"'}.items():
         script = tools / name
