@@ -292,7 +292,7 @@ class Run:
 
     def render(self) -> None:
         """Render every combination and its twin, and continue with those whose modules can be loaded."""
-        # The first is what the claims of a template are held against, whichever combinations are asked for.
+        # The claims of a template are compared with the first, whichever combinations are requested.
         claimed = [next(self.declaration.combinations())] if len(self.variations) > 1 else []
         needed = dict.fromkeys([*claimed, *self.combinations, *(self.twin(one) for one in self.combinations)])
         self.progress.begin("Render", len(needed))

@@ -649,7 +649,7 @@ def test_a_module_that_ends_the_process_is_reported(run: Run) -> None:
     )
 
 
-def test_what_a_run_has_read_before_it_was_ended_is_not_held_against_the_next(run: Run) -> None:
+def test_what_a_run_has_read_before_it_was_ended_does_not_count_for_the_next(run: Run) -> None:
     note = {"note.txt": "1"}
     run(one_test("open('note.txt').close()", "os._exit(0)") | note, "tests/test_it.py", watched=True)
     after = run(one_test("assert True") | note, "tests/test_it.py", watched=True)

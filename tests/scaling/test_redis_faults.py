@@ -139,7 +139,7 @@ def test_a_full_engine_that_evicts_anything_fails_no_call(
 
 
 def test_a_failover_behind_one_address_is_followed(fleet: Fleet, redis: RedisEngine, name: str) -> None:
-    """The replica is read-only at first, which no retry cures; once promoted, it has everything."""
+    """The replica is read-only at first, which no retry can fix; once promoted, it has everything."""
     assert fleet.wire
     wire = fleet.wire
     with RedisEngine(redis.program, replica_of=redis) as standby:
