@@ -146,7 +146,8 @@ FEWEST_SENTENCES = 8
 @functools.cache
 def texts() -> dict[str, Path]:
     """Return each file whose text people read, by a short name."""
-    paths = [TEMPLATE / "README.md", TEMPLATE / "AGENTS.md", TEMPLATE / "cookiecutter.json"]
+    paths = [TEMPLATE / "README.md", TEMPLATE / "AGENTS.md"]
+    paths += [TEMPLATE / "cookiecutter.json", TEMPLATE / "pyproject.toml"]
     paths += sorted((TEMPLATE / "docs").glob("*.md"))
     paths += [path for suffix in ("md", "py", "toml") for path in sorted(SKELETON.rglob(f"*.{suffix}"))]
     for folder in ("hooks", "tests", "matrix", "benchmarks"):
