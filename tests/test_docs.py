@@ -68,6 +68,14 @@ def test_a_prompt_is_documented_with_its_question(prompt: str) -> None:
     assert question(prompt) in PAGES["prompts"]
 
 
+def test_the_page_of_the_prompts_lists_every_variable() -> None:
+    readme = (SKELETON / "README.md").read_text(encoding="utf-8")
+    variables = re.findall(r"^\| `([A-Z_]+)` \|", readme, flags=re.MULTILINE)
+    assert len(variables) > 80
+    listed = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", PAGES["prompts"]))
+    assert set(variables) - listed == set()
+
+
 @pytest.mark.parametrize("prompt", shown_prompts())
 def test_a_prompt_is_one_short_question(prompt: str) -> None:
     assert question(prompt).count("?") == 1
