@@ -292,7 +292,7 @@ class Run:
 
     def render(self) -> None:
         """Render every combination and its twin, and continue with those whose modules can be loaded."""
-        # The claims of a template are held against these, whichever combinations are asked for.
+        # The claims of a template are compared with these, whichever combinations are requested.
         first = next(self.declaration.combinations())
         fold = self.declaration.fold
         claimed = [first, *([first | {fold.prompt}] if fold else [])] if self.declaration.varying else []

@@ -198,7 +198,7 @@ def test_a_choice_is_blamed_that_claims_to_be_uniform_and(way: str, new_folder: 
     assert found, proof.problems
 
 
-def test_a_claim_is_held_against_the_same_combination_whichever_are_asked_for(new_folder: Folder) -> None:
+def test_claims_are_compared_with_the_same_combination_whichever_are_requested(new_folder: Folder) -> None:
     small = SmallTemplate(new_folder("claim"))
     declaration = small.claim(uniform=False)
     small.change(README, "It shouts.", "It shouts{{ ' in red' if cookiecutter.colour }}.")
