@@ -273,9 +273,8 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
     good = good_answers(answers, bad)
     try:
         file = replay_file(answers, output)
-        file.write_text(
-            json.dumps({"cookiecutter": {**good, SAVED: str(file)}}, indent=4) + "\n", encoding="utf-8"
-        )
+        saved = {"cookiecutter": {**good, SAVED: str(file)}, "source": source_of(answers)}
+        file.write_text(json.dumps(saved, indent=4) + "\n", encoding="utf-8")
     except OSError as error:
         return [
             f"Your answers could not be saved: {error}",
@@ -295,6 +294,15 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
         lines.append("Add the options -f or -f -s again: the project folder already exists.")
     lines.append("Next, Cookiecutter prints a traceback. It only reports that this check failed.")
     return lines
+
+
+def source_of(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return what the user called the template: the command continues with its clone."""
+    before = Path(str(answers.get(SAVED, "")))
+    if is_saved(before):
+        earlier: dict[str, Any] = json.loads(before.read_text(encoding="utf-8")).get("source", {})
+        return earlier
+    return {"_template": answers["_template"], "_checkout": answers["_checkout"]}
 
 
 def replay_file(answers: dict[str, Any], folder: Path) -> Path:

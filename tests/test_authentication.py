@@ -308,7 +308,7 @@ def served(project: Project, home: Path, provider: IdentityProvider, **variables
         yield server
 
 
-def is_told_to_come_back(reply: Reply) -> bool:
+def is_told_to_retry(reply: Reply) -> bool:
     return reply.status == 503 and 1 <= int(reply.headers["retry-after"]) <= 10 and bool(challenge(reply))
 
 
@@ -318,7 +318,7 @@ async def test_keys_that_cannot_be_fetched_at_the_start_are_a_503_until_they_can
 ) -> None:
     with served(project, tmp_path, provider) as server:
         provider.stop()
-        assert is_told_to_come_back(await call(server, provider.token(), era))
+        assert is_told_to_retry(await call(server, provider.token(), era))
         assert (await server.get("/livez")).status == 200
         provider.start()
         assert (await call(server, provider.token(), era)).status == 200
@@ -332,7 +332,7 @@ async def test_known_keys_stay_in_use_while_the_provider_is_down(
         provider.stop()
         assert (await call(server, provider.token())).status == 200
         unknown = provider.token(header={"kid": "unknown"})
-        assert is_told_to_come_back(await call(server, unknown))
+        assert is_told_to_retry(await call(server, unknown))
 
 
 async def test_a_slow_provider_is_asked_once_for_all_and_stops_nobody_else(
@@ -360,7 +360,7 @@ async def test_a_silent_provider_is_a_503_and_not_a_hanging_request(
 ) -> None:
     with served(project, tmp_path, provider) as server:
         provider.fall_silent()
-        assert is_told_to_come_back(await call(server, provider.token()))
+        assert is_told_to_retry(await call(server, provider.token()))
 
 
 async def test_a_new_key_works_at_once_and_the_old_one_no_longer(
@@ -384,11 +384,11 @@ async def test_an_invalid_key_set_is_a_503_and_replaces_no_known_key(
 ) -> None:
     with served(project, tmp_path, provider) as server:
         provider.keys_instead = answer
-        assert is_told_to_come_back(await call(server, provider.token()))
+        assert is_told_to_retry(await call(server, provider.token()))
         provider.keys_instead = None
         assert (await call(server, provider.token())).status == 200
         provider.keys_instead = answer
-        assert is_told_to_come_back(await call(server, provider.token(header={"kid": "unknown"})))
+        assert is_told_to_retry(await call(server, provider.token(header={"kid": "unknown"})))
         assert (await call(server, provider.token())).status == 200
 
 
@@ -480,7 +480,7 @@ class Browser:
         return answer
 
     async def authorize(self, scope: str = "use") -> dict[str, str]:
-        """Return what the client is sent after the login: a code."""
+        """Return the code that the client gets after the login."""
         verifier = "v" * 50
         digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
         answer = await self.http.get(
@@ -641,7 +641,7 @@ def authlab(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def scan(home: Path, server: Running, *arguments: str) -> dict[str, str]:
-    """Return what mcp-authlab does not let pass, by the key of the check."""
+    """Return the failed checks of mcp-authlab, by key."""
     url = f"http://{server.address}/mcp"
     scanned = authlab(home, "scan", url, "--tool", "process_data", "--format", "json", *arguments)
     report = json.loads(scanned.stdout)

@@ -1,4 +1,4 @@
-"""What a real collector gets of a running server; whatever becomes of the collector, no call suffers."""
+"""A real collector gets the telemetry of a running server, and its faults do not affect calls."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ def api() -> Iterator[FaultServer]:
 
 
 class Traces:
-    """The traces that a client begins, and what the collector knows of each."""
+    """The traces that a client begins, and the spans that the collector has of each."""
 
     def __init__(self, collector: Any) -> None:
         self._collector = collector
@@ -229,7 +229,7 @@ def refused() -> str:
 async def test_a_broken_collector_delays_no_call_and_loses_no_answer_at_the_end(
     way: str, project: Project, collector: Any, tmp_path: Path
 ) -> None:
-    """Were the end held up, the process would be ended by force after its grace period, and say so."""
+    """If the shutdown hung, the process would be killed after its grace period, with a log line."""
     collector.refuses = way == "unavailable"
     grace = {"SHUTDOWN_GRACE_SECONDS": "4"}
     if way == "refused":

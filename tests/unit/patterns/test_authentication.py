@@ -251,7 +251,7 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
             assert await keys.find(f"invented {number}") is None
     assert provider.requests == FETCH_BURST
     assert await keys.find("first") is not None
-    # A token of a new key is told to come back, and is accepted then: it is never called invalid.
+    # A token with a new key is told to retry, and is accepted later. It is never reported as invalid.
     provider.rotate("second")
     with pytest.raises(VerificationUnavailable) as told:
         await keys.find("second")
