@@ -1546,6 +1546,12 @@ FAULTS: dict[str, list[Fault]] = {
             "            path.exists()\n    except",
             tests="tests/test_continuing.py -k 'every_other_answer and quotes and not triple'",
         ),
+        Fault(
+            "a project without CI has its canary",
+            'answers["ci"] != "none"',
+            "True",
+            tests="tests/test_ci.py -k without_ci",
+        ),
     ],
     "tests/__init__.py": [
         Fault(
@@ -1694,6 +1700,152 @@ FAULTS: dict[str, list[Fault]] = {
             "OWNER/mcp-server-template/security",
             "YOU/mcp-server-template/security",
             tests="tests/test_docs.py -k address",
+        ),
+    ],
+    ".github/workflows/ci.yml": [
+        Fault(
+            "the checks may write to the repository",
+            "permissions:\n  contents: read",
+            "permissions: write-all",
+            tests="tests/test_ci.py -k least_privilege",
+        ),
+        Fault(
+            "an outdated uv.lock is updated without anybody noticing",
+            "uv lock --check",
+            "uv lock",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a vulnerable dependency passes",
+            "uv audit --preview-features audit-command",
+            "uv audit --preview-features audit-command || true",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a release cancels its own checks",
+            "group: ci-",
+            "group: ${{ github.workflow }}-",
+            tests="tests/test_ci.py -k does_not_cancel",
+        ),
+        Fault(
+            "an image is built for a project without a Dockerfile",
+            "{% if cookiecutter.container %}",
+            "{% if true %}",
+            tests="tests/test_ci.py -k no_trace",
+        ),
+    ],
+    ".github/workflows/canary.yml": [
+        Fault(
+            "the canary installs the versions of the lock file",
+            "uv run --isolated --no-project --with ./dist/*.whl scripts/canary.py",
+            "uv run --locked scripts/canary.py",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+        Fault(
+            "the canary runs once a month",
+            "23 5 * * 1",
+            "23 5 1 * *",
+            tests="tests/test_ci.py -k weekly",
+        ),
+        Fault(
+            "the checkout leaves its token in the folder",
+            "persist-credentials: false",
+            "persist-credentials: true",
+            tests="tests/test_ci.py -k least_privilege",
+        ),
+    ],
+    ".github/workflows/release.yml": [
+        Fault(
+            "the action that publishes is named by a branch",
+            "dc37677b2e1c63e2034f94d8a5b11f265b73ba33 # v1.14.2",
+            "release/v1",
+            tests="tests/test_ci.py -k pinned_by_commit",
+        ),
+        Fault(
+            "a failed check does not stop a release",
+            "needs: [checks, sbom]",
+            "needs: [sbom]",
+            tests="tests/test_ci.py -k after_all_checks",
+        ),
+        Fault(
+            "nobody has to approve a release",
+            "    environment: pypi\n",
+            "",
+            tests="tests/test_ci.py -k after_all_checks",
+        ),
+        Fault(
+            "a changed download is executed",
+            " | sha256sum --check --strict",
+            "",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a tag releases another version",
+            'test "$GITHUB_REF_NAME" = "v$(uv version --short)"',
+            "uv version --short",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+    ],
+    ".gitlab-ci.yml": [
+        Fault(
+            "each push to the default branch releases",
+            "  cache: []\n  rules:\n    - if: $CI_COMMIT_TAG =~ /^v/",
+            "  cache: []\n  rules:\n    - if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH",
+            tests="tests/test_ci.py -k right_jobs",
+        ),
+        Fault(
+            "GitLab runs other checks than GitHub",
+            "uv run ruff format --check",
+            "uv run ruff format",
+            tests="tests/test_ci.py -k same_commands",
+        ),
+        Fault(
+            "an image has no exact version",
+            "gitlab-org/cli:v1.119.0",
+            "gitlab-org/cli:latest",
+            tests="tests/test_ci.py -k exact_version",
+        ),
+        Fault(
+            "the release on GitLab has no wheel",
+            "needs: [build, sbom, pypi]",
+            "needs: [sbom, pypi]",
+            tests="tests/test_ci.py -k every_job_on_gitlab",
+        ),
+        Fault(
+            "GitLab does not know a key",
+            "  interruptible: true",
+            "  interuptible: true",
+            tests="tests/test_ci.py -k schemas_accept_the_files_for_gitlab",
+        ),
+    ],
+    "renovate.json": [
+        Fault(
+            "a new version is proposed on its first day",
+            '"7 days"',
+            '"0 days"',
+            tests="tests/test_ci.py -k wait_a_week",
+        ),
+    ],
+    "scripts/canary.py": [
+        Fault(
+            "the canary calls the server in one protocol era",
+            '        await call("legacy")\n',
+            "",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+        Fault(
+            "the canary does not say which tools there are",
+            """: {', '.join(names)}""",
+            "",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+    ],
+    "README.md": [
+        Fault(
+            "the README shows other commands than CI runs",
+            "uv build --clear",
+            "uv build",
+            tests="tests/test_ci.py -k readme_shows",
         ),
     ],
     ".env.example": [

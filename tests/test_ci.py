@@ -51,6 +51,7 @@ RIGHTS = {
     "registry": {"contents": "read", "id-token": "write"},
     "release": {"contents": "write"},
 }
+CALLED = "process_data, mode {}: {{'words': 2, 'lines': 1, 'characters': 12}}"
 FEW_TESTS = "-p no:cacheprovider -k 'process_data or loads_the_file'"
 
 
@@ -472,10 +473,14 @@ def test_a_job_fails_for_its_reason(machine: Machine) -> None:
 def test_the_canary_ignores_the_lock_file_and_names_the_tool_that_is_missing(machine: Machine) -> None:
     lockfile = machine.project / "uv.lock"
     lockfile.write_text("This is not a lock file.\n", encoding="utf-8")
+    GitHub(machine).run("canary.yml")
+    for mode in ("auto", "legacy"):
+        assert CALLED.format(mode) in machine.printed["canary"]
     server = machine.project / "src" / "my_mcp_server" / "server.py"
     text = server.read_text(encoding="utf-8")
     server.write_text(text.replace("        process_data,\n", ""), encoding="utf-8")
-    with pytest.raises(JobFailedError, match=r"There is no tool process_data\. Name one in \S+canary\.py: "):
+    missing = r"There is no tool process_data\. Name one in \S+canary\.py: \w+, \w+"
+    with pytest.raises(JobFailedError, match=missing):
         GitHub(machine).run("canary.yml")
 
 
