@@ -218,6 +218,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "environment_config.toml": [
         Fault(
+            "a profile needs more time to shut down than containers have",
+            "shutdown_grace_seconds = 60",
+            "shutdown_grace_seconds = 61",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
             "the production profile sets an invalid deadline",
             "tool_deadline_seconds = 30",
             "tool_deadline_seconds = 90",
@@ -513,6 +519,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "patterns/telemetry.py": [
+        Fault(
+            "the last flush takes longer than containers allow",
+            "FLUSH_SECONDS = 3\n",
+            "FLUSH_SECONDS = 30\n",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
         Fault(
             "the HTTP header is the parent although the client's span is known",
             "parent = own if own.is_valid else around",
@@ -1159,6 +1171,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/serving.py": [
+        Fault(
+            "the default grace period is longer than that of containers",
+            "shutdown_grace_seconds: float = Field(20,",
+            "shutdown_grace_seconds: float = Field(21,",
+            tests="tests/test_container.py -k 'grace_period and none'",
+        ),
         Fault(
             "a session lives in one process",
             "http_sessions: bool = False",
@@ -1869,6 +1887,174 @@ FAULTS: dict[str, list[Fault]] = {
             "`.agents/skills/add-a-tool/SKILL.md`",
             "`.agents/skills/new-tool/SKILL.md`",
             tests="tests/test_agents.py -k 'path and none'",
+        ),
+    ],
+    "Dockerfile": [
+        Fault(
+            "the server runs as root",
+            "USER 65532:0",
+            "USER 0:0",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "the health check asks for a path that the server does not have",
+            "'/livez'",
+            "'/health'",
+            tests='tests/test_container_stack.py -k "first_run and image\'s"',
+        ),
+        Fault(
+            "an outdated lock file is ignored",
+            "uv sync --locked",
+            "uv sync",
+            tests="tests/test_container_stack.py -k outdated",
+        ),
+        Fault(
+            "only one user may write to the data folder",
+            "-m 0770",
+            "-m 0700",
+            tests="tests/test_container_stack.py -k 'first_run and OpenShift'",
+        ),
+        Fault(
+            "the image contains the linter",
+            "UV_NO_DEV=1",
+            "UV_NO_DEV=0",
+            tests="tests/test_container_stack.py -k compiled",
+        ),
+        Fault(
+            "Python compiles the code at each start",
+            "UV_COMPILE_BYTECODE=1",
+            "UV_COMPILE_BYTECODE=0",
+            tests="tests/test_container_stack.py -k compiled",
+        ),
+        Fault(
+            "the image serves everybody by default",
+            "    HTTP_HOST=0.0.0.0 \\",
+            "    HTTP_HOST=0.0.0.0 ALLOW_UNAUTHENTICATED=true \\",
+            tests="tests/test_container_stack.py -k decision",
+        ),
+        Fault(
+            "the default database is outside the data folder",
+            "XDG_DATA_HOME=/data",
+            "XDG_DATA_HOME=/app",
+            tests="tests/test_container_stack.py -k first_run",
+        ),
+        Fault(
+            "Docker replaces a dollar sign in the author's name",
+            " | replace('$', '\\\\$') }} <{{",
+            " }} <{{",
+            tests="tests/test_container.py -k odd_texts_reach",
+        ),
+        Fault(
+            "a client of an engine is missing in the image",
+            '" --extra redis" if uses_redis',
+            '" --extra redis" if cookiecutter.caching',
+            tests="tests/test_container.py -k 'engines_come and state'",
+        ),
+    ],
+    ".dockerignore": [
+        Fault(
+            "secrets are sent to the builder",
+            "!src\n",
+            "!src\n!.env\n",
+            tests="tests/test_container.py -k without_secrets",
+        ),
+    ],
+    "compose.yaml": [
+        Fault(
+            "a replica is killed before its calls are answered",
+            "  stop_grace_period: {{ grace + 10 }}s\n  # Your",
+            "  stop_grace_period: {{ grace }}s\n  # Your",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "a replica may write anywhere",
+            "  init: true\n  read_only: true\n",
+            "  init: true\n",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "the name of a variable has a typo",
+            "TRUSTED_PROXIES: ",
+            "TRUSTED_PROXY: ",
+            tests="tests/test_container.py -k 'is_a_setting and all'",
+        ),
+        Fault(
+            "a password is in the file",
+            "${POSTGRES_PASSWORD:?set it in .env}@postgres",
+            "password@postgres",
+            tests="tests/test_container.py -k 'password and settings'",
+        ),
+        Fault(
+            "the replicas serve everybody by default",
+            "${ALLOW_UNAUTHENTICATED:-false}",
+            "${ALLOW_UNAUTHENTICATED:-true}",
+            tests="tests/test_container.py -k 'nobody_is_served and all'",
+        ),
+        Fault(
+            "each replica keeps its own state",
+            "    STATE_URL: redis://valkey:6379/0\n",
+            "",
+            tests="tests/test_container_stack.py -k 'stack_serves and secret'",
+        ),
+        Fault(
+            "the state is lost when Valkey is restarted",
+            '--appendonly, "yes", ',
+            "",
+            tests="tests/test_container.py -k 'engines_come and state'",
+        ),
+    ],
+    "deploy/nginx.conf": [
+        Fault(
+            "nginx excludes a replica after one refused connection",
+            "server-2:8000 resolve max_fails=0;",
+            "server-2:8000 resolve;",
+            tests="tests/test_container.py -k 'proxy_is_configured and all'",
+        ),
+    ],
+    "deploy/kubernetes/deployment.yaml": [
+        Fault(
+            "a pod is killed before its calls are answered",
+            "{{ 5 + grace + 10 }}",
+            "{{ grace }}",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "the pause before a pod's shutdown is not counted",
+            "sleep:\n                seconds: 5",
+            "sleep:\n                seconds: 15",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "a pod may write anywhere",
+            "readOnlyRootFilesystem: true",
+            "readOnlyRootFilesystem: false",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "a replica that cannot serve gets traffic",
+            "path: /readyz",
+            "path: /livez",
+            tests="tests/test_container.py -k 'probes_ask and all'",
+        ),
+        Fault(
+            "pods without a shared state are started",
+            '    (cookiecutter.state_management, "STATE_URL"),\n',
+            "",
+            tests="tests/test_container.py -k 'come_from_the_secret and all'",
+        ),
+        Fault(
+            "a field of a manifest has a typo",
+            "terminationGracePeriodSeconds:",
+            "terminationGracePeriod:",
+            tests="tests/test_container.py -k 'accepts_each_manifest and all'",
+        ),
+    ],
+    "deploy/kubernetes/config.env": [
+        Fault(
+            "the name of a variable of the cluster has a typo",
+            "TRUSTED_PROXIES=",
+            "TRUSTED_PROXY=",
+            tests="tests/test_container.py -k 'is_a_setting and all'",
         ),
     ],
 }
