@@ -285,7 +285,7 @@ def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> l
     if "_commit" not in answers:  # neither Cookiecutter nor cruft
         return []
     if is_compared(project, answers):
-        return ["Run cruft again with other answers. The answers of the project are still in .cruft.json."]
+        return ["Run the update again with other answers. The answers of the project are still in .cruft.json."]
     return continue_with_cruft(answers, bad, project)
 
 
@@ -324,7 +324,7 @@ def source_of(answers: dict[str, Any]) -> dict[str, Any]:
     if is_saved(before):
         earlier: dict[str, Any] = json.loads(before.read_text(encoding="utf-8")).get("source", {})
         return earlier
-    return {"_template": answers["_template"], "_checkout": answers["_checkout"]}
+    return {name: answers.get(name) for name in ("_template", "_checkout")}
 
 
 def replay_file(answers: dict[str, Any], folder: Path) -> Path:
