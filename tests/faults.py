@@ -467,6 +467,36 @@ FAULTS: dict[str, list[Fault]] = {
             "proxy = self._create()",
             tests="tests/test_authentication.py -k event_loop_is_free",
         ),
+        Fault(
+            "the certificate of Redis is verified by another authority than the URL names",
+            "return RedisStore(client=redis.Redis.from_pool(pool))",
+            "return RedisStore(url=url)",
+            tests="tests/scaling/test_logins.py -k certificate",
+        ),
+        Fault(
+            "a process takes ten connections of PostgreSQL",
+            "min_size=0, max_size=STORE_CONNECTIONS",
+            "max_size=10",
+            tests="tests/scaling/test_logins.py -k 'few_connections and postgres'",
+        ),
+        Fault(
+            "PostgreSQL is never asked again if it was down at first",
+            "                self._pool = None  # one that could not be set up has been closed\n",
+            "",
+            tests="tests/scaling/test_logins.py -k 'finds_it_later and postgres'",
+        ),
+        Fault(
+            "an outage of the store fails the request",
+            "        except VerificationUnavailable as error:\n            await self._auth.refuse",
+            "        except ZeroDivisionError as error:\n            await self._auth.refuse",
+            tests="tests/scaling/test_logins.py -k 'outage and redis'",
+        ),
+        Fault(
+            "a request waits for a store that does not respond",
+            "with anyio.fail_after(STORE_SECONDS):",
+            "with anyio.fail_after(None):",
+            tests="tests/scaling/test_logins.py -k 'does_not_respond and postgres'",
+        ),
     ],
     "patterns/rate_limiting.py": [
         Fault(
@@ -537,6 +567,63 @@ FAULTS: dict[str, list[Fault]] = {
             "a client can create any number of metric series",
             "if await find(name) is not None and len(self._known) < MAX_KNOWN_NAMES:",
             "if len(self._known) < MAX_KNOWN_NAMES:",
+        ),
+        Fault(
+            "a method that a client invents is a name",
+            'if method != "initialize" and self._handler(method) is None:',
+            'if method == "":',
+        ),
+        Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
+        Fault(
+            "a failed call is measured as successful",
+            "failure = failure_of_result(result)",
+            "failure = {}",
+        ),
+        Fault(
+            "spans always name the caller",
+            "        if self._callers:\n",
+            "        if self._callers or True:\n",
+        ),
+        Fault(
+            "a request to the API does not pass the trace on",
+            "request.headers.update(headers)",
+            "pass",
+        ),
+        Fault(
+            "log records do not name the trace",
+            "if span.is_valid and not hasattr",
+            "if not span.is_valid and not hasattr",
+        ),
+        Fault(
+            "the SDK fills the log while the collector is down",
+            "if now - self._kept.get(record.name, -math.inf) < SDK_LOG_SECONDS:",
+            "if now < 0:",
+        ),
+        Fault(
+            "the end waits for the collector without limit",
+            "timeout=max(0, seconds)",
+            "timeout=None",
+        ),
+        Fault(
+            "what is left at the end is not sent",
+            "if not await flush(providers.flushes, seconds):",
+            "if not await flush((), seconds):",
+        ),
+        Fault(
+            "metrics are served by one of several workers",
+            'if metrics and told.get("workers", 1) > 1:',
+            'if metrics and told.get("workers", 1) > 64:',
+        ),
+        Fault("metrics are served to everyone", "if is_public(host):", 'if host == "public":'),
+        Fault(
+            "OTEL_SDK_DISABLED has no effect",
+            "return frozenset() if self.is_disabled else names",
+            "return names",
+        ),
+        Fault(
+            "the server does not start without the extra",
+            "    except ImportError:\n",
+            "    except ZeroDivisionError:\n",
         ),
     ],
     "server.py": [

@@ -1,33 +1,29 @@
 """Authentication over real HTTP, in both eras: tokens, scopes, keys, metadata, browsers, and logins that replicas share."""
 
 import base64
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-import httpx2
 import pytest
 from joserfc.jwk import ECKey
 
 from .conftest import Projects
-from .identity_provider import ALGORITHM, CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
+from .identity_provider import ALGORITHM, CLIENT_ID, IdentityProvider, identity_provider
+from .logins import SIGNING_KEY, browsing, login_settings
 from .project import Project
 from .running import ERAS, MODERN, PATIENCE_SECONDS, UNLIMITED, Reply, Running, free_port, message, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sweep, pytest.mark.matrix]
 
 METADATA = "/.well-known/oauth-protected-resource"
-REDIRECT_URI = "http://127.0.0.1:7/callback"
-SIGNING_KEY = "a-signing-key-of-more-than-32-characters"
 
 
 def settings(provider: IdentityProvider, **variables: str) -> dict[str, str]:
@@ -435,21 +431,6 @@ def test_http_in_production_without_authentication_is_a_warning(project: Project
 # A login through the server.
 
 
-def login_settings(provider: IdentityProvider, port: int, **variables: str) -> dict[str, str]:
-    return {
-        **UNLIMITED,
-        "PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "OIDC_CONFIG_URL": provider.config_url,
-        "OIDC_CLIENT_ID": CLIENT_ID,
-        "OIDC_CLIENT_SECRET": CLIENT_SECRET,
-        "AUTH_SIGNING_KEY": SIGNING_KEY,
-        "AUTH_ALGORITHM": ALGORITHM,
-        "AUTH_SCOPES": "use",
-        "AUTH_WRITE_SCOPES": "change",
-        **variables,
-    }
-
-
 @contextmanager
 def logging_in(
     project: Project, home: Path, provider: IdentityProvider, **variables: str
@@ -459,81 +440,6 @@ def logging_in(
     flags = ("--port", str(port))
     with running(project, home, *flags, **login_settings(provider, port, **variables)) as server:
         yield server
-
-
-class Browser:
-    """A user's client and browser: registers, logs in with consent, and exchanges the code."""
-
-    def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
-        self.url = url
-        self.http = http
-        self.client_id = ""
-
-    async def register(self, redirect_uri: str = REDIRECT_URI) -> httpx2.Response:
-        registration = {
-            "redirect_uris": [redirect_uri],
-            "client_name": "the client",
-            "token_endpoint_auth_method": "none",
-        }
-        answer = await self.http.post("/register", json=registration)
-        self.client_id = answer.json().get("client_id", "")
-        return answer
-
-    async def authorize(self, scope: str = "use") -> dict[str, str]:
-        """Return what the client is sent after the login: a code."""
-        verifier = "v" * 50
-        digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-        answer = await self.http.get(
-            "/authorize",
-            params={
-                "response_type": "code",
-                "client_id": self.client_id,
-                "redirect_uri": REDIRECT_URI,
-                "code_challenge": digest,
-                "code_challenge_method": "S256",
-                "state": "state",
-                "scope": scope,
-            },
-        )
-        assert answer.status_code == 302, answer.text
-        page = await self.http.get(answer.headers["Location"])
-        assert page.status_code == 200, page.text
-        assert "the client" in page.text
-        form = dict(re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', page.text))
-        answer = await self.http.post(
-            str(page.url), data={**form, "action": "approve"}, headers={"Origin": self.url}
-        )
-        while "Location" in answer.headers and not answer.headers["Location"].startswith(REDIRECT_URI):
-            answer = await self.http.get(answer.headers["Location"])
-        assert "Location" in answer.headers, answer.text
-        return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
-
-    async def exchange(self, code: str) -> httpx2.Response:
-        return await self.http.post(
-            "/token",
-            data={
-                "grant_type": "authorization_code",
-                "code": code,
-                "redirect_uri": REDIRECT_URI,
-                "client_id": self.client_id,
-                "code_verifier": "v" * 50,
-            },
-        )
-
-    async def log_in(self, scope: str = "use") -> str:
-        """Return an access token."""
-        assert (await self.register()).status_code == 201
-        answer = await self.exchange((await self.authorize(scope))["code"])
-        assert answer.status_code == 200, answer.text
-        token: str = answer.json()["access_token"]
-        return token
-
-
-@asynccontextmanager
-async def browsing(server: Running) -> AsyncIterator[Browser]:
-    url = f"http://{server.address}"
-    async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
-        yield Browser(url, http)
 
 
 async def test_a_user_logs_in_with_consent_and_may_do_what_was_granted(

@@ -472,6 +472,8 @@ PARTIAL |= {
         "PUBLIC_URL: must begin with https://",
     ),
     "an unknown store": ({**LOGIN, "auth_store_url": "mongodb://host"}, "must be memory://"),
+    "a store without a host": ({**LOGIN, "auth_store_url": "redis:///0"}, "must be memory://"),
+    "a store at no port": ({**LOGIN, "auth_store_url": "redis://host:x"}, "must be memory://"),
     "any redirect URI": ({**LOGIN, "auth_redirect_uris": "https://*"}, "must be whole URIs"),
     "a plain redirect URI": ({**LOGIN, "auth_redirect_uris": "http://x.example/"}, "whole URIs"),
 }

@@ -9,6 +9,7 @@ which. During an outage of the provider, only tokens of unknown keys are refused
 import asyncio
 import logging
 import math
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -89,6 +91,9 @@ STORES = {
     "postgresql": ("asyncpg", "postgresql"),
 }
 STORE_SECONDS = 3
+STORE_CONNECTIONS = 5  # of each process
+# A host of a URL, with or without a port.
+HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?")
 # Of what has no end of its own: the registrations of clients.
 KEPT_SECONDS = 90 * 86_400
 MIN_KEY_LENGTH = 32
@@ -162,12 +167,13 @@ class AuthenticationSettings(Settings):
     @field_validator("auth_store_url")
     @classmethod
     def _is_a_store(cls, url: SecretStr) -> SecretStr:
-        scheme = scheme_of(url.get_secret_value())
-        if scheme not in STORES:
+        text = url.get_secret_value()
+        module, extra = STORES.get(scheme_of(text), ("", ""))
+        hosts = urlsplit(text).netloc.rpartition("@")[2].split(",") if module else ()
+        if scheme_of(text) not in STORES or not all(map(HOST.fullmatch, hosts)):
             raise ValueError(
                 "must be memory://, file:///folder, redis://host or postgresql://user@host/name"
             )
-        module, extra = STORES[scheme]
         if module and find_spec(module) is None:
             raise ValueError(f"needs {module}: uv add 'py-key-value-aio[{extra}]'")
         return url
@@ -704,11 +710,30 @@ def plain_store(url: str) -> "AsyncKeyValue":
     if scheme in {"redis", "rediss"}:
         from key_value.aio.stores.redis import RedisStore  # noqa: PLC0415
 
-        return RedisStore(url=url)
+        redis = import_module("redis.asyncio")  # an extra, like asyncpg: it may be missing
+        # Given the URL, RedisStore would drop its options, such as those of TLS, and take a quoted
+        # password as it is.
+        pool = redis.BlockingConnectionPool.from_url(
+            url, max_connections=STORE_CONNECTIONS, timeout=STORE_SECONDS, decode_responses=True
+        )
+        return RedisStore(client=redis.Redis.from_pool(pool))
     if scheme == "postgresql":
         from key_value.aio.stores.postgresql import PostgreSQLStore  # noqa: PLC0415
 
-        return PostgreSQLStore(url=url)
+        class FewConnections(PostgreSQLStore):
+            """Opens connections when they are needed, not ten at the start."""
+
+            async def _setup(self) -> None:
+                self._pool = None  # one that could not be set up has been closed
+                await super()._setup()
+
+            async def _create_pool(self) -> Any:
+                create_pool = import_module("asyncpg").create_pool
+                return await create_pool(url, min_size=0, max_size=STORE_CONNECTIONS)
+
+        # It writes a traceback for a lost connection that is logged in one line here.
+        logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+        return FewConnections(url=url, table_name="logins")
     from key_value.aio.stores.memory import MemoryStore  # noqa: PLC0415
 
     return MemoryStore()
