@@ -403,15 +403,21 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an outage of the provider ends the use of known keys",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                self._requests.start()""",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                await self._requests.finish()""",
+            """            with suppress(VerificationUnavailable):
+                await self._requests.finish()
+            return self._known(kid)""",
+            """            await self._requests.finish()
+            return self._known(kid)""",
+        ),
+        Fault(
+            "tokens of known keys wait for a provider that is down",
+            "if now - self._asked <= self._seconds:",
+            "if now < self._asked:",
         ),
         Fault(
             "a withdrawn key stays valid",
-            "            if self._clock() - self._fetched > FRESH_SECONDS:",
-            "            if self._clock() < self._fetched:",
+            "if now - self._fetched <= self._seconds / 2:",
+            "if now >= self._fetched:",
         ),
         Fault(
             "an outage of the provider counts as an invalid token",

@@ -30,7 +30,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "postgres": PostgresEngine,
 }
 OTHER_KEY = "another-signing-key-of-more-than-32-characters"
-# What the provider issues, and what a client tells of itself.
+# What the provider issues, and what a client registers with.
 SECRETS = ("opaque-access-token", "refresh-token-of-the-provider", "the client", "127.0.0.1:7")
 
 

@@ -13,7 +13,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -68,8 +68,6 @@ METADATA_PATH = "/.well-known/oauth-protected-resource"
 FETCH_SECONDS = 5
 # The same with the keys that are derived for a login, which takes a second or two of computing.
 LOGIN_SECONDS = 20
-# Keys older than this are fetched again, while the known ones stay in use.
-FRESH_SECONDS = 300
 # How often keys are fetched at most: so many at once, then one per interval.
 FETCH_BURST = 3
 FETCH_INTERVAL_SECONDS = 10
@@ -125,6 +123,7 @@ class AuthenticationSettings(Settings):
     auth_write_scopes: CommaSeparated = ()
     auth_clock_skew_seconds: int = Field(30, ge=0, le=300)
     auth_max_token_seconds: int = Field(86_400, ge=60)
+    auth_jwks_seconds: int = Field(300, ge=10, le=86_400)
     oidc_config_url: str = ""
     oidc_client_id: str = ""
     oidc_client_secret: SecretStr = SecretStr("")
@@ -367,22 +366,25 @@ class ProviderRequests:
 class SigningKeys:
     """The public keys of the identity provider, by key id.
 
-    They are fetched at the first token, then again when they are old or when a token names a key
-    that is not known. While the provider is down, known keys stay in use.
+    They are fetched at the first token, then again when a token names a key that is not known, and
+    so often that a key which the provider withdraws is not accepted for more than `seconds`. While
+    the provider is down, known keys stay in use.
     """
 
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Any]],
         algorithm: str,
+        seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._algorithm = algorithm
+        self._seconds = seconds
         self._clock = clock
         self._requests = ProviderRequests(self._refresh, clock)
         self._keys: dict[str | None, Key] = {}
-        self._fetched = -math.inf
+        self._asked = self._fetched = -math.inf
         self._missing: OrderedDict[str | None, float] = OrderedDict()
 
     async def find(self, kid: str | None) -> Key | None:
@@ -393,9 +395,15 @@ class SigningKeys:
         """
         key = self._known(kid)
         if key is not None:
-            if self._clock() - self._fetched > FRESH_SECONDS:
+            now = self._clock()
+            if now - self._fetched <= self._seconds / 2:
+                return key
+            if now - self._asked <= self._seconds:  # soon enough, or the provider is down
                 self._requests.start()
-            return key
+                return key
+            with suppress(VerificationUnavailable):
+                await self._requests.finish()
+            return self._known(kid)
         if self._clock() - self._missing.get(kid, -math.inf) < MISSING_SECONDS:
             return None
         await self._requests.finish()
@@ -413,6 +421,7 @@ class SigningKeys:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
+        self._asked = self._clock()
         self._keys = usable_keys(await self._fetch(), self._algorithm)
         self._fetched = self._clock()
 
@@ -451,13 +460,25 @@ def _public_key(text: str, algorithm: str) -> Key:
 
 @dataclass(frozen=True)
 class TokenRules:
-    """What a token must say; times are in seconds."""
+    """What a token must say; times are in seconds. `keys_for` is that of `SigningKeys`."""
 
     issuer: str
     audience: str
     algorithm: str = "RS256"
     clock_skew: int = 30
     longest: int = 86_400
+    keys_for: int = 300
+
+
+def token_rules(settings: AuthenticationSettings, issuer: str, audience: str) -> TokenRules:
+    return TokenRules(
+        issuer,
+        audience,
+        settings.auth_algorithm,
+        settings.auth_clock_skew_seconds,
+        settings.auth_max_token_seconds,
+        settings.auth_jwks_seconds,
+    )
 
 
 class StrictVerifier(JWTVerifier):
@@ -476,7 +497,7 @@ class StrictVerifier(JWTVerifier):
         )
         self._rules = rules
         self._fixed = _public_key(public_key, rules.algorithm) if public_key else None
-        self._keys = SigningKeys(self._fetch_jwks, rules.algorithm)
+        self._keys = SigningKeys(self._fetch_jwks, rules.algorithm, rules.keys_for)
         self._claims = jwt.JWTClaimsRegistry(
             leeway=rules.clock_skew,
             iss={"essential": True, "value": rules.issuer},
@@ -613,13 +634,7 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
     )
     audience = settings.auth_audience
     scopes = [*dict.fromkeys(("openid", *settings.auth_scopes, *settings.auth_write_scopes))]
-    rules = TokenRules(
-        str(found.issuer),
-        audience or settings.oidc_client_id,
-        settings.auth_algorithm,
-        settings.auth_clock_skew_seconds,
-        settings.auth_max_token_seconds,
-    )
+    rules = token_rules(settings, str(found.issuer), audience or settings.oidc_client_id)
 
     class Proxy(OIDCProxy):
         async def authorize(self, client: Any, params: Any) -> str:
@@ -988,13 +1003,7 @@ def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
     if settings.oidc_config_url:
         verifier: StrictVerifier | Login = Login(partial(create_proxy, settings))
     else:
-        rules = TokenRules(
-            settings.auth_issuer,
-            settings.auth_audience,
-            settings.auth_algorithm,
-            settings.auth_clock_skew_seconds,
-            settings.auth_max_token_seconds,
-        )
+        rules = token_rules(settings, settings.auth_issuer, settings.auth_audience)
         verifier = StrictVerifier(
             rules, jwks_url=settings.auth_jwks_url, public_key=settings.auth_public_key
         )
