@@ -468,6 +468,12 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_authentication.py -k replicas",
         ),
         Fault(
+            "users are not asked before a client gets their login",
+            "require_authorization_consent=True",
+            "require_authorization_consent=False",
+            tests="tests/test_authentication.py -k logs_in_with_consent",
+        ),
+        Fault(
             "the event loop waits for the provider",
             "proxy = await anyio.to_thread.run_sync(self._create, abandon_on_cancel=True)",
             "proxy = self._create()",
@@ -630,6 +636,19 @@ FAULTS: dict[str, list[Fault]] = {
             "the server does not start without the extra",
             "    except ImportError:\n",
             "    except ZeroDivisionError:\n",
+        ),
+        Fault(
+            "a call waits until the collector has its span",
+            "        yield BatchSpanProcessor(OTLPSpanExporter())",
+            "        from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n\n"
+            "        yield SimpleSpanProcessor(OTLPSpanExporter())",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
+        ),
+        Fault(
+            "the collector gets the whole grace period",
+            "min(FLUSH_SECONDS, end.seconds_left() - RESERVED_SECONDS)",
+            "end.seconds_left() - RESERVED_SECONDS",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
         ),
     ],
     "server.py": [
