@@ -19,7 +19,21 @@ from .conftest import Projects
 from .identity_provider import ALGORITHM, CLIENT_ID, IdentityProvider, identity_provider
 from .logins import SIGNING_KEY, browsing, login_settings
 from .project import Project
-from .running import ERAS, MODERN, PATIENCE_SECONDS, UNLIMITED, Reply, Running, free_port, message, running
+from .running import (
+    ERAS,
+    MODERN,
+    PATIENCE_SECONDS,
+    UNLIMITED,
+    Reply,
+    Running,
+    free_port,
+    headers_of,
+    http_request,
+    message,
+    running,
+    start,
+    tool_call,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sweep, pytest.mark.matrix]
 
@@ -177,6 +191,20 @@ async def test_another_scheme_is_as_good_as_none(shared: Running, header: str) -
     reply = await call(shared, None, Authorization=header)
     assert reply.status == 401
     assert "error" not in challenge(reply)
+
+
+@pytest.mark.parametrize("others", [("", "bad"), ("bad", ""), ("", "")], ids=["first", "last", "both"])
+async def test_a_request_with_two_tokens_is_malformed_although_one_of_them_is_valid(
+    shared: Running, shared_provider: IdentityProvider, others: tuple[str, str]
+) -> None:
+    good = shared_provider.token()
+    body = json.dumps(tool_call(MODERN, "process_data", {"text": "tea"})).encode()
+    headers = headers_of(MODERN, json.loads(body))
+    request = http_request(shared.address, body, headers)
+    twice = "".join(f"Authorization: Bearer {token or good}\r\n" for token in others).encode()
+    reply = await shared.send(request.replace(b"\r\n", b"\r\n" + twice, 1))
+    assert reply.status == 400
+    assert challenge(reply)["error"] == "invalid_request"
 
 
 async def test_a_token_in_the_query_does_not_count(
@@ -458,6 +486,32 @@ async def test_a_user_logs_in_with_consent_and_may_do_what_was_granted(
         assert (await call(server, writer, MODERN, "increment_counter")).status == 200
         assert (await call(server, provider.token())).status == 401  # made by the provider for others
         assert not [line for line in server.log if "opaque-access-token" in line or token in line]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_on_stdio_no_token_is_needed_and_the_provider_is_never_asked(
+    project: Project, provider: IdentityProvider, tmp_path: Path, era: str
+) -> None:
+    requests = (
+        [message(era, "initialize"), message(era, "notifications/initialized")] if era != MODERN else []
+    )
+    requests += [
+        tool_call(era, "process_data", {"text": "tea"}),
+        tool_call(era, "increment_counter", {"name": "x"}),
+    ]
+    for number, request in enumerate(requests):
+        request["id"] = number
+        if request["method"].startswith("notifications/"):
+            del request["id"]
+    lines = "".join(f"{json.dumps(request)}\n" for request in requests).encode()
+    for variables in (settings(provider), login_settings(provider, free_port())):
+        with start(project, tmp_path, **variables) as process:
+            out, errors = process.communicate(lines, PATIENCE_SECONDS)
+        answers = [json.loads(line) for line in out.splitlines()]
+        assert len(answers) == len([request for request in requests if "id" in request]), errors
+        assert not [answer for answer in answers if answer["result"].get("isError")], answers
+        assert b'"caller":"local"' in errors
+    assert provider.requests == []
 
 
 @pytest.mark.parametrize(

@@ -933,7 +933,11 @@ class TokenGate:
 
     async def _admit(self, scope: Scope) -> AccessToken | Refusal:
         scopes = self._auth.required_scopes
-        kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        sent = Headers(scope=scope).getlist("authorization")
+        if len(sent) > 1:  # what is in front of this server may have looked at another one
+            reason = "There is more than one Authorization header."
+            return Refusal(HTTPStatus.BAD_REQUEST, reason, "invalid_request", scopes)
+        kind, _, token = "".join(sent).partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             return Refusal(HTTPStatus.UNAUTHORIZED, "A token is required.", scopes=scopes)
         try:
