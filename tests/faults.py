@@ -462,12 +462,6 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_authentication.py -k codes_sent_anywhere",
         ),
         Fault(
-            "logins are stored in clear text",
-            "return TTLClampWrapper(encrypted,",
-            "return TTLClampWrapper(plain_store(url),",
-            tests="tests/test_authentication.py -k replicas",
-        ),
-        Fault(
             "users are not asked before a client gets their login",
             "require_authorization_consent=True",
             "require_authorization_consent=False",
@@ -480,6 +474,20 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_authentication.py -k event_loop_is_free",
         ),
         Fault(
+            "an outage of the store fails the request",
+            "        except VerificationUnavailable as error:\n            await self._auth.refuse",
+            "        except ZeroDivisionError as error:\n            await self._auth.refuse",
+            tests="tests/scaling/test_logins.py -k 'outage and redis'",
+        ),
+    ],
+    "runtime/encrypted_store.py": [
+        Fault(
+            "logins are stored in clear text",
+            "return TTLClampWrapper(encrypted,",
+            "return TTLClampWrapper(plain_store(url),",
+            tests="tests/test_authentication.py -k replicas",
+        ),
+        Fault(
             "the certificate of Redis is verified by another authority than the URL names",
             "return RedisStore(client=redis.Redis.from_pool(pool))",
             "return RedisStore(url=url)",
@@ -487,7 +495,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a process takes ten connections of PostgreSQL",
-            "min_size=0, max_size=STORE_CONNECTIONS",
+            "min_size=0, max_size=CONNECTIONS",
             "max_size=10",
             tests="tests/scaling/test_logins.py -k 'few_connections and postgres'",
         ),
@@ -498,16 +506,10 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/scaling/test_logins.py -k 'finds_it_later and postgres'",
         ),
         Fault(
-            "an outage of the store fails the request",
-            "        except VerificationUnavailable as error:\n            await self._auth.refuse",
-            "        except ZeroDivisionError as error:\n            await self._auth.refuse",
-            tests="tests/scaling/test_logins.py -k 'outage and redis'",
-        ),
-        Fault(
             "a request waits for a store that does not respond",
-            "with anyio.fail_after(STORE_SECONDS):",
+            "with anyio.fail_after(SECONDS):",
             "with anyio.fail_after(None):",
-            tests="tests/scaling/test_logins.py -k 'does_not_respond and postgres'",
+            tests="tests/scaling/test_logins.py -k 'outage and silent and postgres'",
         ),
     ],
     "patterns/rate_limiting.py": [

@@ -9,20 +9,15 @@ which. During an outage of the provider, only tokens of unknown keys are refused
 import asyncio
 import logging
 import math
-import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import anyio
 import starlette.middleware as asgi
@@ -45,6 +40,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..runtime.caller import caller_name
+from ..runtime.encrypted_store import MEMORY, checked_store_url, is_in_memory, open_store
 from ..runtime.guards import is_public
 from ..runtime.messages import MESSAGE
 from ..runtime.paths import route_path
@@ -53,7 +49,6 @@ from ..settings import CommaSeparated, Settings
 
 if TYPE_CHECKING:
     from fastmcp.server.auth.oidc_proxy import OIDCProxy
-    from key_value.aio.protocols import AsyncKeyValue
 
 auth_log = logging.getLogger(__name__)
 
@@ -79,21 +74,6 @@ REJECTIONS_PER_MINUTE = 100
 MAX_ADDRESSES = 10_000
 MAX_CLIENT_LENGTH = 100
 
-MEMORY_STORE = "memory://"
-# By the scheme of `AUTH_STORE_URL`: the library that it needs, and the extra that brings it.
-STORES = {
-    "memory": ("", ""),
-    "file": ("", ""),
-    "redis": ("redis", "redis"),
-    "rediss": ("redis", "redis"),
-    "postgresql": ("asyncpg", "postgresql"),
-}
-STORE_SECONDS = 3
-STORE_CONNECTIONS = 5  # of each process
-# A host of a URL, with or without a port.
-HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?")
-# Of what has no end of its own: the registrations of clients.
-KEPT_SECONDS = 90 * 86_400
 MIN_KEY_LENGTH = 32
 # Where a client may have the browser sent after a login, besides `AUTH_REDIRECT_URIS`.
 LOOPBACK_URIS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
@@ -107,10 +87,6 @@ RESOURCE_SERVER = ("auth_issuer", "auth_audience")
 KEY_SOURCES = ("auth_jwks_url", "auth_public_key")
 OIDC = ("oidc_config_url", "oidc_client_id", "oidc_client_secret")
 LOGIN_ONLY = ("auth_signing_key", "auth_redirect_uris", "auth_store_url")
-
-
-def scheme_of(url: str) -> str:
-    return url.partition("://")[0].lower()
 
 
 class AuthenticationSettings(Settings):
@@ -129,7 +105,7 @@ class AuthenticationSettings(Settings):
     oidc_client_secret: SecretStr = SecretStr("")
     auth_signing_key: SecretStr = SecretStr("")
     auth_redirect_uris: CommaSeparated = ()
-    auth_store_url: SecretStr = SecretStr(MEMORY_STORE)
+    auth_store_url: SecretStr = SecretStr(MEMORY)
     workers: int = Field(1, ge=1, le=64)
     public_url: str = ""
     http_host: str = "127.0.0.1"
@@ -166,15 +142,7 @@ class AuthenticationSettings(Settings):
     @field_validator("auth_store_url")
     @classmethod
     def _is_a_store(cls, url: SecretStr) -> SecretStr:
-        text = url.get_secret_value()
-        module, extra = STORES.get(scheme_of(text), ("", ""))
-        hosts = urlsplit(text).netloc.rpartition("@")[2].split(",") if module else ()
-        if scheme_of(text) not in STORES or not all(map(HOST.fullmatch, hosts)):
-            raise ValueError(
-                "must be memory://, file:///folder, redis://host or postgresql://user@host/name"
-            )
-        if module and find_spec(module) is None:
-            raise ValueError(f"needs {module}: uv add 'py-key-value-aio[{extra}]'")
+        checked_store_url(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
@@ -227,7 +195,7 @@ class AuthenticationSettings(Settings):
             where = "in production" if self.environment == "production" else "for several workers"
             if not key:
                 raise ValueError(f"AUTH_SIGNING_KEY: is required {where}: openssl rand -hex 32")
-            if scheme_of(self.auth_store_url.get_secret_value()) == "memory":
+            if is_in_memory(self.auth_store_url.get_secret_value()):
                 raise ValueError(
                     f"AUTH_STORE_URL: a shared store is required {where}, such as redis://host;"
                     " in memory, logins are lost at a restart and unknown to other processes"
@@ -656,102 +624,15 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
         base_url=settings.base_url,
         allowed_client_redirect_uris=[*LOOPBACK_URIS, *settings.auth_redirect_uris],
         valid_scopes=scopes,
-        client_storage=open_store(settings.auth_store_url.get_secret_value(), key),
+        client_storage=open_store(
+            "AUTH_STORE_URL",
+            settings.auth_store_url.get_secret_value(),
+            key,
+            partial(VerificationUnavailable, "The store of logins", FETCH_INTERVAL_SECONDS),
+        ),
         jwt_signing_key=key,
         require_authorization_consent=True,
     )
-
-
-def open_store(url: str, key: str) -> "AsyncKeyValue":
-    """Return the store of logins, encrypted with `key`. Nothing is read before its first use."""
-    from key_value.aio.wrappers.base import BaseWrapper  # noqa: PLC0415
-    from key_value.aio.wrappers.encryption import FernetEncryptionWrapper  # noqa: PLC0415
-    from key_value.aio.wrappers.ttl_clamp import TTLClampWrapper  # noqa: PLC0415
-
-    class Watched(BaseWrapper):
-        """Tells an outage of the store from a login that it does not have."""
-
-        def __init__(self, store: "AsyncKeyValue") -> None:
-            self.key_value = store
-
-        async def get(self, key: str, **options: Any) -> dict[str, Any] | None:
-            with store_failures():
-                found: dict[str, Any] | None = await super().get(key, **options)
-            return found
-
-        async def put(self, key: str, value: Mapping[str, Any], **options: Any) -> None:
-            with store_failures():
-                await super().put(key, value, **options)
-
-        async def delete(self, key: str, **options: Any) -> bool:
-            with store_failures():
-                deleted: bool = await super().delete(key, **options)
-            return deleted
-
-    encrypted = FernetEncryptionWrapper(
-        Watched(plain_store(url)),
-        source_material=key,
-        salt="logins",
-        raise_on_decryption_error=False,
-    )
-    return TTLClampWrapper(encrypted, 1, 365 * 86_400, missing_ttl=KEPT_SECONDS)
-
-
-@contextmanager
-def store_failures() -> Iterator[None]:
-    """Raise VerificationUnavailable for whatever a store raises, or if it takes too long."""
-    try:
-        with anyio.fail_after(STORE_SECONDS):
-            yield
-    except Exception as error:
-        auth_log.warning("The store of logins fails: %s", str(error) or type(error).__name__)
-        raise VerificationUnavailable("The store of logins", FETCH_INTERVAL_SECONDS) from error
-
-
-def plain_store(url: str) -> "AsyncKeyValue":
-    scheme = scheme_of(url)
-    if scheme == "file":
-        from key_value.aio.stores import filetree  # noqa: PLC0415
-
-        folder = Path(url2pathname(urlsplit(url).path))
-        folder.mkdir(parents=True, exist_ok=True)
-        return filetree.FileTreeStore(
-            data_directory=folder,
-            key_sanitization_strategy=filetree.FileTreeV1KeySanitizationStrategy(folder),
-            collection_sanitization_strategy=filetree.FileTreeV1CollectionSanitizationStrategy(
-                folder
-            ),
-        )
-    if scheme in {"redis", "rediss"}:
-        from key_value.aio.stores.redis import RedisStore  # noqa: PLC0415
-
-        redis = import_module("redis.asyncio")  # an extra, like asyncpg: it may be missing
-        # Given the URL, RedisStore would drop its options, such as those of TLS, and take a quoted
-        # password as it is.
-        pool = redis.BlockingConnectionPool.from_url(
-            url, max_connections=STORE_CONNECTIONS, timeout=STORE_SECONDS, decode_responses=True
-        )
-        return RedisStore(client=redis.Redis.from_pool(pool))
-    if scheme == "postgresql":
-        from key_value.aio.stores.postgresql import PostgreSQLStore  # noqa: PLC0415
-
-        class FewConnections(PostgreSQLStore):
-            """Opens connections when they are needed, not ten at the start."""
-
-            async def _setup(self) -> None:
-                self._pool = None  # one that could not be set up has been closed
-                await super()._setup()
-
-            async def _create_pool(self) -> Any:
-                create_pool = import_module("asyncpg").create_pool
-                return await create_pool(url, min_size=0, max_size=STORE_CONNECTIONS)
-
-        # It writes a traceback for a lost connection that is logged in one line here.
-        logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
-        return FewConnections(url=url, table_name="logins")
-    from key_value.aio.stores.memory import MemoryStore  # noqa: PLC0415
-
-    return MemoryStore()
 
 
 class LoginEndpoint:
