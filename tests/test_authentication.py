@@ -15,10 +15,10 @@ import anyio
 import pytest
 from joserfc.jwk import ECKey
 
-from .conftest import Projects
+from .conftest import Bake, Projects
 from .identity_provider import ALGORITHM, CLIENT_ID, IdentityProvider, identity_provider
 from .logins import SIGNING_KEY, browsing, login_settings
-from .project import Project
+from .project import Project, assert_passed
 from .running import (
     ERAS,
     MODERN,
@@ -584,6 +584,26 @@ async def test_replicas_share_a_login(project: Project, provider: IdentityProvid
     assert stored
     for secret in (b"opaque-access-token", b"refresh-token-of-the-provider", b"the client"):
         assert secret not in stored
+
+
+# The tests of a project whose server requires tokens.
+
+
+OWN_AUTH = """\
+from fastmcp.server.auth import JWTVerifier
+
+mcp.auth = JWTVerifier(public_key="a-secret-of-32-characters-or-more", algorithm="HS256", required_scopes=["use"])
+"""
+
+
+def test_the_suite_and_the_checklist_pass_with_an_auth_of_the_users_own(bake: Bake) -> None:
+    project = bake()
+    with (project.package / "server.py").open("a", encoding="utf-8") as file:
+        file.write(OWN_AUTH)
+    files = ("checklist", "calls", "authentication", "rate_limiting", "workers")
+    ran = project.run_tests("tests/test_server.py", *(f"tests/production/test_{name}.py" for name in files))
+    assert_passed(ran)
+    assert re.search(r"^Authentication +holds ", ran.stdout, flags=re.MULTILINE)
 
 
 # A scanner of others.

@@ -447,6 +447,7 @@ PARTIAL: dict[str, tuple[dict[str, Any], str]] = {
     "two keys": ({**WHOLE, "auth_public_key": Issuer().public_key}, "AUTH_JWKS_URL: set either"),
     "scopes alone": ({"auth_scopes": "use"}, "AUTH_SCOPES: has no effect"),
     "no URL": ({**WHOLE, "auth_issuer": "login.example"}, "must be a URL"),
+    "a URL with no port": ({**WHOLE, "auth_jwks_url": "https://x.example:y/"}, "must be a URL"),
     "no scope": ({**WHOLE, "auth_scopes": 'us"e'}, "must be names of scopes"),
     "an unsafe URL": (
         {**WHOLE, "auth_jwks_url": "http://login.example/keys", "environment": "production"},

@@ -115,9 +115,10 @@ class AuthenticationSettings(Settings):
     @field_validator("auth_issuer", "auth_jwks_url", "oidc_config_url")
     @classmethod
     def _is_a_url(cls, url: str) -> str:
-        if url and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname):
-            raise ValueError("must be a URL such as https://login.example.com/")
-        return url
+        with suppress(ValueError):
+            if not url or AnyHttpUrl(url):
+                return url
+        raise ValueError("must be a URL such as https://login.example.com/")
 
     @field_validator("auth_scopes", "auth_write_scopes")
     @classmethod
