@@ -596,7 +596,7 @@ mcp.auth = JWTVerifier(public_key="a-secret-of-32-characters-or-more", algorithm
 """
 
 
-def test_the_suite_and_the_checklist_pass_with_an_auth_of_the_users_own(bake: Bake) -> None:
+def test_the_suite_and_the_checklist_pass_although_the_server_has_an_auth_of_its_own(bake: Bake) -> None:
     project = bake()
     with (project.package / "server.py").open("a", encoding="utf-8") as file:
         file.write(OWN_AUTH)
