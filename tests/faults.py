@@ -427,6 +427,18 @@ FAULTS: dict[str, list[Fault]] = {
             tests=ON_REDIS,
         ),
         Fault(
+            "replicas on PostgreSQL overwrite each other's updates",
+            "WHERE key = :key FOR UPDATE",
+            "WHERE key = :key",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "replicas on PostgreSQL repeat each other's updates",
+            "if is_postgres(url):\n                    yield",
+            "if not url:\n                    yield",
+            tests=ON_REDIS,
+        ),
+        Fault(
             "Redis remembers every write forever",
             "redis.call('SET', KEYS[2], '', 'PX', ARGV[5])",
             "redis.call('SET', KEYS[2], '')",
