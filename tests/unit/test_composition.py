@@ -28,6 +28,7 @@ CODES = {
     "DatabaseUnavailable": "API_ERROR",
     "InvalidCursor": "VALIDATION_ERROR",
     "RateLimitExceeded": "RATE_LIMITED",
+    "RedisUnavailable": "API_ERROR",
 }
 
 

@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }} import (
 )
 
 UTILS = Path(utils.__file__)
-FOUNDATIONS = {"database", "runtime", "settings"}
+FOUNDATIONS = {"database", "redis_client", "runtime", "settings"}
 
 
 def imported_modules(tree: ast.Module) -> Iterator[str]:

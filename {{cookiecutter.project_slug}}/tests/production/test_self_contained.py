@@ -17,7 +17,7 @@ from {{ cookiecutter.package_name }}.server import (
 )
 
 PROJECT = Path(__file__).parents[2]
-FOUNDATIONS = {"database", "runtime", "settings"}
+FOUNDATIONS = {"database", "redis_client", "runtime", "settings"}
 
 # Imports utils before anything else of the package, forgets it, and loads server.py as a host does.
 PROBE = """
