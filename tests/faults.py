@@ -1098,6 +1098,11 @@ FAULTS: dict[str, list[Fault]] = {
             "async with anyio.Lock():",
         ),
         Fault(
+            "an engine that was closed counts as one that has worked",
+            "                self._passed_once.discard(name)\n",
+            "",
+        ),
+        Fault(
             "an outage of a shared engine makes every replica unready",
             "optional if strict else optional | self._passed_once",
             "optional",

@@ -89,6 +89,23 @@ async def test_a_check_that_cannot_be_cancelled_delays_no_report() -> None:
         assert (await readiness.report()).checks == {"slow": "ok"}
 
 
+async def test_a_pass_counts_for_the_check_that_replaces_it_and_for_none_after_the_last() -> None:
+    async def passes() -> None:
+        pass
+
+    async def fails() -> None:
+        raise ConnectionRefusedError
+
+    readiness = Readiness(cache_seconds=0)
+    with readiness.serving():
+        with readiness.reporting("engine", passes):
+            assert (await readiness.report()).status == "ready"
+            with readiness.reporting("engine", fails):
+                assert (await readiness.report()).status == "degraded"
+        with readiness.reporting("engine", fails):
+            assert (await readiness.report()).status == "unready"
+
+
 @pytest.mark.parametrize("optional", [True, False])
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("worked", [True, False])

@@ -74,6 +74,7 @@ class Readiness:
         finally:
             if before is None:
                 del self._checks[name]
+                self._passed_once.discard(name)
             else:
                 self._checks[name] = before
             self._cached = None
