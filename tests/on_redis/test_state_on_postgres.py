@@ -50,7 +50,7 @@ async def test_a_new_key_of_several_replicas_is_created_once(stores: list[StateS
     assert await stores[0].get("new") == [1] * 30
 
 
-async def test_a_change_that_raises_changes_nothing_and_leaves_no_lock(stores: list[StateStore]) -> None:
+async def test_a_change_that_raises_changes_nothing_and_releases_its_lock(stores: list[StateStore]) -> None:
     await stores[0].update("raising", lambda _: 1)
 
     def fail(_: object) -> int:
@@ -61,7 +61,7 @@ async def test_a_change_that_raises_changes_nothing_and_leaves_no_lock(stores: l
     assert await stores[1].update("raising", lambda value: [value]) == [1]
 
 
-async def test_cancelled_updates_leave_no_lock(stores: list[StateStore]) -> None:
+async def test_cancelled_updates_release_their_locks(stores: list[StateStore]) -> None:
     await stores[0].update("cancelled", lambda _: 0)
     updates = [
         asyncio.create_task(store.update("cancelled", lambda value: value + 1))
