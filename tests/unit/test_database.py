@@ -25,6 +25,7 @@ from my_mcp_server.database import (
     Database,
     DatabaseUnavailable,
     StatementRefused,
+    Transaction,
     check_postgres,
     checked_url,
     default_database_url,
@@ -94,6 +95,26 @@ async def test_a_statement_that_fails_changes_nothing() -> None:
         with pytest.raises(DatabaseUnavailable):
             await database.execute(INSERT, {"id": 1, "text": "one"}, {"id": 1, "text": "again"})
         assert await count(database) == 0
+
+
+async def test_a_transaction_commits_all_of_its_statements_or_none() -> None:
+    async def write_two(transaction: Transaction) -> int:
+        await transaction.execute(INSERT, {"id": 1, "text": "one"})
+        await transaction.execute(INSERT, {"id": 2, "text": "two"})
+        return len(await transaction.fetch("SELECT id FROM notes"))
+
+    async def write_and_raise(transaction: Transaction) -> None:
+        await transaction.execute(INSERT, {"id": 3, "text": "three"})
+        raise ZeroDivisionError
+
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        assert await database.transaction(write_two) == 2
+        with pytest.raises(ZeroDivisionError):
+            await database.transaction(write_and_raise)
+        with pytest.raises(StatementRefused):
+            await database.transaction(write_two)
+        assert len(await database.fetch("SELECT id FROM notes")) == 2
 
 
 @pytest.mark.parametrize(

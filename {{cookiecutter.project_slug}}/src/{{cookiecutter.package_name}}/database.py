@@ -10,7 +10,7 @@ import importlib.util
 import re
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 POSTGRES = ("postgresql", "postgres")
 # Options of a PostgreSQL URL that the driver, or this module, understands. The names are libpq's
@@ -125,6 +125,26 @@ class StatementRefused(DatabaseUnavailable):
     """The database answered that it will not carry this out, now or later."""
 
 
+class Transaction:
+    """Statements on one connection, none of them committed."""
+
+    def __init__(self, connection: "AsyncConnection", text: "Callable[[str], TextClause]") -> None:
+        self._connection = connection
+        self._text = text
+
+    async def fetch(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
+        """Return the rows of a query."""
+        result = await self._connection.execute(self._text(statement), values)
+        return [dict(row) for row in result.mappings()]
+
+    async def execute(self, statement: str, *rows: Mapping[str, Any]) -> int:
+        """Run a statement, once for each of `rows`, and return how many rows it changed."""
+        result = await self._connection.execute(
+            self._text(statement), [dict(row) for row in rows] or None
+        )
+        return result.rowcount
+
+
 class Database:
     """An open engine. Statements are SQL with `:name` parameters, each its own transaction.
 
@@ -153,8 +173,7 @@ class Database:
 
         async def run() -> list[Mapping[str, Any]]:
             async with self._engine.connect() as connection:
-                result = await connection.execute(self._text(statement), values)
-                return [dict(row) for row in result.mappings()]
+                return await Transaction(connection, self._text).fetch(statement, **values)
 
         return await self._carry_out(run())
 
@@ -178,18 +197,27 @@ class Database:
         raise AssertionError
 
     async def _execute(self, statement: str, rows: tuple[Mapping[str, Any], ...]) -> int:
+        return await self.transaction(lambda opened: opened.execute(statement, *rows))
+
+    async def transaction(self, work: "Callable[[Transaction], Awaitable[Result]]") -> Result:
+        """Return what `work` returns, with all of its statements in one transaction.
+
+        What `work` raises undoes them. It should only wait for statements: it holds a connection.
+
+        Raises:
+            StatementRefused: a statement does not fit the database; nothing has changed.
+            DatabaseUnavailable: as `execute`.
+        """
         committing = False
 
-        async def run() -> int:
+        async def run() -> Result:
             nonlocal committing
             async with self._engine.connect() as connection:
-                result = await connection.execute(
-                    self._text(statement), [dict(row) for row in rows] or None
-                )
+                result = await work(Transaction(connection, self._text))
                 committing = True
                 await connection.commit()
                 committing = False
-                return result.rowcount
+                return result
 
         try:
             return await self._carry_out(run())

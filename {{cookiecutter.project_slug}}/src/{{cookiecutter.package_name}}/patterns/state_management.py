@@ -25,7 +25,14 @@ from fastmcp.dependencies import Shared
 from fastmcp.server.lifespan import lifespan
 from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 
-from ..database import Database, check_postgres, checked_url, is_postgres, open_database
+from ..database import (
+    Database,
+    Transaction,
+    check_postgres,
+    checked_url,
+    is_postgres,
+    open_database,
+)
 from ..redis_client import (
     MEMORY,
     NAMESPACE,
@@ -300,6 +307,35 @@ class StateStore:
             await self._sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311
 
 
+class PostgresStore(StateStore):
+    """State on PostgreSQL, where a row is locked from its reading to its writing.
+
+    Replicas that change one key wait for each other there. With compare-and-set alone, two of
+    three writes are too late and repeated.
+    """
+
+    def __init__(self, database: Database, backend: DatabaseBackend) -> None:
+        super().__init__(backend, turns=Turns())
+        self._database = database
+
+    async def _update(self, key: str, change: Callable[[JsonValue], JsonValue]) -> JsonValue:
+        async def update(transaction: Transaction) -> Versioned:
+            rows = await transaction.fetch(
+                "SELECT value, version FROM state WHERE key = :key FOR UPDATE", key=key
+            )
+            if not rows:
+                return ABSENT
+            new = Versioned(change(json.loads(rows[0]["value"])), rows[0]["version"] + 1)
+            await transaction.execute(
+                "UPDATE state SET value = :value, version = :version WHERE key = :key",
+                {"key": key, "value": json.dumps(new.value), "version": new.version},
+            )
+            return new
+
+        updated = await self._database.transaction(update)
+        return updated.value if updated != ABSENT else await super()._update(key, change)
+
+
 def _full(max_keys: int) -> StateFull:
     return StateFull(f"The state store is full: it holds {max_keys} keys (STATE_MAX_KEYS).")
 
@@ -353,7 +389,10 @@ async def state_store() -> AsyncIterator[StateStore]:
             backend = DatabaseBackend(database, settings.state_max_keys)
             await backend.create()
             with readiness.reporting("state", database.ping):
-                yield StateStore(backend, turns=Turns())
+                if is_postgres(url):
+                    yield PostgresStore(database, backend)
+                else:
+                    yield StateStore(backend, turns=Turns())
 
 
 State = Annotated[StateStore, Shared(state_store)]
