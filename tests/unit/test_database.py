@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from my_mcp_server.database import (
     Database,
+    DatabaseSettings,
     DatabaseUnavailable,
     StatementRefused,
     Transaction,
@@ -195,7 +196,7 @@ async def test_hosts_are_tried_one_after_the_other(
 
     monkeypatch.setattr("asyncpg.connect", connect)
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
-        await check_postgres(checked_url(f"postgresql://ada:p%40@{rest}"))
+        await check_postgres(checked_url(f"postgresql://ada:p%40@{rest}"), DatabaseSettings())
     assert tried == [f"postgresql://ada:p%40@{host}" for host in hosts]
 
 
@@ -211,7 +212,7 @@ async def test_a_host_that_refuses_the_password_is_the_last_to_be_tried(
 
     monkeypatch.setattr("asyncpg.connect", connect)
     with pytest.raises(StatementRefused, match="refuses the password"):
-        await check_postgres(checked_url("postgresql://one,two/name"))
+        await check_postgres(checked_url("postgresql://one,two/name"), DatabaseSettings())
     assert tried == ["postgresql://one/name"]
 
 

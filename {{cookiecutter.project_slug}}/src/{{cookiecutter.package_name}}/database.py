@@ -149,6 +149,7 @@ class Database:
     """An open engine. Statements are SQL with `:name` parameters, each its own transaction.
 
     One that has begun completes, even if its call is cancelled. `seconds` is its time limit.
+    `check` connects once, for a ping while calls use all connections of the pool.
     """
 
     def __init__(
@@ -157,11 +158,13 @@ class Database:
         text: "Callable[[str], TextClause]",
         errors: tuple[type[Exception], ...],
         seconds: float | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._text = text
         self._errors = errors
         self._seconds = seconds
+        self._check = check
 
     async def fetch(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
         """Return the rows of a query.
@@ -237,7 +240,21 @@ class Database:
         return await self._carry_out(run())
 
     async def ping(self) -> None:
-        await self.fetch("SELECT 1")
+        """Ask the database for an answer. It does not wait for calls that use the whole pool.
+
+        Raises:
+            DatabaseUnavailable: there is no answer.
+        """
+
+        async def run() -> None:
+            pool: Any = self._engine.pool
+            if self._check is not None and pool.checkedout() >= pool.size():
+                await self._check()
+                return
+            async with self._engine.connect() as connection:
+                await connection.execute(self._text("SELECT 1"))
+
+        await self._carry_out(run())
 
     async def _carry_out(self, work: Coroutine[Any, Any, Result]) -> Result:
         try:
@@ -309,6 +326,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
     except ValueError as error:
         raise DatabaseUnavailable(f"The database URL {error}.") from None
     settings = DatabaseSettings()
+    check: Callable[[], Awaitable[None]] | None = None
     errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
     if is_postgres(url):
         engine = create_async_engine(
@@ -322,6 +340,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         )
         errors += _driver_errors()
         limit: float | None = settings.database_timeout_seconds
+        check = partial(check_postgres, url, settings)
     else:
         file = url.removeprefix("sqlite://").removeprefix("/").partition("?")[0]
         if file not in ("", ":memory:"):
@@ -333,7 +352,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         limit = None  # LOCK_SECONDS, and an interrupted statement would keep its lock
     try:
-        database = Database(engine, text, errors, limit)
+        database = Database(engine, text, errors, limit, check)
         try:
             await database.ping()
         except TypeError as error:
@@ -346,7 +365,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
             await engine.dispose()
 
 
-async def check_postgres(url: str) -> None:
+async def check_postgres(url: str, settings: DatabaseSettings) -> None:
     """Connect to PostgreSQL, and close the connection again.
 
     For a readiness check before the first call opens the database. It needs no SQLAlchemy.
@@ -355,7 +374,7 @@ async def check_postgres(url: str) -> None:
         DatabaseUnavailable: PostgreSQL does not answer, or refuses.
     """
     try:
-        connection = await _connect(url, DatabaseSettings())
+        connection = await _connect(url, settings)
         await connection.close()
     except _driver_errors() as error:
         raise explain(error) from error

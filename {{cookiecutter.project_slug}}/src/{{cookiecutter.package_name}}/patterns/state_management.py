@@ -27,6 +27,7 @@ from pydantic import Field, JsonValue, SecretStr, field_validator, model_validat
 
 from ..database import (
     Database,
+    DatabaseSettings,
     Transaction,
     check_postgres,
     checked_url,
@@ -368,7 +369,7 @@ async def state_readiness(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]
             with readiness.reporting("state", server.ping):
                 yield {}
     elif is_postgres(url):
-        with readiness.reporting("state", partial(check_postgres, url)):
+        with readiness.reporting("state", partial(check_postgres, url, DatabaseSettings())):
             yield {}
     else:
         yield {}
@@ -388,7 +389,7 @@ async def state_store() -> AsyncIterator[StateStore]:
         async with open_database(url) as database:
             backend = DatabaseBackend(database, settings.state_max_keys)
             await backend.create()
-            with readiness.reporting("state", database.ping):
+            with readiness.reporting("state", database.ping, has_passed=True):
                 if is_postgres(url):
                     yield PostgresStore(database, backend)
                 else:
