@@ -54,7 +54,7 @@ async def test_an_outage_is_noticed_while_the_pool_is_busy(busy: Database, postg
         postgres.resume()
 
 
-async def test_a_ping_leaves_no_connection_behind(busy: Database, postgres: PostgresEngine) -> None:
+async def test_a_ping_closes_its_own_connection(busy: Database, postgres: PostgresEngine) -> None:
     sessions = "SELECT pid FROM pg_stat_activity WHERE usename = 'app'"
     before = await asyncio.to_thread(postgres.fetch, sessions)
     for _ in range(3):
