@@ -243,6 +243,7 @@ def test_a_password_may_contain_any_character() -> None:
         ("postgresql://host/name?sslmode=on", "an invalid sslmode: use one of disable, allow"),
         ("postgresql://host/name?target_session_attrs=first", "invalid target_session_attrs"),
         ("postgresql://host/name?connect_timeout=soon", "an invalid connect_timeout"),
+        ("postgresql://host/name?ssl_min_protocol_version=1.2", "an invalid ssl_min_protocol_version"),
         ("postgresql://host/name?sslrootcert=/missing", "sslrootcert that does not exist"),
         (f"postgresql://host/name?sslrootcert={__file__}", "without a readable certificate"),
     ],
@@ -384,6 +385,13 @@ def test_postgresql_error_codes_determine_what_is_retryable(
     [
         (ConnectionError('server at "canary" rejected SSL upgrade'), "does not offer TLS"),
         (ssl.SSLCertVerificationError("certificate verify failed: canary"), "is not trusted"),
+        (ssl.SSLError(1, "[SSL] PEM lib (canary)"), "TLS handshake with the database failed"),
+        (
+            importlib.import_module("asyncpg").ClientConfigurationError(
+                'root certificate file "canary" does not exist'
+            ),
+            "set sslrootcert in the URL",
+        ),
     ],
 )
 def test_a_refused_tls_connection_is_not_retryable(error: Exception, sentence: str) -> None:
@@ -391,6 +399,10 @@ def test_a_refused_tls_connection_is_not_retryable(error: Exception, sentence: s
     assert not failure.retryable
     assert sentence in str(failure)
     assert "canary" not in str(failure)
+
+
+def test_a_connection_that_ends_during_the_tls_handshake_is_retryable() -> None:
+    assert explain(ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] canary")).retryable
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,14 @@ OPTIONS = {
     *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
+TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": (
         *("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
     ),
+    "ssl_min_protocol_version": TLS_VERSIONS,
+    "ssl_max_protocol_version": TLS_VERSIONS,
 }
 CERTIFICATES = ("sslcert", "sslrootcert")
 FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
@@ -98,6 +101,12 @@ EXPLANATIONS = {
     ),
     r"CERTIFICATE_VERIFY_FAILED|certificate verify failed": (
         "The certificate of the database server is not trusted: check sslrootcert in the URL."
+    ),
+    r"root certificate file": (
+        "The certificate of the database server cannot be checked: set sslrootcert in the URL."
+    ),
+    r"\[SSL": (
+        "The TLS handshake with the database failed: check the ssl options in the URL."
     ),
     r"too many (?:clients|connections)|remaining connection slots": (
         "The database has no free connection."
@@ -289,7 +298,12 @@ def _lasts(error: Exception, cause: Any) -> bool:
         return code & 0xFF in LASTING_SQLITE
     if state := getattr(cause, "sqlstate", None):
         return str(state).startswith(LASTING_SQLSTATE)
-    if isinstance(cause, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(cause):
+    if isinstance(cause, ssl.SSLError):
+        return not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    if "rejected SSL upgrade" in str(cause):
+        return True
+    # The driver's own objection to the URL, as SQLAlchemy passes it on, or as it is.
+    if isinstance(cause.__cause__ or cause, ValueError):
         return True
     if isinstance(error, OSError):
         return False
