@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-from my_mcp_server.patterns.state_management import StateStore, state_store
+from my_mcp_server.patterns.state_management import StateStore, StateUnreadable, state_store
 
 from ..engines import PostgresEngine
 
@@ -77,3 +77,48 @@ async def test_cancelled_updates_release_their_locks(stores: list[StateStore]) -
     async with asyncio.timeout(30):
         value = await stores[0].update("cancelled", lambda value: value + 1)
     assert done < value <= len(updates) + 1
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_no_update_fails_because_the_database_serializes_transactions(
+    level: str, postgres: PostgresEngine, stores: list[StateStore]
+) -> None:
+    """The role may have another isolation than PostgreSQL's default: then the slower of two is rolled back."""
+
+    def increment(value: object) -> int:
+        return (value if isinstance(value, int) else 0) + 1
+
+    setting = "ALTER ROLE app {} default_transaction_isolation"
+    await asyncio.to_thread(postgres.execute, f"{setting.format('SET')} = '{level}'")
+    try:
+        async with AsyncExitStack() as stack:
+            opened = [await stack.enter_async_context(state_store()) for _ in stores]
+            values = await asyncio.gather(
+                *(store.update(level, increment) for store in opened for _ in range(10))
+            )
+    finally:
+        await asyncio.to_thread(postgres.execute, setting.format("RESET"))
+    assert sorted(values) == list(range(1, 31))
+
+
+async def test_a_key_may_be_written_more_often_than_an_integer_can_count(
+    postgres: PostgresEngine, stores: list[StateStore]
+) -> None:
+    """INTEGER ends at 2,147,483,647: after 83 days of 300 writes a second."""
+    await stores[0].update("old", lambda _: 1)
+    change = f"UPDATE state SET version = {2**31 - 1} WHERE key = 'old'"
+    await asyncio.to_thread(postgres.execute, change, database="app")
+    for value in (2, 3):
+        assert await stores[0].update("old", lambda _, value=value: value) == value
+
+
+async def test_a_row_of_another_program_is_neither_used_nor_overwritten(
+    postgres: PostgresEngine, stores: list[StateStore]
+) -> None:
+    await stores[0].update("foreign", lambda _: 1)
+    change = "UPDATE state SET value = '{' WHERE key = 'foreign'"
+    await asyncio.to_thread(postgres.execute, change, database="app")
+    with pytest.raises(StateUnreadable, match="format"):
+        await stores[0].update("foreign", lambda _: 2)
+    rows = await asyncio.to_thread(postgres.fetch, "SELECT value FROM state WHERE key = 'foreign'")
+    assert rows == ["{"]

@@ -68,9 +68,11 @@ LASTING_SQLITE = {
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_NOTADB,
 }
-LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42")
+LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42", "54")
 # A COMMIT that fails with one of these, or without a code, may have been applied.
 UNKNOWN_OUTCOME = ("08", "57", "58", "XX")
+# PostgreSQL has rolled the transaction back, because of another one.
+ROLLED_BACK = "40"
 # When several create the same table at once, PostgreSQL answers all but one with one of these,
 # although they say IF NOT EXISTS: unique_violation, duplicate_table, duplicate_object. The second
 # attempt finds the table.
@@ -105,9 +107,7 @@ EXPLANATIONS = {
     r"root certificate file": (
         "The certificate of the database server cannot be checked: set sslrootcert in the URL."
     ),
-    r"\[SSL": (
-        "The TLS handshake with the database failed: check the ssl options in the URL."
-    ),
+    r"\[SSL": "The TLS handshake with the database failed: check the ssl options in the URL.",
     r"too many (?:clients|connections)|remaining connection slots": (
         "The database has no free connection."
     ),
@@ -298,21 +298,23 @@ def _lasts(error: Exception, cause: Any) -> bool:
         return code & 0xFF in LASTING_SQLITE
     if state := getattr(cause, "sqlstate", None):
         return str(state).startswith(LASTING_SQLSTATE)
-    if isinstance(cause, ssl.SSLError):
-        return not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    if "rejected SSL upgrade" in str(cause):
-        return True
+    if isinstance(cause, OSError):
+        return _is_refused_by_tls(cause)
     # The driver's own objection to the URL, as SQLAlchemy passes it on, or as it is.
     if isinstance(cause.__cause__ or cause, ValueError):
         return True
-    if isinstance(error, OSError):
-        return False
     from sqlalchemy import exc  # noqa: PLC0415 - slow to import
 
     if isinstance(error, exc.DBAPIError):
         return isinstance(error, (exc.ProgrammingError, exc.DataError, exc.NotSupportedError))
     # A mistake in the use of SQLAlchemy, such as a parameter without a value.
     return isinstance(error, (exc.StatementError, exc.InvalidRequestError))
+
+
+def _is_refused_by_tls(error: OSError) -> bool:
+    if isinstance(error, ssl.SSLError):
+        return not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    return "rejected SSL upgrade" in str(error)
 
 
 def _columns(connection: "Connection", table: str) -> set[str]:
