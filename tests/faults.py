@@ -364,6 +364,18 @@ FAULTS: dict[str, list[Fault]] = {
             'rb"([-+0-9]*) (.*)"',
             tests=ON_REDIS,
         ),
+        Fault(
+            "replicas on PostgreSQL overwrite each other's updates",
+            "WHERE key = :key FOR UPDATE",
+            "WHERE key = :key",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "replicas on PostgreSQL repeat each other's updates",
+            "if is_postgres(url):\n                    yield",
+            "if not url:\n                    yield",
+            tests=ON_REDIS,
+        ),
     ],
     "tools/state_management.py": [
         Fault("the tool always adds 1", "else 0) + by", "else 0) + min(by, 1)"),
