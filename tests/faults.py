@@ -1875,7 +1875,7 @@ FAULTS: dict[str, list[Fault]] = {
             "an image is built for a project without a Dockerfile",
             "{% if cookiecutter.container %}",
             "{% if true %}",
-            tests="tests/test_ci.py -k no_trace",
+            tests="tests/test_ci.py -k not_in_the_files",
         ),
     ],
     ".github/workflows/canary.yml": [
