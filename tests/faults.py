@@ -1748,7 +1748,7 @@ FAULTS: dict[str, list[Fault]] = {
             "the health check asks for a path that the server does not have",
             "'/livez'",
             "'/health'",
-            tests='tests/test_container_stack.py -k "first_run and image\'s"',
+            tests="tests/test_container_stack.py -k 'first_run and own'",
         ),
         Fault(
             "an outdated lock file is ignored",
