@@ -114,6 +114,10 @@ def folders(paths: Iterable[str]) -> set[str]:
     return found
 
 
+def is_test(path: str) -> bool:
+    return path.rpartition("/")[2].startswith("test_") and path.endswith(".py")
+
+
 def variant(path: str, number: int) -> str:
     """Return the path of the numbered variant of a file that has several in one folder; 0 keeps its name."""
     stem, dot, ending = path.rpartition(".")

@@ -15,8 +15,17 @@ PACKAGE = "src/{{cookiecutter.package_name}}"
 UNIT_TESTS = TEMPLATE / "tests" / "unit"
 
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-# What is around the server: not a pattern, and not seen by any code or test of the project.
-AROUND = ("container", "ci", "repository")
+# What is around the server: not a pattern, and not seen by any code of the project. The answers by their labels, which name
+# the combinations, the default first.
+AROUND: dict[str, dict[str, object]] = {
+    "container": {"yes": True, "no": False},
+    "ci": {"github": "github", "gitlab": "gitlab", "none": "none"},
+    "repository": {
+        "": "",
+        "github": "https://github.com/octo-org/my-mcp-server",
+        "gitlab": "https://gitlab.example.com/group/sub/my-mcp-server",
+    },
+}
 PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool) and name not in AROUND]
 API_PATTERNS = ("connection_pooling", "retry", "caching")
 DATABASE_PATTERNS = ("lazy_initialization", "state_management")
@@ -136,7 +145,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
     if "environment_config" in chosen:
         files.add(f"{PACKAGE}/environment_config.toml")
     if "authentication" in chosen:
-        files.add("tests/production/authentication.py")
+        files |= {"tests/production/authentication.py", f"{PACKAGE}/runtime/encrypted_store.py"}
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
         files |= {f"{PACKAGE}/runtime/{name}.py" for name in API_RUNTIME}
@@ -264,6 +273,7 @@ DECLARATION = Declaration(
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
     additive=["authentication", "telemetry"],
     uniform=["license", "http_client"],
+    beside=AROUND,
     plugins=["anyio.pytest_plugin"],
 )
 LINEAR = DECLARATION.linear_design()

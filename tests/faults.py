@@ -409,15 +409,21 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an outage of the provider ends the use of known keys",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                self._requests.start()""",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                await self._requests.finish()""",
+            """            with suppress(VerificationUnavailable):
+                await self._requests.finish()
+            return self._known(kid)""",
+            """            await self._requests.finish()
+            return self._known(kid)""",
+        ),
+        Fault(
+            "tokens of known keys wait for a provider that is down",
+            "if now - self._asked <= self._seconds:",
+            "if now < self._asked:",
         ),
         Fault(
             "a withdrawn key stays valid",
-            "            if self._clock() - self._fetched > FRESH_SECONDS:",
-            "            if self._clock() < self._fetched:",
+            "if now - self._fetched <= self._seconds / 2:",
+            "if now >= self._fetched:",
         ),
         Fault(
             "an outage of the provider counts as an invalid token",
@@ -462,16 +468,54 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_authentication.py -k codes_sent_anywhere",
         ),
         Fault(
-            "logins are stored in clear text",
-            "return TTLClampWrapper(encrypted,",
-            "return TTLClampWrapper(plain_store(url),",
-            tests="tests/test_authentication.py -k replicas",
+            "users are not asked before a client gets their login",
+            "require_authorization_consent=True",
+            "require_authorization_consent=False",
+            tests="tests/test_authentication.py -k logs_in_with_consent",
         ),
         Fault(
             "the event loop waits for the provider",
             "proxy = await anyio.to_thread.run_sync(self._create, abandon_on_cancel=True)",
             "proxy = self._create()",
             tests="tests/test_authentication.py -k event_loop_is_free",
+        ),
+        Fault(
+            "an outage of the store fails the request",
+            "        except VerificationUnavailable as error:\n            await self._auth.refuse",
+            "        except ZeroDivisionError as error:\n            await self._auth.refuse",
+            tests="tests/scaling/test_logins.py -k 'outage and redis'",
+        ),
+    ],
+    "runtime/encrypted_store.py": [
+        Fault(
+            "logins are stored in clear text",
+            "return TTLClampWrapper(encrypted,",
+            "return TTLClampWrapper(plain_store(url),",
+            tests="tests/test_authentication.py -k replicas",
+        ),
+        Fault(
+            "the certificate of Redis is verified by another authority than the URL names",
+            "return RedisStore(client=redis.Redis.from_pool(pool))",
+            "return RedisStore(url=url)",
+            tests="tests/scaling/test_logins.py -k certificate",
+        ),
+        Fault(
+            "a process takes ten connections of PostgreSQL",
+            "min_size=0, max_size=CONNECTIONS",
+            "max_size=10",
+            tests="tests/scaling/test_logins.py -k 'few_connections and postgres'",
+        ),
+        Fault(
+            "PostgreSQL is never asked again if it was down at first",
+            "                self._pool = None  # one that could not be set up has been closed\n",
+            "",
+            tests="tests/scaling/test_logins.py -k 'finds_it_later and postgres'",
+        ),
+        Fault(
+            "a request waits for a store that does not respond",
+            "with anyio.fail_after(SECONDS):",
+            "with anyio.fail_after(None):",
+            tests="tests/scaling/test_logins.py -k 'outage and silent and postgres'",
         ),
     ],
     "patterns/rate_limiting.py": [
@@ -549,6 +593,76 @@ FAULTS: dict[str, list[Fault]] = {
             "a client can create any number of metric series",
             "if await find(name) is not None and len(self._known) < MAX_KNOWN_NAMES:",
             "if len(self._known) < MAX_KNOWN_NAMES:",
+        ),
+        Fault(
+            "a method that a client invents is a name",
+            'if method != "initialize" and self._handler(method) is None:',
+            'if method == "":',
+        ),
+        Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
+        Fault(
+            "a failed call is measured as successful",
+            "failure = failure_of_result(result)",
+            "failure = {}",
+        ),
+        Fault(
+            "spans always name the caller",
+            "        if self._callers:\n",
+            "        if self._callers or True:\n",
+        ),
+        Fault(
+            "a request to the API does not pass the trace on",
+            "request.headers.update(headers)",
+            "pass",
+        ),
+        Fault(
+            "log records do not name the trace",
+            "if span.is_valid and not hasattr",
+            "if not span.is_valid and not hasattr",
+        ),
+        Fault(
+            "the SDK fills the log while the collector is down",
+            "if now - self._kept.get(record.name, -math.inf) < SDK_LOG_SECONDS:",
+            "if now < 0:",
+        ),
+        Fault(
+            "the end waits for the collector without limit",
+            "timeout=max(0, seconds)",
+            "timeout=None",
+        ),
+        Fault(
+            "what is left at the end is not sent",
+            "if not await flush(providers.flushes, seconds):",
+            "if not await flush((), seconds):",
+        ),
+        Fault(
+            "metrics are served by one of several workers",
+            'if metrics and told.get("workers", 1) > 1:',
+            'if metrics and told.get("workers", 1) > 64:',
+        ),
+        Fault("metrics are served to everyone", "if is_public(host):", 'if host == "public":'),
+        Fault(
+            "OTEL_SDK_DISABLED has no effect",
+            "return frozenset() if self.is_disabled else names",
+            "return names",
+        ),
+        Fault(
+            "the server does not start without the extra",
+            "    except ImportError:\n",
+            "    except ZeroDivisionError:\n",
+        ),
+        Fault(
+            "a call waits until the collector has its span",
+            "        yield BatchSpanProcessor(OTLPSpanExporter())",
+            "        from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n\n"
+            "        yield SimpleSpanProcessor(OTLPSpanExporter())",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
+        ),
+        Fault(
+            "the collector gets the whole grace period",
+            "min(FLUSH_SECONDS, end.seconds_left() - RESERVED_SECONDS)",
+            "end.seconds_left() - RESERVED_SECONDS",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
         ),
     ],
     "server.py": [
@@ -1564,6 +1678,12 @@ FAULTS: dict[str, list[Fault]] = {
             "            path.exists()\n    except",
             tests="tests/test_continuing.py -k 'every_other_answer and quotes and not triple'",
         ),
+        Fault(
+            "a project without CI has its canary",
+            'answers["ci"] != "none"',
+            "True",
+            tests="tests/test_ci.py -k without_ci",
+        ),
     ],
     "tests/__init__.py": [
         Fault(
@@ -1712,6 +1832,152 @@ FAULTS: dict[str, list[Fault]] = {
             "OWNER/mcp-server-template/security",
             "YOU/mcp-server-template/security",
             tests="tests/test_docs.py -k address",
+        ),
+    ],
+    ".github/workflows/ci.yml": [
+        Fault(
+            "the checks may write to the repository",
+            "permissions:\n  contents: read",
+            "permissions: write-all",
+            tests="tests/test_ci.py -k least_privilege",
+        ),
+        Fault(
+            "an outdated uv.lock is updated without anybody noticing",
+            "uv lock --check",
+            "uv lock",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a vulnerable dependency passes",
+            "uv audit --preview-features audit-command",
+            "uv audit --preview-features audit-command || true",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a release cancels its own checks",
+            "group: ci-",
+            "group: ${{ github.workflow }}-",
+            tests="tests/test_ci.py -k does_not_cancel",
+        ),
+        Fault(
+            "an image is built for a project without a Dockerfile",
+            "{% if cookiecutter.container %}",
+            "{% if true %}",
+            tests="tests/test_ci.py -k no_trace",
+        ),
+    ],
+    ".github/workflows/canary.yml": [
+        Fault(
+            "the canary installs the versions of the lock file",
+            "uv run --isolated --no-project --with ./dist/*.whl scripts/canary.py",
+            "uv run --locked scripts/canary.py",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+        Fault(
+            "the canary runs once a month",
+            "23 5 * * 1",
+            "23 5 1 * *",
+            tests="tests/test_ci.py -k weekly",
+        ),
+        Fault(
+            "the checkout leaves its token in the folder",
+            "persist-credentials: false",
+            "persist-credentials: true",
+            tests="tests/test_ci.py -k least_privilege",
+        ),
+    ],
+    ".github/workflows/release.yml": [
+        Fault(
+            "the action that publishes is named by a branch",
+            "dc37677b2e1c63e2034f94d8a5b11f265b73ba33 # v1.14.2",
+            "release/v1",
+            tests="tests/test_ci.py -k pinned_by_commit",
+        ),
+        Fault(
+            "a failed check does not stop a release",
+            "needs: [checks, sbom]",
+            "needs: [sbom]",
+            tests="tests/test_ci.py -k after_all_checks",
+        ),
+        Fault(
+            "nobody has to approve a release",
+            "    environment: pypi\n",
+            "",
+            tests="tests/test_ci.py -k after_all_checks",
+        ),
+        Fault(
+            "a changed download is executed",
+            " | sha256sum --check --strict",
+            "",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a tag releases another version",
+            'test "$GITHUB_REF_NAME" = "v$(uv version --short)"',
+            "uv version --short",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+    ],
+    ".gitlab-ci.yml": [
+        Fault(
+            "each push to the default branch releases",
+            "  cache: []\n  rules:\n    - if: $CI_COMMIT_TAG =~ /^v/",
+            "  cache: []\n  rules:\n    - if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH",
+            tests="tests/test_ci.py -k right_jobs",
+        ),
+        Fault(
+            "GitLab runs other checks than GitHub",
+            "uv run ruff format --check",
+            "uv run ruff format",
+            tests="tests/test_ci.py -k same_commands",
+        ),
+        Fault(
+            "an image has no exact version",
+            "gitlab-org/cli:v1.119.0",
+            "gitlab-org/cli:latest",
+            tests="tests/test_ci.py -k exact_version",
+        ),
+        Fault(
+            "the release on GitLab has no wheel",
+            "needs: [build, sbom, pypi]",
+            "needs: [sbom, pypi]",
+            tests="tests/test_ci.py -k every_job_on_gitlab",
+        ),
+        Fault(
+            "GitLab does not know a key",
+            "  interruptible: true",
+            "  interuptible: true",
+            tests="tests/test_ci.py -k schemas_accept_the_files_for_gitlab",
+        ),
+    ],
+    "renovate.json": [
+        Fault(
+            "a new version is proposed on its first day",
+            '"7 days"',
+            '"0 days"',
+            tests="tests/test_ci.py -k wait_a_week",
+        ),
+    ],
+    "scripts/canary.py": [
+        Fault(
+            "the canary calls the server in one protocol era",
+            '        await call("legacy")\n',
+            "",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+        Fault(
+            "the canary does not say which tools there are",
+            """: {', '.join(names)}""",
+            "",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+    ],
+    "README.md": [
+        Fault(
+            "the README shows other commands than CI runs",
+            "uv build --clear",
+            "uv build",
+            tests="tests/test_ci.py -k readme_shows",
         ),
     ],
     ".env.example": [

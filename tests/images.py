@@ -298,7 +298,7 @@ def pythons(folder: str) -> list[str]:
 
 
 def is_usable(program: Path) -> bool:
-    """Tell whether every user of this machine may run a program."""
+    """Return whether every user of this machine may run a program."""
     return all(path.stat().st_mode & 0o005 == 0o005 for path in [program, *program.parents])
 
 

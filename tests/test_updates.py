@@ -94,9 +94,8 @@ class Round:
 
 
 def content(project: Project) -> Content:
-    """Return the files of a project, except those of Git and cruft."""
-    files = project.files().items()
-    return {name: text for name, text in files if not name.startswith(".git/") and name != ".cruft.json"}
+    """Return the files of a project, except those of Git."""
+    return {name: text for name, text in project.files().items() if not name.startswith(".git/")}
 
 
 def replace(path: Path, old: str, new: str) -> None:

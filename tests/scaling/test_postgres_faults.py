@@ -1,4 +1,4 @@
-"""Whatever happens to PostgreSQL: calls are answered in time, nothing acknowledged is lost, and all recovers by itself."""
+"""Under every fault of PostgreSQL, calls are answered in time, acknowledged writes are kept, and the server recovers."""
 
 import asyncio
 import subprocess

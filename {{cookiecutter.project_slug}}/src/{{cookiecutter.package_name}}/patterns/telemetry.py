@@ -53,10 +53,10 @@ DURATION_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 3
 ACTIVE_METRIC = "mcp.server.active_requests"
 # Replaces names that the server does not know: clients can send any number of them.
 OTHER_NAME = "_OTHER"
-# What the requests with a name are for.
+# The kinds of components that requests call by name.
 NAMED = {"tools/call": "tool", "prompts/get": "prompt"}
 MAX_KNOWN_NAMES = 1000
-# The code of a structured error, or of another one that names its kind.
+# The format of error codes. Other texts are not used as names.
 CODE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 # RFC 9110, section 9, and RFC 5789.
 HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -236,7 +236,7 @@ def warn_of_unsupported(settings: TelemetrySettings) -> None:
 
 
 def span_processors(names: frozenset[str]) -> Iterator[Any]:
-    """Return what exports spans; `names` are those of exporters."""
+    """Return the processors of spans for the exporters with these names."""
     from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
         BatchSpanProcessor,
         ConsoleSpanExporter,
@@ -253,7 +253,7 @@ def span_processors(names: frozenset[str]) -> Iterator[Any]:
 
 
 def metric_readers(settings: TelemetrySettings) -> tuple[list[Any], Any]:
-    """Return what reads measurements, and the registry for Prometheus if that is enabled."""
+    """Return the readers of metrics, and the registry for Prometheus if that is enabled."""
     from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415
         ConsoleMetricExporter,
         PeriodicExportingMetricReader,
@@ -282,7 +282,7 @@ def metric_readers(settings: TelemetrySettings) -> tuple[list[Any], Any]:
 class RequestTelemetry:
     """A middleware of the SDK: one span and one measurement for each request.
 
-    It stands outside FastMCP, so it sees requests that FastMCP refuses, and the answer as the
+    It runs outside FastMCP, so it also sees requests that FastMCP refuses, and the answer as the
     client gets it. With `callers`, spans name the caller.
     """
 
@@ -337,7 +337,7 @@ class RequestTelemetry:
             self._duration.record(seconds, {**attributes, **failure}, context)
             if failure:
                 span.set_attributes(failure)
-                # No text: that of an error may quote arguments.
+                # Without a text, because an error may quote arguments.
                 span.set_status(trace.StatusCode.ERROR)
             span.end()
         return result
@@ -390,7 +390,7 @@ class RequestTelemetry:
         return OTHER_NAME
 
     async def _known_uri(self, uri: str) -> str:
-        """Return a URI of the server's, or the template of one: its values are arguments."""
+        """Return a known URI, or its template, because the values in it are arguments."""
         with suppress(Exception):
             if await self._server.get_resource(uri):
                 return uri
@@ -416,7 +416,7 @@ def received_context(
 
     `_meta.traceparent` is the parent, because it comes from the client's span. The span of
     a web framework, or the HTTP header, becomes a link; without `_meta`, it is the parent.
-    Baggage is not taken over: a stranger could send it on to the API.
+    Baggage is dropped, because a client could use it to send data to the API.
     """
     own = _span_context(ctx.meta or {})
     around = trace.get_current_span().get_span_context()
@@ -435,7 +435,7 @@ def _span_context(carrier: Mapping[str, object]) -> trace.SpanContext:
 
 
 def failure_of_result(result: HandlerResult) -> dict[str, str]:
-    """Return the attributes of a call that was answered with `isError`."""
+    """Return the attributes of a call whose result has `isError`."""
     if not isinstance(result, dict) or result.get("isError") is not True:
         return {}
     content = result.get("structuredContent")
@@ -468,7 +468,7 @@ def _code(told: object) -> str:
 def traced(tracer: trace.Tracer, request: OutgoingRequest) -> Iterator[Answered]:
     """Open a span around an outgoing request, and send its context along.
 
-    Not with the URL, whose path and query hold arguments.
+    The span omits the path and query of the URL, which contain arguments.
     """
     url = request.url
     attributes = {
@@ -514,7 +514,7 @@ class TraceIds(logging.Filter):
 
 
 class FewFromTheSdk(logging.Filter):
-    """Keeps one record a minute of each of the SDK's loggers, which report each failed attempt."""
+    """Keeps one record per minute of each SDK logger, because they log every failed attempt."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -533,7 +533,7 @@ class FewFromTheSdk(logging.Filter):
 
 @contextmanager
 def log_filtered() -> Iterator[None]:
-    """Let each line of the log name its trace, and the SDK write few, while this is open."""
+    """Add trace ids to log records, and limit the records of the SDK, while this is open."""
     handlers = logging.getLogger().handlers[:]
     filters = (TraceIds(), FewFromTheSdk())
     for handler, own in product(handlers, filters):
