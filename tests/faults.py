@@ -2041,7 +2041,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_container_stack.py -k compiled",
         ),
         Fault(
-            "the image serves everybody by default",
+            "the image serves everyone by default",
             "    HTTP_HOST=0.0.0.0 \\",
             "    HTTP_HOST=0.0.0.0 ALLOW_UNAUTHENTICATED=true \\",
             tests="tests/test_container_stack.py -k decision",
@@ -2099,7 +2099,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_container.py -k 'password and settings'",
         ),
         Fault(
-            "the replicas serve everybody by default",
+            "the replicas serve everyone by default",
             "${ALLOW_UNAUTHENTICATED:-false}",
             "${ALLOW_UNAUTHENTICATED:-true}",
             tests="tests/test_container.py -k 'nobody_is_served and all'",
