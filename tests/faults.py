@@ -2026,7 +2026,7 @@ FAULTS: dict[str, list[Fault]] = {
             "the health check asks for a path that the server does not have",
             "'/livez'",
             "'/health'",
-            tests='tests/test_container_stack.py -k "first_run and image\'s"',
+            tests="tests/test_container_stack.py -k 'first_run and own'",
         ),
         Fault(
             "an outdated lock file is ignored",
@@ -2053,7 +2053,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_container_stack.py -k compiled",
         ),
         Fault(
-            "the image serves everybody by default",
+            "the image serves everyone by default",
             "    HTTP_HOST=0.0.0.0 \\",
             "    HTTP_HOST=0.0.0.0 ALLOW_UNAUTHENTICATED=true \\",
             tests="tests/test_container_stack.py -k decision",
@@ -2111,7 +2111,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_container.py -k 'password and settings'",
         ),
         Fault(
-            "the replicas serve everybody by default",
+            "the replicas serve everyone by default",
             "${ALLOW_UNAUTHENTICATED:-false}",
             "${ALLOW_UNAUTHENTICATED:-true}",
             tests="tests/test_container.py -k 'nobody_is_served and all'",
