@@ -14,6 +14,7 @@ from email import message_from_string
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
@@ -107,12 +108,17 @@ def answered(home: Path, program: str, *arguments: str, **variables: str) -> Non
 def refused_and_answered(process: "subprocess.Popen[bytes]") -> None:
     """Call a tool over HTTP in both eras, and check that a foreign host is refused."""
     with serving(process) as server:
-        for era in ERAS:
-            asyncio.run(server.good_call(era))
-        body = json.dumps(tool_call(MODERN, "process_data", {"text": "a"})).encode()
-        headers = headers_of(MODERN, message(MODERN, "tools/call", name="process_data"))
-        request = http_request("evil.example", body, headers)
-        assert asyncio.run(server.send(request)).status == 421
+        try:
+            for era in ERAS:
+                asyncio.run(server.good_call(era))
+            body = json.dumps(tool_call(MODERN, "process_data", {"text": "a"})).encode()
+            headers = headers_of(MODERN, message(MODERN, "tools/call", name="process_data"))
+            request = http_request("evil.example", body, headers)
+            assert asyncio.run(server.send(request)).status == 421
+        finally:
+            # `fastmcp run` starts uv, which starts the server, and passes no signal on.
+            for inner in psutil.Process(process.pid).children(recursive=True):
+                inner.kill()
 
 
 def started(home: Path, *words: str, **variables: str) -> "subprocess.Popen[bytes]":
