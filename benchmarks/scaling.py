@@ -1,4 +1,4 @@
-"""What do one, two and three replicas do in a second, and what does a call cost on each engine?
+"""Measure the calls per second of one, two and three replicas, and the cost of a call on each engine.
 
 uv run python -m benchmarks.scaling           a few minutes on an idle machine
 uv run python -m benchmarks.scaling --quick   half a minute

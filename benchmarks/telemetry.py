@@ -1,4 +1,4 @@
-"""What do traces and metrics add to one in-memory call, and what does the pattern cost while it is off?
+"""Measure the cost of traces and metrics for one in-memory call, and of the pattern while it is off.
 
 uv run python -m benchmarks.telemetry       a minute
 """
@@ -85,7 +85,7 @@ def medians(pairs: list[tuple[float, float]]) -> tuple[Comparison, float]:
 
 
 async def compare_on_and_off(mcp: Any) -> tuple[Comparison, float]:
-    """Take what telemetry puts around a call away and back, in one running server."""
+    """Remove the telemetry around a call and restore it, in one running server."""
     low_level = mcp._mcp_server
     handlers = logging.getLogger().handlers
     pairs = []

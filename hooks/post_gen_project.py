@@ -1,6 +1,7 @@
 """Finish the project: remove what was not chosen, and fold the patterns into one file if requested.
 
-`finish` is a pure function from files and answers to files. `main` reads and writes them, and prints the next steps.
+`finish` is a pure function from files and answers to files. `main` reads and writes them, records the template and the
+answers, and prints the next steps.
 Names decide ownership: a prompt owns every file whose stem is its name, with or without the prefix `test_`.
 `FILES` lists where the template has such files. Everything else in the folder belongs to the user.
 The answers arrive as JSON in a raw string, so no answer can be executed as code.
@@ -15,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import groupby
+from os import environ
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +51,12 @@ SHARED = {
     ),
 }
 # The same for the package's `runtime`.
-RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
+RUNTIME = {
+    "api_client": API_PATTERNS,
+    "api_failures": API_PATTERNS,
+    "api_urls": API_PATTERNS,
+    "encrypted_store": ("authentication",),
+}
 # The same, in the tests of the running process.
 ENGINES = {
     "engines": ("lazy_initialization", "caching", "rate_limiting", "state_management"),
@@ -65,10 +72,23 @@ PROBES = (
 )
 # Files around the server, by what they need besides patterns. A file listed twice needs both.
 OWNED: dict[str, tuple[str, ...]] = {
-    "container": (),
-    "github": (),
-    "gitlab": (),
-    "repository": (".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"),
+    "container": (
+        *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"),
+        *("deploy/kubernetes/kustomization.yaml", "deploy/kubernetes/config.env"),
+        *("deploy/kubernetes/deployment.yaml", "deploy/kubernetes/service.yaml"),
+        *("deploy/kubernetes/autoscaler.yaml", "deploy/kubernetes/disruption.yaml"),
+        "deploy/kubernetes/network.yaml",
+    ),
+    "ci": ("scripts/canary.py",),
+    "github": (
+        *(".github/dependabot.yml", ".github/workflows/canary.yml", ".github/workflows/ci.yml"),
+        ".github/workflows/release.yml",
+    ),
+    "gitlab": (".gitlab-ci.yml", "renovate.json"),
+    "repository": (
+        *(".github/workflows/release.yml", ".mcpbignore", "manifest.json", "server.json"),
+        "tests/test_metadata.py",
+    ),
 }
 # All files that this hook may delete or change: a path, and the names to insert in it.
 FILES = {
@@ -97,6 +117,8 @@ KEPT = ".cookiecutter-kept.json"
 EXISTED = ".cookiecutter-existed"
 # The variable with the path of the file in which the other hook has saved the answers of an earlier attempt.
 SAVED = "_answers_file"
+# Where the template and the answers are recorded, in the format of cruft.
+RECORD = ".cruft.json"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
 WINDOWS = sys.platform == "win32"
@@ -135,7 +157,7 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
 
 
 def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
-    """Finish one file: return nothing for one that was not chosen, that only the hooks need, or that is left over."""
+    """Finish one file: return None if it was not chosen, only the hooks need it, or it is left over."""
     package = answers["package_name"]
     if path not in template_paths(package):
         return text
@@ -147,15 +169,16 @@ def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
 
 
 def is_shared(path: str, answers: dict[str, Any]) -> bool:
-    """Whether a file changes with others: it can import patterns, or its package can become empty."""
+    """Return whether a file changes with others: it can import patterns, or its package can become empty."""
     package = answers["package_name"]
-    return path in template_paths(package) or path.startswith(
+    is_around = any(path in paths for paths in OWNED.values())
+    return (path in template_paths(package) and not is_around) or path.startswith(
         tuple(f"{folder}/" for folder in folders(package))
     )
 
 
 def finish_together(files: Files, answers: dict[str, Any]) -> Files:
-    """Fold the patterns if asked to, and remove the packages that are empty then."""
+    """Fold the patterns if requested, and remove empty packages."""
     package = answers["package_name"]
     if answers["self_contained"]:
         ours = {path: text for path, text in files.items() if path in template_paths(package)}
@@ -190,6 +213,8 @@ def is_chosen(path: str, answers: dict[str, Any]) -> bool:
 
 def is_on(owner: str, answers: dict[str, Any]) -> bool:
     """Return whether the answers ask for the files of an entry of `OWNED`."""
+    if owner == "ci":
+        return bool(answers["ci"] != "none")
     if owner in ("github", "gitlab"):
         return bool(answers["ci"] == owner)
     return bool(answers[owner])
@@ -375,17 +400,18 @@ def main() -> int:
     project = Path.cwd()
     new = is_new(project, ANSWERS)
     (project / EXISTED).unlink(missing_ok=True)
-    finish_folder(project, ANSWERS)
+    kept = json.loads(read(project / KEPT))
+    finish_folder(project, ANSWERS, kept)
+    write_record(project, ANSWERS, kept)
     remove_saved_answers(ANSWERS)
     if new:
         say(next_steps(project, ANSWERS["project_slug"]))
     return 0
 
 
-def finish_folder(project: Path, answers: dict[str, Any]) -> None:
+def finish_folder(project: Path, answers: dict[str, Any], kept: Collection[str]) -> None:
     """Apply `finish` to the files of a folder, except to those that Cookiecutter has kept."""
     package = answers["package_name"]
-    kept = json.loads(read(project / KEPT))
     before = read_files(project, package, kept)
     after = finish(before, answers)
     removed = before.keys() - after.keys()
@@ -436,15 +462,143 @@ def is_folded(path: Path) -> bool:
     return path.read_bytes().startswith(HEADER.strip().encode())
 
 
+def write_record(project: Path, answers: dict[str, Any], kept: Collection[str]) -> None:
+    """Record the template and the answers, so that the project can be updated.
+
+    cruft writes the file itself. If Cookiecutter has kept existing files, the answers do not describe the project.
+    """
+    path = project / RECORD
+    if "_output_dir" in answers and not kept and not path.is_symlink():
+        skipped = {"skip": known["skip"]} if "skip" in (known := recorded(path)) else {}
+        # cruft decodes the file as the system does, which is not UTF-8 on Windows.
+        text = json.dumps({**record(answers), **skipped}, ensure_ascii=WINDOWS, indent=2)
+        write(path, f"{text}\n")
+
+
+def recorded(path: Path) -> dict[str, Any]:
+    """Return an existing record. What is not one is replaced, as any file of the template."""
+    try:
+        found = json.loads(read(path))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def record(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return what `cruft create` writes. The commit is null if the template is not in a git repository."""
+    source = {**answers, **saved_answers(answers).get("source", {})}
+    folder = template_folder(answers)
+    template, commit = (
+        (template_address(source, folder), commit_of(folder)) if folder else (answers["_template"], None)
+    )
+    shape = json.loads(read(folder / "cookiecutter.json")) if folder else answers
+    context = {
+        name: shape[name] if name[0] == "_" else answers[name]
+        for name in shape
+        if name[0] != "_" or name == "_jinja2_env_vars"
+    }
+    return {
+        "template": template,
+        "commit": commit,
+        "checkout": source["_checkout"],
+        "context": {"cookiecutter": {**context, "_template": template, "_commit": commit}},
+        "directory": None,
+    }
+
+
+def template_folder(answers: dict[str, Any]) -> Path | None:
+    """Return the folder of the template. Cookiecutter passes a local one as given, relative to a folder that it does not pass."""
+    folder = Path(answers["_repo_dir"])
+    if folder.is_absolute():
+        return folder
+    output = Path(answers["_output_dir"])
+    for guess in (Path(environ.get("PWD", output)).resolve(), output):
+        if is_template(guess / folder):
+            return guess / folder
+    beside = [path / folder for path in output.iterdir() if is_template(path / folder)]
+    return beside[0] if len(beside) == 1 else None
+
+
+def is_template(folder: Path) -> bool:
+    """Return whether a folder has this hook, as it was before Cookiecutter inserted the answers."""
+    try:
+        source = read(folder / "hooks" / "post_gen_project.py").splitlines()
+        script = read(Path(__file__)).splitlines()
+    except (OSError, ValueError):
+        return False
+    changed = [old for old, new in zip(source, script, strict=False) if old != new]
+    return len(source) == len(script) and len(changed) == 1 and changed[0].startswith("ANSWERS: ")
+
+
+def template_address(answers: dict[str, Any], folder: Path) -> str:
+    """Return what git can clone: the full address of a template that Cookiecutter has cloned, or the path of a local one."""
+    given = str(answers["_template"])
+    if given == str(answers["_repo_dir"]):
+        return str(folder)
+    return origin_of(folder) or given
+
+
+def origin_of(folder: Path) -> str | None:
+    """Return from where a repository was cloned, without a password."""
+    try:
+        text = read(git_folders(folder)[1] / "config")
+    except (OSError, ValueError):
+        return None
+    section = re.search(r'^\[remote "origin"\]$(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
+    url = re.search(r"^\s*url\s*=\s*(.+?)\s*$", section[1], flags=re.MULTILINE) if section else None
+    if not url:
+        return None
+    plain = re.sub(r"\\(.)", r"\1", url[1].strip('"'))
+    return re.sub(r"^(https?://)[^/@]*@", r"\1", plain)
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the commit that is checked out, from git's files: hooks run no programs."""
+    try:
+        own, common = git_folders(folder)
+        value = read(own / "HEAD").strip()
+        if value.startswith("ref: "):
+            value = read_reference(value.removeprefix("ref: "), own, common)
+    except (OSError, ValueError):
+        return None
+    return value if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", value) else None
+
+
+def read_reference(name: str, own: Path, common: Path) -> str:
+    """Return the commit of a branch, from its own file or from the packed ones."""
+    for folder in (own, common):
+        if (folder / name).is_file():
+            return read(folder / name).strip()
+    packed = re.search(rf"^(\w+) {re.escape(name)}$", read(common / "packed-refs"), flags=re.MULTILINE)
+    return packed[1] if packed else ""
+
+
+def git_folders(folder: Path) -> tuple[Path, Path]:
+    """Return the git folder of a working tree, and the one that it shares with other working trees."""
+    own = folder / ".git"
+    if own.is_file():  # of a worktree or a submodule
+        own = folder / read(own).removeprefix("gitdir: ").strip()
+    shared = own / "commondir"
+    return own, own / read(shared).strip() if shared.is_file() else own
+
+
 def remove_saved_answers(answers: dict[str, Any]) -> None:
     """Remove the file with the saved answers, unless its content has changed."""
+    if saved_answers(answers):
+        with suppress(OSError):
+            Path(answers[SAVED]).unlink()
+
+
+def saved_answers(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of the file with the saved answers, if it has these."""
     path = Path(str(answers.get(SAVED, "")))
     try:
-        saved = json.loads(read(path))["cookiecutter"]
-        if saved[SAVED] == str(path) and all(answers.get(name) == value for name, value in saved.items()):
-            path.unlink()
+        content: dict[str, Any] = json.loads(read(path))
+        saved = content["cookiecutter"]
+        same = saved[SAVED] == str(path) and all(answers.get(name) == value for name, value in saved.items())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return
+        return {}
+    return content if same else {}
 
 
 def say(lines: list[str]) -> None:

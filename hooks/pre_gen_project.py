@@ -266,7 +266,10 @@ def overwriting_problem(answers: dict[str, Any]) -> str | None:
 
 def list_files(project: Path, package: str) -> None:
     """List the existing files for the other hook, which cannot see which of them Cookiecutter has kept."""
-    folders = (project / "src" / package, *(project / name for name in ("tests", ".github", "deploy")))
+    folders = (
+        project / "src" / package,
+        *(project / name for name in ("tests", "scripts", ".github", "deploy")),
+    )
     candidates = chain(project.iterdir(), *(folder.rglob("*") for folder in folders))
     paths = [path for path in candidates if path.is_file()]
     if paths:
@@ -282,7 +285,9 @@ def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> l
     if "_commit" not in answers:  # neither Cookiecutter nor cruft
         return []
     if is_compared(project, answers):
-        return ["Run cruft again with other answers. The answers of the project are still in .cruft.json."]
+        return [
+            "Run the update again with other answers. The answers of the project are still in .cruft.json."
+        ]
     return continue_with_cruft(answers, bad, project)
 
 
@@ -292,9 +297,8 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
     good = good_answers(answers, bad)
     try:
         file = replay_file(answers, output)
-        file.write_text(
-            json.dumps({"cookiecutter": {**good, SAVED: str(file)}}, indent=4) + "\n", encoding="utf-8"
-        )
+        saved = {"cookiecutter": {**good, SAVED: str(file)}, "source": source_of(answers)}
+        file.write_text(json.dumps(saved, indent=4) + "\n", encoding="utf-8")
     except OSError as error:
         return [
             f"Your answers could not be saved: {error}",
@@ -314,6 +318,15 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
         lines.append("Add the options -f or -f -s again: the project folder already exists.")
     lines.append("Next, Cookiecutter prints a traceback. It only reports that this check failed.")
     return lines
+
+
+def source_of(answers: dict[str, Any]) -> dict[str, Any]:
+    """Return what the user called the template: the command continues with its clone."""
+    before = Path(str(answers.get(SAVED, "")))
+    if is_saved(before):
+        earlier: dict[str, Any] = json.loads(before.read_text(encoding="utf-8")).get("source", {})
+        return earlier
+    return {name: answers.get(name) for name in ("_template", "_checkout")}
 
 
 def replay_file(answers: dict[str, Any], folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Records what a run reads of its project, so that a closure which is not complete is found.
+"""Records what a run reads of its project, so that an incomplete closure is found.
 
 Every open and import raises an audit event (PEP 578); Python processes that a test starts are followed, by the
 `sitecustomize.py` in `follow`. Asking whether a file exists raises no event, so `os.stat` is wrapped.
@@ -62,7 +62,7 @@ def watch(project: str, record: Callable[[str], None]) -> None:
 
 
 def watch_existence(root: str, record: Callable[[str], None]) -> None:
-    """Record the paths of which the project asks whether they are there."""
+    """Record the paths whose existence the project checks."""
     stat = os.stat
 
     def watched(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
@@ -77,7 +77,7 @@ def watch_existence(root: str, record: Callable[[str], None]) -> None:
 
 
 def is_followed(program: str, command: Sequence[str], environment: Mapping[str, str] | None) -> bool:
-    """Is it Python, and will it load the sitecustomize.py that watches it?"""
+    """Return whether it is Python, and will load the sitecustomize.py that watches it."""
     variables = os.environ if environment is None else environment
     found = FOLLOW in variables.get("PYTHONPATH", "").split(os.pathsep) and RECORD in variables
     isolated = any(ISOLATING.fullmatch(os.fsdecode(option)) for option in command[1:])
@@ -113,7 +113,7 @@ def asked_by_pytest() -> bool:
 
 
 def asked_by_project(root: str) -> bool:
-    """Is it the project that asks, and not the import system looking for a module?"""
+    """Return whether the project asks, and not the import system that looks for a module."""
     for frame in stack():
         name = frame.f_code.co_filename
         if name.startswith("<frozen importlib"):

@@ -1,4 +1,4 @@
-"""Checks, in every combination, what a template claims of its additive prompts and uniform choices.
+"""Checks, in every combination, what a template claims of its varied prompts.
 
 An additive prompt adds the same files, unless they are there already, and inserts the same lines into the same files,
 whatever else is chosen. A value of a uniform choice adds and removes the same files, and replaces the same lines wherever
@@ -6,12 +6,15 @@ they appear under the same heading: the last line above them that is not indente
 shown in a few projects, and not in each.
 
 Both are checked section by section, over the variations of the prompts on which a section depends: all others leave it
-as it is.
+as it is. They are held to it in the files that tests of the whole project see, with the prompts beside the server at their
+defaults. These are uniform in such files, whatever else is varied. So what such a test sees follows from few projects.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from functools import cached_property
 from typing import NamedTuple
 
 from .families import Entry, Function, Varied, constant
@@ -54,7 +57,8 @@ class Additions:
         if first is None:
             return f"{path} changes, and not elsewhere"
         if not old or not new or not first[0]:
-            return "" if (old, new) == first else f"{path} is not added with the same text as elsewhere"
+            as_elsewhere = (old, new) == first if text else (bool(old), bool(new)) == (*map(bool, first),)
+            return "" if as_elsewhere else f"{path} is not added with the same text as elsewhere"
         if not text:
             return ""
         key = (place, old, new)
@@ -192,6 +196,8 @@ class Claims:
     store: Store
     declaration: Declaration
     projects: Mapping[Combination, Varied]
+    # Is a file one that tests of the whole project see?
+    is_seen: Callable[[str], bool] = bool
     # The sections of each file; one where they are not the same everywhere.
     sections: dict[str, int] = field(default_factory=dict)
 
@@ -212,6 +218,9 @@ class Claims:
         for name in self.declaration.uniform:
             for value in self.declaration.choices.get(name, ())[1:]:
                 yield from self.check_uniform(name, value)
+        for name in self.declaration.beside:
+            for value in self.declaration.choices[name][1:]:
+                yield from self.check_beside(name, value)
 
     def entry(self, project: Varied, path: str) -> Entry:
         """Return a file, section by section where all projects have the same sections."""
@@ -226,11 +235,15 @@ class Claims:
     def changes(
         self, project: Varied, path: str, name: str, change: Combination
     ) -> Iterator[tuple[Place, Combination, Change]]:
-        """Return what a change of a prompt does to a file, in each variation of the others on which it depends."""
-        others = self.declaration.scope({name})
+        """Return what a change of a prompt does to a file, in each variation of the others on which it depends.
+
+        Those beside the server are at their defaults, unless the prompt is one of them.
+        """
+        beside = self.declaration.beside
+        fixed = self.declaration.scope({name} if name in beside else {name, *beside})
         for number, function in enumerate(self.entry(project, path)):
             for variation, old in function.table.items():
-                if not variation & others:
+                if not variation & fixed:
                     yield (path, number), variation, (old, function.at(variation | change))
 
     def check_additive(self, name: str) -> Iterator[Finding]:
@@ -269,7 +282,7 @@ class Claims:
         for additions in first.values():
             paths |= {path for path, _ in additions.changes}
         for path in sorted(paths):
-            if self.is_moved(combination, path):
+            if not self.is_seen(path) or self.is_moved(combination, path):
                 continue
             additions = first.get(folded and not path.endswith(".py")) or first[folded]
             text = not self.is_rewritten(combination, path)
@@ -297,11 +310,7 @@ class Claims:
     def check_uniform(self, name: str, value: str) -> Iterator[Finding]:
         """Learn from every project what is replaced, and find that it is replaced in every one."""
         change = frozenset({f"{name}={value}"})
-        replacements = Replacements(self.store)
-        for project in self.projects.values():
-            for path in project.family.entries:
-                for place, _, (old, new) in self.changes(project, path, name, change):
-                    replacements.learn(place, old, new)
+        replacements = self.learn(name, change)
         # Whether a file is there before and after, where the first combination has it or a change adds or removes it.
         first: dict[str, tuple[str, str]] | None = None
         for combination, project in self.projects.items():
@@ -313,12 +322,42 @@ class Claims:
             if problem:
                 yield Finding(combination, f"{name} is not uniform: {problem} with {name}={value}")
 
+    def check_beside(self, name: str, value: str) -> Iterator[Finding]:
+        """Find that a prompt beside the server is uniform in the files that tests of the whole project see."""
+        change = frozenset({f"{name}={value}"})
+        replacements = self.learn(name, change)
+        for combination, project in self.projects.items():
+            if problem := next(self.unreplaced(project, replacements, name, change), ""):
+                yield Finding(combination, f"{name} is not beside the server: {problem} with {name}={value}")
+
+    def learn(self, name: str, change: Combination) -> Replacements:
+        """Return which lines are replaced in any project."""
+        replacements = Replacements(self.store)
+        for project in self.projects.values():
+            for path in filter(self.is_seen, project.family.entries):
+                for place, _, (old, new) in self.changes(project, path, name, change):
+                    replacements.learn(place, old, new)
+        return replacements
+
+    @cached_property
+    def alike(self) -> set[Place]:
+        """The sections that depend on the varied prompts in the same way in every project."""
+        forms: dict[Place, set[object]] = defaultdict(set)
+        paths = {path for project in self.projects.values() for path in project.family.entries}
+        for project in self.projects.values():
+            for path in filter(self.is_seen, paths):
+                for number, function in enumerate(self.entry(project, path)):
+                    forms[path, number].add((function.names, tuple(function.table.values())))
+        return {place for place, functions in forms.items() if len(functions) == 1}
+
     def presence(
         self, project: Varied, name: str, change: Combination
     ) -> dict[str, list[tuple[Combination, Change]]]:
         """Return the files that a change adds or removes."""
         found: dict[str, list[tuple[Combination, Change]]] = {}
         for path in project.family.optional:
+            if not self.is_seen(path):
+                continue
             changes = list(self.changes(project, path, name, change))
             if any(bool(old) != bool(new) for _, _, (old, new) in changes):
                 found[path] = [(variation, both) for _, variation, both in changes]
@@ -347,7 +386,8 @@ class Claims:
     ) -> Iterator[str]:
         for path in replacements.replaced:
             for place, variation, (old, new) in self.changes(project, path, name, change):
-                if old and new and not replacements.is_replaced(place, old, new):
+                is_alike = name in self.declaration.beside and place in self.alike
+                if old and new and not is_alike and not replacements.is_replaced(place, old, new):
                     yield f"{path} does not change in the same lines as elsewhere{self.under(variation)}"
 
     def under(self, variation: Combination) -> str:

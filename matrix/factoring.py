@@ -708,11 +708,12 @@ class Answering:
         """Return what a template finds under each name."""
         yield CONTEXTS[0], self.merged(values)
         unrendered = {name: value for name, value in self.raw.items() if not name.startswith("_")}
-        for name in self.declaration.choices:
-            others = [value for value in unrendered[name] if value != values[name]]
-            unrendered[name] = [values[name], *others]
-        for name in self.declaration.patterns:
-            unrendered[name] = values[name]
+        for name in self.asked:
+            if isinstance(unrendered[name], list):
+                others = [value for value in unrendered[name] if value != values[name]]
+                unrendered[name] = [values[name], *others]
+            else:
+                unrendered[name] = values[name]
         yield CONTEXTS[1], unrendered
 
 

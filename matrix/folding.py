@@ -27,7 +27,7 @@ class Folding:
         return self.fold.folder.rpartition("/")[0]
 
     def differences(self, folded: Tree, twin: Tree) -> list[str]:
-        """Return in what the folded project is other code than its twin; nothing if it is the same."""
+        """Return where the code of the folded project differs from its twin; nothing if it is the same."""
         prefix = f"{self.fold.folder}/"
         modules = {
             path: self.module(path, identity)

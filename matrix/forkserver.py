@@ -159,7 +159,7 @@ class Fork:
         self._jobs = os.fdopen(mine, "w", encoding="utf-8")
 
     def do(self, job: Job) -> dict[str, Any]:
-        """Have a job done, and return its outcome, whatever becomes of the fork."""
+        """Have a job done, and return its outcome, even if the fork crashes."""
         deadline = time.monotonic() + job.seconds
         stacks(job).unlink(missing_ok=True)
         with contextlib.suppress(BrokenPipeError):
@@ -218,7 +218,7 @@ def read_line(reader: int, deadline: float) -> str:
 
 
 def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
-    """Do a job in this process, which is good for nothing else then, or shared ones in forks of it."""
+    """Do a job in this process, which is unusable afterwards, or shared jobs in forks of it."""
     # A pause of the collector is long where so much is loaded, and the process is short.
     gc.disable()
     parser: Parser | None = None

@@ -160,7 +160,10 @@ class PreHook:
             NotFactoredError: it is not a Python script.
         """
         self.varied = varied
-        self.values = declaration.choices
+        self.values = {
+            name: [declaration.answer(name, value) for value in values]
+            for name, values in declaration.choices.items()
+        }
         self.reads: frozenset[str] = frozenset()
         self.passed: set[tuple[Any, ...]] = set()
         # The combinations that it has judged in every variation, by the answers that it reads.
@@ -174,8 +177,9 @@ class PreHook:
         self.source = path.read_text(encoding="utf-8")
         source, loads = LOADED.subn("__answers__", self.source)
         self.code = compile(source, self.name, "exec") if loads == 1 and is_observable(source) else None
-        if self.code is None:
-            self.reads = varied
+        # A regular expression does not ask a stand-in for text: it refuses it.
+        texts = {name for name in declaration.beside if isinstance(declaration.prompts[name], str)}
+        self.reads = varied if self.code is None else frozenset(texts)
 
     def check(self, answers: dict[str, Any]) -> None:
         """Run the hook, if it has not run for such answers.

@@ -1,7 +1,7 @@
 """Lints every distinct file of all projects in one run of ruff.
 
-Ruff judges a file by its bytes, its folder, the configuration above it, and whether the modules it imports are there: so
-a file that occurs in many projects under one configuration is judged once. All variants of a file lie side by side in
+Ruff's result depends on a file's bytes, its folder, the configuration above it, and whether the modules it imports exist.
+So a file that occurs in many projects under one configuration is checked once. All variants of a file lie side by side in
 one project, under names of their own.
 """
 
@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
-    """Return what ruff finds fault with; nothing for a clean file."""
+    """Return the findings of ruff; nothing for a clean file."""
     place.mkdir(parents=True)
     placed = lay_out_variants(place, store, list(trees))
     findings: Findings = defaultdict(list)
@@ -45,7 +45,7 @@ def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
 
 
 def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Write each distinct file once, and return what stands where: a folder for each configuration."""
+    """Write each distinct file once, in a folder for each configuration, and return its place."""
     folders: dict[str, str] = {}
     counts: dict[tuple[str, str], int] = defaultdict(int)
     seen: set[tuple[str, str, str]] = set()

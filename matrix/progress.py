@@ -1,4 +1,4 @@
-"""Says how far a long run has come, and how long it will take."""
+"""Shows the progress of a long run, and the time left."""
 
 import sys
 import threading

@@ -11,12 +11,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from . import linting, typechecking
+from .beside import Beside, changed_files
 from .claims import Claims
 from .closures import Closures, ProjectClosures, configuration
 from .factoring import CombinationError, Identities, factored
@@ -28,7 +30,7 @@ from .progress import Progress
 from .reading import Asking
 from .rendering import render
 from .template import ANY_FOUR, EACH, Combination, Declaration
-from .trees import Store, Tree, folders, memory
+from .trees import Store, Tree, folders, is_test, memory
 from .workers import Task, run_all, workers
 
 CHUNK = 16
@@ -273,6 +275,7 @@ class Run:
         self.files = Asking(self.declaration, self.declaration.files)
         self.unit_tests = Asking(self.declaration, self.declaration.unit_tests)
         self.closures = Closures(self.store, self.declaration.sources)
+        self.beside = Beside(self.declaration)
 
     def blame(
         self,
@@ -289,7 +292,7 @@ class Run:
 
     def render(self) -> None:
         """Render every combination and its twin, and continue with those whose modules can be loaded."""
-        # The claims of a template are held against these, whichever combinations are asked for.
+        # The claims of a template are compared with these, whichever combinations are requested.
         first = next(self.declaration.combinations())
         fold = self.declaration.fold
         claimed = [first, *([first | {fold.prompt}] if fold else [])] if self.declaration.varying else []
@@ -473,9 +476,37 @@ class Run:
                     for text in folding.differences(tree, twin):
                         self.blame([combination | variation], text, "uv run pytest")
 
+    def find_seen(self) -> None:
+        """Find which files tests of the whole project see, and whether prompts beside the server change them."""
+        variations: dict[Combination, list[ProjectClosures]] = defaultdict(list)
+        for one, project in self.projects.items():
+            variations[self.declaration.core(one)].append(project)
+        for one in self.combinations if self.declaration.varying else ():
+            twin = self.twin(one)
+            names = self.unit_tests.names(one) & self.declaration.beside.keys()
+            found = [f"{name} changes the unit tests" for name in sorted(names)]
+            found += self.beside.problems(self.proof.varied[one], variations[twin], self.unit_tree(twin))
+            found += self.configuring(one)
+            for text in dict.fromkeys(found):
+                self.blame([one], f"Not only beside the server: {text}", "uv run pytest")
+
+    def configuring(self, combination: Combination) -> Iterator[str]:
+        """Return which tools are configured by a prompt beside the server. Ruff may be: it judges each file under all rules."""
+        project = self.proof.varied[combination]
+        names = family_names(project, "pyproject.toml") if "pyproject.toml" in project.family.entries else ()
+        others = self.declaration.scope(self.declaration.beside)
+        for tool in ("pytest", "mypy") if self.declaration.beside.keys() & names else ():
+            forms: dict[Combination, set[str]] = defaultdict(set)
+            for variation, identity in project.table("pyproject.toml").items():
+                forms[variation - others].add(self.configured(identity, tool))
+            if any(len(form) > 1 for form in forms.values()):
+                yield f"{', '.join(sorted(self.declaration.beside.keys() & names))} changes the configuration of {tool}"
+
     def check_claims(self) -> None:
         """Hold the claims of the template against every project that was rendered."""
-        for combination, text in Claims(self.store, self.declaration, self.proof.varied).findings():
+        self.find_seen()
+        claims = Claims(self.store, self.declaration, self.proof.varied, self.beside.is_seen)
+        for combination, text in claims.findings():
             self.blame([combination], text, "uv run pytest")
 
     def find_closures(self) -> None:
@@ -557,9 +588,8 @@ class Run:
                 for item in self.tree(one | variation).items():
                     for text in linted.get(item, ()):
                         self.blame([one | variation], text, "uv run ruff check && uv run ruff format --diff")
-        typed, self.proof.modules = typechecking.check_types(
-            self.folder / "types", self.closures, (self.tree(one) for one in self.typed())
-        )
+        trees = chain((self.tree(one) for one in self.typed()), (part for *_, part in self.typed_alone()))
+        typed, self.proof.modules = typechecking.check_types(self.folder / "types", self.closures, trees)
         # Of ruff and mypy: what runs beside them is counted when it ends.
         self.proof.parts["lint and types"] = cpu_seconds(own=False) - before_children
         if typed:
@@ -603,7 +633,32 @@ class Run:
         folded = [one for one in self.linear() if not self.is_twin(one)]
         return list(dict.fromkeys([*self.twins(), *folded, *self.sampled()]))
 
+    def typed_alone(self) -> Iterator[tuple[Combination, str, Tree]]:
+        """Return the test files that a prompt beside the server changes, each form with what it imports."""
+        known: set[tuple[str, str]] = set()
+        for one, project in self.projects.items():
+            varied = self.proof.varied[self.declaration.core(one)]
+            changed = changed_files(self.declaration, varied).keys() & project.tree.keys()
+            for path in sorted(path for path in changed if path.endswith(".py")):
+                closure = project.of_module(path)
+                if (path, project.key(closure)) not in known:
+                    known.add((path, project.key(closure)))
+                    # The initializers decide how mypy is run.
+                    yield (
+                        one,
+                        path,
+                        {
+                            other: identity
+                            for other, identity in project.tree.items()
+                            if other in closure or other.endswith(("/__init__.py", "pyproject.toml"))
+                        },
+                    )
+
     def blame_types(self, typed: typechecking.Findings) -> None:
+        for combination, path, tree in self.typed_alone():
+            part = self.closures.of_project(tree)
+            for text in typed.get((path, part.key(part.of_module(path))), ()):
+                self.blame([combination], text, "uv run mypy")
         checked = dict.fromkeys(self.typed())
         for combination in dict.fromkeys([*self.combinations, *checked]):
             shown = combination if combination in checked else self.twin(combination)
@@ -622,7 +677,7 @@ class Run:
         return [combination for one in self.combinations for combination in design[one]]
 
     def sampled(self) -> list[Combination]:
-        """Return the linear design with each additive prompt, with each value of a uniform choice, and with all."""
+        """Return the linear design with each additive prompt, with each value of a varied choice, and with all."""
         cores = dict.fromkeys(self.declaration.core(one) for one in self.linear())
         twins = [one for one in cores if self.is_twin(one)]
         return [one | variation for variation in self.declaration.sampled_variations for one in twins]
@@ -679,7 +734,8 @@ class Run:
 
     def shared_job(self, combination: Combination) -> Job:
         """Return the job of the test files that see the whole project, begun with what it shares with others."""
-        job = self.job(self.each(combination), probe=self.declaration.probe, shared=True)
+        watched = bool(self.declaration.varying)
+        job = self.job(self.each(combination), probe=self.declaration.probe, watched=watched, shared=True)
         project = self.closures.of_project(self.tree(combination))
         modules = [path for path in self.common_modules if path in project.tree]
         closure = project.reachable(modules)
@@ -726,7 +782,7 @@ class Run:
 
     def part(self, job: Job) -> str:
         """Return what a job shows, for the account of the time."""
-        if job.watched:
+        if job.watched and not job.shared:
             return "tests of each closure"
         if any(map(self.is_process, job.tests)) or not job.shared:
             return "whole suites and processes"
@@ -742,7 +798,12 @@ class Run:
             self.blame(blamed, outcome.error, command)
         for test, text in outcome.not_passed.items():
             self.blame(blamed, f"{test}: {text}", f"uv run pytest {test}")
-        if job.watched:
+        if job.shared:
+            for text in self.beside.reads(self.proof.varied[self.declaration.core(tree)], outcome.read):
+                self.blame(
+                    blamed, f"A test of the whole project {text}, which its modules do not name", command
+                )
+        elif job.watched:
             closure = self.projects[tree].of_test(job.tests[0])
             for path in self.outside(outcome.read, closure):
                 self.blame(blamed, f"{job.tests[0]} {path}: it is outside its closure", command)
@@ -798,7 +859,3 @@ def cpu_seconds(*, own: bool = True) -> float:
 def weight(job: Job) -> int:
     """Return about how long a job takes, so that the time left can be told."""
     return 1 + 5 * len(job.tests)
-
-
-def is_test(path: str) -> bool:
-    return path.rpartition("/")[2].startswith("test_") and path.endswith(".py")

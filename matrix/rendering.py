@@ -111,7 +111,7 @@ def speed_up() -> None:
 
 @functools.cache
 def read_and_replace_once() -> None:
-    """Parse each source, and replace in each text, once in this process: a hook does so for most files of every project."""
+    """Parse each source, and replace in each text, only once: a hook repeats this for most files of every project."""
     setattr(ast, "parse", functools.cache(ast.parse))  # noqa: B010 - mypy knows its overloads
     setattr(re, "sub", substitute_once)  # noqa: B010
 

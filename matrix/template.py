@@ -9,7 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-# The yes/no prompts that are on, and `choice=value` for each choice that is not at its default.
+# The yes/no prompts that are on, and `choice=value` for each choice that is not at its default. A prompt beside the server is a
+# choice of its labels.
 Combination = frozenset[str]
 
 # As many closures of a test file as there are combinations.
@@ -42,9 +43,11 @@ class Declaration:
     a project beside its tests. Tests under `processes` start processes: those of `processes_everywhere` run on the
     linear design, all of them at its corners.
 
-    Two claims make prompts cheap to prove, and the engine checks both in every combination. An `additive` yes/no prompt
+    Three claims make prompts cheap to prove, and the engine checks them in every combination. An `additive` yes/no prompt
     adds the same files, and inserts the same lines into the same files, whatever else is chosen. A `uniform` choice
-    adds and removes the same files, and replaces the same lines wherever they appear.
+    adds and removes the same files, and replaces the same lines wherever they appear. A prompt `beside` the server changes
+    files that no code sees, and no test that sees the whole project. It can be of any kind: its answers are given by their
+    labels, the default first.
 
     `files` and `unit_tests` are given a `Chosen`: which prompts they read is learned.
     """
@@ -62,6 +65,7 @@ class Declaration:
     fold: Fold | None = None
     additive: Collection[str] = ()
     uniform: Collection[str] = ()
+    beside: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     answers: Mapping[str, object] = field(default_factory=dict)
     # Test plugins that the projects need: others are not loaded.
     plugins: Sequence[str] = ()
@@ -73,16 +77,23 @@ class Declaration:
 
     @cached_property
     def patterns(self) -> tuple[str, ...]:
-        """The yes/no prompts."""
-        return tuple(name for name, default in self.prompts.items() if isinstance(default, bool))
+        """The yes/no prompts, without those beside the server."""
+        return tuple(
+            name
+            for name, default in self.prompts.items()
+            if isinstance(default, bool) and name not in self.beside
+        )
 
     @cached_property
     def choices(self) -> dict[str, tuple[str, ...]]:
-        """The prompts with several values, the default first, without those that `answers` decides."""
+        """The prompts with several values, the default first, without those that `answers` decides.
+
+        Of a prompt beside the server, these are the labels of its answers.
+        """
         return {
-            name: tuple(values)
+            name: tuple(self.beside.get(name, values))
             for name, values in self.prompts.items()
-            if isinstance(values, list) and name not in self.answers
+            if name in self.beside or (isinstance(values, list) and name not in self.answers)
         }
 
     @property
@@ -92,12 +103,12 @@ class Declaration:
         return re.sub(r"{{\s*cookiecutter\.(\w+)\s*}}", lambda found: str(self.answers[found[1]]), name)
 
     def combinations(self) -> Iterator[Combination]:
-        """Return every combination of what is neither additive nor uniform.
+        """Return every combination of what is not varied.
 
         Without choices among it, one combination differs from the next in one prompt (Gray code).
         """
         names = [name for name in reversed(self.patterns) if name not in self.additive]
-        values = self.assignments(name for name in self.choices if name not in self.uniform)
+        values = self.assignments(name for name in self.choices if name not in self.varied_prompts)
         for number in range(2 ** len(names)):
             code = number ^ number >> 1
             # The first prompts change least often.
@@ -106,19 +117,19 @@ class Declaration:
 
     @cached_property
     def variations(self) -> list[Combination]:
-        """What every combination is varied by: each set of additive prompts with each value of each uniform choice.
+        """What every combination is varied by: each set of additive prompts with each value of each choice that is varied.
 
         The first is empty.
         """
         added = [(frozenset[str](), frozenset({name})) for name in self.patterns if name in self.additive]
-        chosen = self.assignments(name for name in self.choices if name in self.uniform)
+        chosen = self.assignments(name for name in self.choices if name in self.varied_prompts)
         return [frozenset[str]().union(*items) for items in product(*added, chosen)]
 
     @cached_property
     def varied_prompts(self) -> frozenset[str]:
-        """The additive prompts and the uniform choices."""
+        """The additive prompts, the uniform choices, and the prompts beside the server."""
         return frozenset({name for name in self.patterns if name in self.additive}) | frozenset(
-            name for name in self.choices if name in self.uniform
+            name for name in self.choices if name in self.uniform or name in self.beside
         )
 
     def variations_of(self, names: Collection[str]) -> list[Combination]:
@@ -147,11 +158,14 @@ class Declaration:
 
     @cached_property
     def sampled_variations(self) -> list[Combination]:
-        """Each additive prompt and each value of a uniform choice alone, and all of them together."""
+        """Each additive prompt and each value of a varied choice alone, and all of them together."""
         alone = [variation for variation in self.variations if len(variation) == 1]
         values = {name: f"{name}={choices[-1]}" for name, choices in self.choices.items()}
         together = frozenset(
-            [*self.additive, *(values[name] for name in self.uniform if len(self.choices[name]) > 1)]
+            [
+                *self.additive,
+                *(values[name] for name in [*self.uniform, *self.beside] if len(self.choices[name]) > 1),
+            ]
         )
         return [*alone, together] if len(together) > 1 else alone
 
@@ -194,6 +208,7 @@ class Declaration:
             unit_tests=nothing,
             additive=self.additive,
             uniform=self.uniform,
+            beside=self.beside,
             answers=self.answers,
         )
 
@@ -237,8 +252,14 @@ class Declaration:
     def answers_for(self, combination: Combination) -> dict[str, Any]:
         """Return the answers to all prompts that are varied, and those that the template's declaration gives."""
         chosen = dict(item.split("=", 1) for item in combination if "=" in item)
-        choices = {name: chosen.get(name, values[0]) for name, values in self.choices.items()}
+        choices = {
+            name: self.answer(name, chosen.get(name, values[0])) for name, values in self.choices.items()
+        }
         return {**self.answers, **choices, **{name: name in combination for name in self.patterns}}
+
+    def answer(self, name: str, value: str) -> Any:
+        """Return the answer that a value of a choice means."""
+        return self.beside[name][value] if name in self.beside else value
 
     def is_folded(self, combination: Combination) -> bool:
         return self.fold is not None and self.fold.prompt in combination
@@ -247,7 +268,9 @@ class Declaration:
         """Return the command line that makes the project with the real Cookiecutter and does `then` in it."""
         answers = (f"{name}={'yes' if name in combination else 'no'}" for name in self.patterns)
         others = (f"{name}={value}" for name, value in self.answers.items())
-        given = " ".join([*others, *answers, *sorted(item for item in combination if "=" in item)])
+        items = (item.partition("=") for item in sorted(combination) if "=" in item)
+        choices = (f"{name}={given_as(self.answer(name, value))}" for name, _, value in items)
+        given = " ".join([*others, *answers, *choices])
         return f"cookiecutter . --no-input --output-dir .. {given} && cd ../{self.folder} && {then}"
 
 
@@ -265,6 +288,11 @@ def independent_vectors(count: int, strength: int) -> tuple[int, list[int]]:
         if len(vectors) >= count:
             return bits, vectors[:count]
     return count, [1 << bit for bit in range(count)]
+
+
+def given_as(answer: object) -> object:
+    """Return how an answer is written on the command line."""
+    return {True: "yes", False: "no"}[answer] if isinstance(answer, bool) else answer
 
 
 def nothing(_: Combination) -> Any:

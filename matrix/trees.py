@@ -67,7 +67,7 @@ class Workspace:
                 self.write(self.folder / path, identity)
 
     def clear(self, tree: Tree) -> dict[str, float]:
-        """Delete what has no place in the project, and return when each file that stays was changed."""
+        """Delete what is not in the project, and return when each remaining file was changed."""
         seconds = {}
         wanted = {"", *folders(tree)}
         for place, names, files in os.walk(self.folder):
@@ -112,6 +112,10 @@ def folders(paths: Iterable[str]) -> set[str]:
             found.add(parent)
             parent = parent.rpartition("/")[0]
     return found
+
+
+def is_test(path: str) -> bool:
+    return path.rpartition("/")[2].startswith("test_") and path.endswith(".py")
 
 
 def variant(path: str, number: int) -> str:

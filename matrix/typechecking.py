@@ -96,7 +96,7 @@ class Union:
 def check_types(
     place: Path, closures: Closures, trees: Iterable[Tree], most: int = MOST_MODULES
 ) -> tuple[Findings, int]:
-    """Return what mypy finds fault with, and how many distinct modules it has read.
+    """Return the findings of mypy, and how many distinct modules it has read.
 
     One run of mypy reads about `most` modules, so that its memory does not grow with the number of combinations.
     """
@@ -134,7 +134,7 @@ class Edit(NamedTuple):
 
 
 def redirect(source: str, path: str, project: ProjectClosures, numbers: dict[str, int]) -> str:
-    """Let each import of a module lead to its variant.
+    """Change each import of a module to its variant.
 
     Raises:
         ValueError: an import of a variant binds no name of its own, so that it cannot be changed.

@@ -1,4 +1,4 @@
-"""Runs jobs side by side, each worker with a fork server and a workspace of its own."""
+"""Runs jobs in parallel. Each worker has its own fork server and workspace."""
 
 import json
 import os

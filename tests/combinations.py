@@ -15,8 +15,17 @@ PACKAGE = "src/{{cookiecutter.package_name}}"
 UNIT_TESTS = TEMPLATE / "tests" / "unit"
 
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-# What is around the server: not a pattern, and not seen by any code or test of the project.
-AROUND = ("container", "ci", "repository")
+# What is around the server: not a pattern, and not seen by any code of the project. The answers by their labels, which name
+# the combinations, the default first.
+AROUND: dict[str, dict[str, object]] = {
+    "container": {"yes": True, "no": False},
+    "ci": {"github": "github", "gitlab": "gitlab", "none": "none"},
+    "repository": {
+        "": "",
+        "github": "https://github.com/octo-org/my-mcp-server",
+        "gitlab": "https://gitlab.example.com/group/sub/my-mcp-server",
+    },
+}
 PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, bool) and name not in AROUND]
 API_PATTERNS = ("connection_pooling", "retry", "caching")
 DATABASE_PATTERNS = ("lazy_initialization", "state_management")
@@ -77,8 +86,17 @@ RUNTIME = [
 ]
 # Of those of the API client, which come with it.
 API_RUNTIME = ["api_client", "api_failures", "api_urls"]
+MANIFESTS = ["kustomization", "deployment", "service", "autoscaler", "disruption", "network"]
 ALWAYS = {
+    ".agents/skills/add-a-tool/SKILL.md",
+    ".claude/skills/add-a-tool/SKILL.md",
+    ".editorconfig",
+    ".env.example",
     ".gitignore",
+    ".python-version",
+    "AGENTS.md",
+    "CHANGELOG.md",
+    "CLAUDE.md",
     "LICENSE",
     "README.md",
     "fastmcp.json",
@@ -105,8 +123,7 @@ ALWAYS = {
 
 def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa: PLR0912
     """Return the files of a project, as paths with forward slashes."""
-    files = set(ALWAYS)
-    around = chosen - ALL
+    files = ALWAYS | files_around(chosen)
     chosen &= ALL
     patterns = chosen - {"self_contained"}
     if chosen:
@@ -128,7 +145,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
     if "environment_config" in chosen:
         files.add(f"{PACKAGE}/environment_config.toml")
     if "authentication" in chosen:
-        files.add("tests/production/authentication.py")
+        files |= {"tests/production/authentication.py", f"{PACKAGE}/runtime/encrypted_store.py"}
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
         files |= {f"{PACKAGE}/runtime/{name}.py" for name in API_RUNTIME}
@@ -143,9 +160,26 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
         files.add("tests/production/engines.py")
     if chosen & set(RESULT_PATTERNS):
         files.add(f"{PACKAGE}/results.py")
-    if around & {"repository=github", "repository=gitlab"}:
-        files |= {".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"}
     return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
+
+
+def files_around(chosen: Combination) -> set[str]:
+    """Return the files around the server. A value that is not the default is an item of a combination."""
+    is_published = bool({"repository=github", "repository=gitlab"} & chosen)
+    files: set[str] = set()
+    if "container=no" not in chosen:
+        files |= {"Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"}
+        files |= {f"deploy/kubernetes/{name}.yaml" for name in MANIFESTS}
+        files.add("deploy/kubernetes/config.env")
+    if is_published:
+        files |= {".mcpbignore", "manifest.json", "server.json", "tests/test_metadata.py"}
+    if "ci=none" in chosen:
+        return files
+    files.add("scripts/canary.py")
+    if "ci=gitlab" in chosen:
+        return files | {".gitlab-ci.yml", "renovate.json"}
+    files |= {f".github/{name}.yml" for name in ("dependabot", "workflows/ci", "workflows/canary")}
+    return files | ({".github/workflows/release.yml"} if is_published else set())
 
 
 def unit_tests(chosen: Combination) -> dict[str, bytes]:
@@ -239,6 +273,7 @@ DECLARATION = Declaration(
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
     additive=["authentication", "telemetry"],
     uniform=["license", "http_client"],
+    beside=AROUND,
     plugins=["anyio.pytest_plugin"],
 )
 LINEAR = DECLARATION.linear_design()

@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep bytecode, whatever the environment says: without it a server takes three times as long to start."""
+    """Keep bytecode in any environment: without it a server takes three times as long to start."""
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     config.stash[ACCOUNTING] = Accounting(config)
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    """Say from what the combinations are drawn that are compared with the real Cookiecutter."""
+    """Print the commit from which the combinations for the real Cookiecutter are drawn."""
     return f"drawn combinations: from {drawn.source()}"
 
 
@@ -106,7 +106,7 @@ def is_asked_last(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Begin to prove every combination that a selected test asks for, all in one go, beside the other tests."""
+    """Begin to prove all combinations that selected tests need, in one run in the background."""
     chosen = [one for item in request.session.items if (one := combination_of(item)) is not None]
     if not chosen or not hasattr(os, "fork") or not spreading.is_prover(request.config):
         yield
@@ -120,7 +120,7 @@ def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def proof(request: pytest.FixtureRequest) -> Proof:
-    """Wait for the proof, and print what it has shown."""
+    """Wait for the proof, and print its results."""
     config = request.config
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         proven = config.stash[PROVING].wait(sys.stderr)

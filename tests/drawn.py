@@ -24,5 +24,6 @@ def source() -> str:
 def draw() -> list[tuple[Combination, Combination]]:
     """Return distinct combinations, each with a variation."""
     generator = random.Random(source())
-    every = [(one, other) for one in DECLARATION.combinations() for other in DECLARATION.variations]
-    return generator.sample(every, COUNT)
+    every, variations = list(DECLARATION.combinations()), DECLARATION.variations
+    numbers = generator.sample(range(len(every) * len(variations)), COUNT)
+    return [(every[number // len(variations)], variations[number % len(variations)]) for number in numbers]

@@ -387,7 +387,7 @@ class PostgresEngine(Engine):
         return await asyncpg.connect(url, ssl=False, timeout=START_SECONDS)
 
     def kill(self) -> None:
-        """Also remove what tells that the server runs: its id, and a segment of shared memory."""
+        """Also remove the traces of a running server: its id, and a segment of shared memory."""
         super().kill()
         pid_file = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, IndexError):

@@ -18,7 +18,7 @@ SILENCE_SECONDS = 30
 
 
 class IdentityProvider:
-    """What it publishes and signs. `requests` are the paths that it was asked for."""
+    """Publishes keys and signs tokens. `requests` are the requested paths."""
 
     def __init__(self, port: int = 0) -> None:
         self.key = ECKey.generate_key("P-256", {"kid": "first"})
@@ -80,7 +80,7 @@ class IdentityProvider:
         self.delay_seconds = SILENCE_SECONDS
 
     def wake(self) -> None:
-        """Answer again, also what is waiting."""
+        """Answer again, including waiting requests."""
         self.delay_seconds = 0
         self._silence.set()
 

@@ -219,7 +219,7 @@ def wrong_requests(address: str) -> Iterator[tuple[str, bytes]]:
 
 
 def malformed(era: str, address: str) -> dict[str, bytes]:
-    """Return complete HTTP requests, keyed by what is wrong with each."""
+    """Return complete HTTP requests, by their fault."""
     good = tool_call(era, "process_data", {"text": "a"})
     requests = dict(wrong_requests(address))
     for name, wrong in wrong_messages(era):

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+RECORD = ".cruft.json"
 PLUGIN = "anyio.pytest_plugin"
 LIBRARIES = ["pytest", PLUGIN, "fastmcp.server.server", "fastmcp.utilities.tests", "mcp.server", "uvicorn"]
 
@@ -26,11 +27,14 @@ class Project:
         return self.path / "src" / self.package_name
 
     def files(self) -> dict[str, bytes]:
-        """Return the content of every file, keyed by its path with forward slashes."""
+        """Return the content of every file, keyed by its path with forward slashes.
+
+        Without the record of the template's place and commit, of which every generation has its own.
+        """
         return {
             path.relative_to(self.path).as_posix(): path.read_bytes()
             for path in sorted(self.path.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
+            if path.is_file() and "__pycache__" not in path.parts and path != self.path / RECORD
         }
 
     def text(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Proves the template in a process of its own, beside the other tests."""
+"""Proves the template in a separate process, while other tests run."""
 
 import time
 from collections.abc import Iterator

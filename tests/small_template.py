@@ -279,6 +279,53 @@ It shouts.
 Its tone is {{ cookiecutter.tone }}.
 """
 )
+# What is around the small project: a box to ship it in, the service that runs its tests, and its address.
+AROUND = {
+    "box.txt": """\
+A box.
+{% if cookiecutter.shout %}
+Loud inside.
+{% endif %}
+{{ 'Painted.\n' if cookiecutter.colour else '' }}""",
+    "services/north.txt": "north{{ ' with a box' if cookiecutter.box else '' }}\n",
+    "services/south.txt": "south\n",
+    "card.txt": "{{ cookiecutter.address }}\n",
+    "tests/test_card.py": """\
+from pathlib import Path
+
+CARD = Path(__file__).parents[1] / "card.txt"
+
+
+def test_the_card_has_an_address() -> None:
+    assert CARD.read_text(encoding="utf-8").startswith("https://")
+""",
+}
+BESIDE: dict[str, dict[str, object]] = {
+    "box": {"yes": True, "no": False},
+    "service": {"north": "north", "south": "south", "none": "none"},
+    "address": {"": "", "here": "https://here.example/small", "there": "https://there.example/small"},
+}
+AROUND_HOOK = """\
+def absent(answers):
+    found = {"services/north.txt", "services/south.txt"} - {f"services/{answers['service']}.txt"}
+    found |= set() if answers["box"] else {"box.txt"}
+    return found | (set() if answers["address"] else {"card.txt", "tests/test_card.py"})
+
+
+"""
+# A test of the whole project that sees a file in which prompts change lines.
+READING_TEST = """\
+from pathlib import Path
+
+from small.main import OFFERS
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_something_is_offered() -> None:
+    assert OFFERS
+    assert README.read_text(encoding="utf-8").startswith("# A small project")
+"""
 ALWAYS = {path for path in FILES if Path(path).stem.removeprefix("test_") not in ("colour", "greeting")} - {
     "src/small/parts/__init__.py"
 }
@@ -355,6 +402,7 @@ class SmallTemplate:
         self.put("cookiecutter.json", json.dumps(prompts))
         self.put("hooks/post_gen_project.py", PURE_HOOK)
         self.add("README.md", CLAIMING_README)
+        self.add("tests/test_main.py", READING_TEST)
         self.add("src/small/shout.py", "LOUD = True\n")
         self.add("src/small/tone.txt", "a {{ cookiecutter.tone }} tone\n")
 
@@ -367,6 +415,52 @@ class SmallTemplate:
             files=wanted,
             additive=["shout"] if additive else [],
             uniform=["tone"] if uniform else [],
+        )
+
+    def surround(self, *, by_file: bool = False) -> Declaration:
+        """Claim as above, and add three prompts beside the project, of each kind; return the declaration with all."""
+        declaration = self.claim()
+        prompts = json.loads((self.folder / "cookiecutter.json").read_text(encoding="utf-8"))
+        prompts |= {"box": True, "service": ["north", "south", "none"], "address": ""}
+        self.put("cookiecutter.json", json.dumps(prompts))
+        hook = "hooks/post_gen_project.py"
+        if by_file:
+            self.put(hook, BY_FILE_HOOK)
+            self.change(
+                hook,
+                "    name = Path(path)",
+                "    if path in absent(answers):\n        return None\n    name = Path(path)",
+            )
+        else:
+            self.change(
+                hook,
+                "    return files\n",
+                "    return {path: files[path] for path in files.keys() - absent(answers)}\n",
+            )
+        self.change(hook, "def finish(", f"{AROUND_HOOK}def finish(")
+        for path, text in AROUND.items():
+            self.add(path, text)
+        readme = "\n{{ 'See ' ~ cookiecutter.address ~ '.\n' if cookiecutter.address else '' }}"
+        self.add("README.md", CLAIMING_README + readme)
+        urls = "{{ '[project.urls]\nhome = \"' ~ cookiecutter.address ~ '\"\n\n' if cookiecutter.address else \"\" }}"
+        self.change(f"{PROJECT}/pyproject.toml", "[tool.pytest]", f"{urls}[tool.pytest]")
+        wanted = declaration.files
+
+        def surrounded(chosen: Combination) -> set[str]:
+            found = set(wanted(chosen))
+            if "box=no" not in chosen:
+                found.add("box.txt")
+            if "service=none" not in chosen:
+                found.add(f"services/{'south' if 'service=south' in chosen else 'north'}.txt")
+            if {"address=here", "address=there"} & chosen:
+                found |= {"card.txt", "tests/test_card.py"}
+            return found
+
+        return replace(
+            declaration,
+            files=surrounded,
+            beside=BESIDE,
+            closures={**declaration.closures, "tests/test_card.py": 2},
         )
 
     def change(self, path: str, old: str, new: str) -> None:

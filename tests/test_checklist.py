@@ -329,7 +329,7 @@ def test_an_sdk_server_is_checked_from_outside(bake_once: Bake) -> None:
 
 
 async def old(request: Request) -> Response:
-    """Speak the handshake era only, in sessions, and only to those who have the token."""
+    """Serve only the handshake era, in sessions, and only with the token."""
     if request.headers.get("Authorization") != f"Bearer {TOKEN}":
         return Response(status_code=401)
     if request.method == "DELETE":

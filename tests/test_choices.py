@@ -7,7 +7,7 @@ import pytest
 
 from matrix.rendering import Files
 
-from .combinations import DECLARATION, PROMPTS
+from .combinations import AROUND, DECLARATION, PROMPTS
 from .conftest import Bake
 
 METADATA = 'license = "{}"'
@@ -25,9 +25,13 @@ def changes(before: Files, after: Files) -> dict[str, list[str]]:
     return changed
 
 
-def test_every_choice_is_uniform_so_that_the_matrix_proves_all_values() -> None:
+def test_every_choice_is_varied_so_that_the_matrix_proves_all_values() -> None:
     choices = {name for name, values in PROMPTS.items() if isinstance(values, list) and name[0] != "_"}
-    assert set(DECLARATION.uniform) == set(DECLARATION.choices) == choices
+    assert {*DECLARATION.uniform, *AROUND} == set(DECLARATION.choices) >= choices
+    for name, answers in AROUND.items():
+        default = PROMPTS[name]
+        assert next(iter(answers.values())) == (default[0] if isinstance(default, list) else default)
+        assert not isinstance(default, list) or list(answers.values()) == default
 
 
 @pytest.mark.parametrize("value", PROMPTS["license"])

@@ -162,9 +162,9 @@ NOT_UNIFORM = {
         "README.md does not change in the same lines as elsewhere",
     ),
     "adds a file in some combinations": (
-        (HOOK, "    return files\n", "    if answers['colour'] and answers['tone'] == 'warm':\n        files['warm.txt'] = 'warm'\n    return files\n"),
+        (HOOK, "    return files\n", "    if answers['colour'] and answers['tone'] == 'warm':\n        files['src/small/warm.txt'] = 'warm'\n    return files\n"),
         COLOUR,
-        "warm.txt is not added with the same text as elsewhere",
+        "src/small/warm.txt is not added with the same text as elsewhere",
     ),
     "removes a file in some combinations": (
         (HOOK, "    return files\n", "    if answers['colour'] and answers['tone'] == 'warm':\n        del files['src/small/tone.txt']\n    return files\n"),
@@ -198,7 +198,7 @@ def test_a_choice_is_blamed_that_claims_to_be_uniform_and(way: str, new_folder: 
     assert found, proof.problems
 
 
-def test_a_claim_is_held_against_the_same_combination_whichever_are_asked_for(new_folder: Folder) -> None:
+def test_claims_are_compared_with_the_same_combination_whichever_are_requested(new_folder: Folder) -> None:
     small = SmallTemplate(new_folder("claim"))
     declaration = small.claim(uniform=False)
     small.change(README, "It shouts.", "It shouts{{ ' in red' if cookiecutter.colour }}.")

@@ -25,9 +25,9 @@ from .conformance.server import PLAIN
 from .conftest import Bake
 from .consenting_browser import visit
 from .identity_provider import identity_provider
+from .logins import login_settings
 from .project import Project
 from .running import free_port, running
-from .test_authentication import login_settings
 from .unit.calls import CALLS
 
 pytestmark = [pytest.mark.conformance, pytest.mark.matrix]
@@ -44,7 +44,7 @@ EXPECTED: dict[str, dict[str, str]] = tomllib.loads(
 )
 # A call that must fail with the text `FAILED`.
 FAILURE = {"api_request": {"endpoint": "users/0"}}
-FAILED = "NOT_FOUND: The API has nothing at this path."
+FAILED = "NOT_FOUND: The API has nothing at this path (404)."
 CLIENTS = [("v1", "legacy"), ("v2", "legacy"), ("v2", "auto")]
 ERAS = ["legacy", "modern"]
 TRANSPORTS = ["http", "stdio"]

@@ -10,12 +10,36 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from .combinations import ALL, API_PATTERNS, DATABASE_PATTERNS, PACKAGE, PATTERNS, SKELETON, TEMPLATE
+from .combinations import ALL, API_PATTERNS, AROUND, DATABASE_PATTERNS, PACKAGE, PATTERNS, SKELETON, TEMPLATE
 
 NAMES = {"package_name", "project_slug"}
+# What a chosen pattern keeps on an engine.
+ENGINES = {"lazy_initialization", "caching", "rate_limiting", "state_management"}
 SEES = {
+    ".github/dependabot.yml": {"container"},
+    ".github/workflows/ci.yml": {"project_slug", "container", "repository"},
+    ".github/workflows/release.yml": {"container", "repository"},
+    ".gitlab-ci.yml": {"project_slug", "container", "repository"},
+    ".gitignore": {"container", "environment_config", *ENGINES},
+    "Dockerfile": {
+        *("project_slug", "description", "author_name", "author_email", "license", "repository"),
+        *("health_check", "telemetry", *ENGINES),
+    },
     "LICENSE": {"license", "author_name"},
-    "README.md": {"project_name", "project_slug", "package_name", "description", "repository", *ALL},
+    "README.md": {"project_name", "project_slug", "package_name", "description", *ALL, *AROUND},
+    "compose.yaml": {
+        *("project_slug", "environment_config", "health_check", "authentication"),
+        *(*API_PATTERNS, *ENGINES),
+    },
+    "deploy/kubernetes/config.env": {"authentication", *API_PATTERNS},
+    "deploy/kubernetes/deployment.yaml": {
+        *("project_slug", "environment_config", "health_check", *ENGINES),
+    },
+    "deploy/kubernetes/kustomization.yaml": {"project_slug", "repository"},
+    "deploy/kubernetes/network.yaml": {
+        *("project_slug", "authentication", "telemetry"),
+        *(*API_PATTERNS, *ENGINES),
+    },
     "pyproject.toml": {
         *("project_slug", "package_name", "description", "author_name", "author_email", "license"),
         *("http_client", "environment_config", "health_check", "rate_limiting"),

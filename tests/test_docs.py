@@ -1,4 +1,4 @@
-"""What the documentation says is so: commands, names of prompts, names of tests, variables."""
+"""The documentation is correct: commands, names of prompts, names of tests, variables."""
 
 import re
 from pathlib import Path
@@ -69,6 +69,14 @@ def test_a_prompt_is_documented_with_its_question(prompt: str) -> None:
     assert question(prompt) in PAGES["prompts"]
 
 
+def test_the_page_of_the_prompts_lists_every_variable() -> None:
+    readme = (SKELETON / "README.md").read_text(encoding="utf-8")
+    variables = re.findall(r"^\| `([A-Z_]+)` \|", readme, flags=re.MULTILINE)
+    assert len(variables) > 80
+    listed = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", PAGES["prompts"]))
+    assert set(variables) - listed == set()
+
+
 @pytest.mark.parametrize("prompt", shown_prompts())
 def test_a_prompt_is_one_short_question(prompt: str) -> None:
     assert question(prompt).count("?") == 1
@@ -84,7 +92,7 @@ def test_a_prompt_names_the_example_that_comes_with_the_pattern(pattern: str) ->
 
 
 def described(pattern: str) -> str:
-    """Return what the page of the prompts says about a pattern."""
+    """Return the section of a pattern on the page of the prompts."""
     return PAGES["prompts"].split(f"### `{pattern}`\n")[1].split("\n### ")[0]
 
 

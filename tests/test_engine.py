@@ -1,4 +1,4 @@
-"""The engine proves what it says it proves: shown on a small template, in which faults are planted."""
+"""The engine finds the faults that are planted in a small template."""
 
 import io
 import os
@@ -465,7 +465,7 @@ def test_exactly_the_combinations_are_blamed_where(fault: str, unusable: Proof) 
     assert blamed(unusable, text) == where
 
 
-def test_the_others_are_proven_all_the_same(unusable: Proof) -> None:
+def test_the_others_are_still_proven(unusable: Proof) -> None:
     assert set(unusable.green()) == {NONE, ONE_FILE, COLOUR}
 
 
@@ -488,7 +488,7 @@ def test_without_any_green_combination_a_report_says_so(broken: Proof) -> None:
 
 @pytest.fixture(scope="module")
 def shell(new_folder: NewFolder) -> dict[str, str]:
-    """Return the environment of a user who has Cookiecutter, and for uv one who runs what is installed here."""
+    """Return the environment of a user who has Cookiecutter; its uv runs the packages installed here."""
     tools = new_folder("tools")
     for name, arguments in {"cookiecutter": '-m cookiecutter "$@"', "uv": '-m "${@:2}"'}.items():
         script = tools / name
@@ -647,7 +647,7 @@ def test_a_module_that_ends_the_process_is_reported(run: Run) -> None:
     )
 
 
-def test_what_a_run_has_read_before_it_was_ended_is_not_held_against_the_next(run: Run) -> None:
+def test_what_a_run_has_read_before_it_was_ended_does_not_count_for_the_next(run: Run) -> None:
     note = {"note.txt": "1"}
     run(one_test("open('note.txt').close()", "os._exit(0)") | note, "tests/test_it.py", watched=True)
     after = run(one_test("assert True") | note, "tests/test_it.py", watched=True)
@@ -906,7 +906,7 @@ def test_progress_is_one_line_written_over_on_a_terminal() -> None:
     assert text.count("\r") > 500
 
 
-def test_nothing_to_do_is_all_done() -> None:
+def test_progress_without_any_work_is_complete() -> None:
     assert "100%" in worked_off(0)
 
 

@@ -27,7 +27,8 @@ def texts(project: Project) -> Files:
 
 
 def given(name: str, http_client: str) -> dict[str, Any]:
-    return {"package_name": PACKAGE_NAME, "http_client": http_client, **answers(LINEAR[name])}
+    around = {"container": True, "ci": "github", "repository": ""}
+    return {"package_name": PACKAGE_NAME, "http_client": http_client, **around, **answers(LINEAR[name])}
 
 
 DESIGN = [*((name, "httpx2") for name in LINEAR), ("all", "httpx"), ("all-but-self_contained", "httpx")]

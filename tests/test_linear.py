@@ -1,7 +1,7 @@
 """The linear design: none, all, only each, all but each: 26 projects, rendered by the real Cookiecutter.
 
 With three settings or more it covers every triple of settings. The matrix proves all combinations in ways of its own,
-which save time: here they are held against the plain ones.
+which save time: here they are compared with the plain ones.
 """
 
 import os

@@ -81,7 +81,7 @@ def server(
 
 
 def objections(reply: Reply) -> list[str]:
-    """Return what is wrong with the answer to a bad message."""
+    """Return the problem with the answer to a malformed message, if any."""
     found = [f"shows {word!r}" for word in INTERNALS if word in reply.body]
     if len(reply.body) >= LARGEST_ANSWER:
         found.append(f"{len(reply.body)} bytes")

@@ -143,7 +143,7 @@ def test_every_readme_shows_the_recipe_with_valid_python(name: str, projects: Pr
 
 @dataclass(frozen=True)
 class Mistake:
-    """A change of the recipe's code, and what the project's tests report about it."""
+    """A change of the recipe's code, and the report of the project's tests."""
 
     old: str
     new: str

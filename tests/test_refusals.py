@@ -152,7 +152,7 @@ def problems(message: str) -> str:
 
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """Generate with bad answers, and return what stderr says about them."""
+    """Generate with bad answers, and return the message on stderr."""
     configuration = tmp_path / "configuration"
     configuration.write_text(f"replay_dir: '{tmp_path / 'replay'}'\n", encoding="utf-8")
     output = tmp_path / "outside" / "output"

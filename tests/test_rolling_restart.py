@@ -28,7 +28,7 @@ CALLS_BETWEEN = 40
 
 @dataclass
 class Calls:
-    """Clients that call again as soon as they are answered, and what they have seen."""
+    """Clients that call again as soon as they are answered, and their results."""
 
     answered: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)

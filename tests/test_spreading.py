@@ -18,7 +18,7 @@ IDS = [
 
 
 class Node:
-    """A process that does what it is told at once."""
+    """A process that runs its tests immediately."""
 
     def __init__(self, name: str) -> None:
         self.gateway = SimpleNamespace(id=name)
@@ -33,7 +33,7 @@ class Node:
 
 
 def run_all(nodes: list[Node], config: pytest.Config) -> None:
-    """Let the processes run what they are given, one test each in turn."""
+    """Let the processes run their tests in turn, one at a time."""
     schedule: Any = Schedule(config, None)
     schedule.numnodes = len(nodes)
     for node in nodes:

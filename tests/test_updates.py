@@ -94,9 +94,8 @@ class Round:
 
 
 def content(project: Project) -> Content:
-    """Return the files of a project, except those of Git and cruft."""
-    files = project.files().items()
-    return {name: text for name, text in files if not name.startswith(".git/") and name != ".cruft.json"}
+    """Return the files of a project, except those of Git."""
+    return {name: text for name, text in project.files().items() if not name.startswith(".git/")}
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -276,7 +275,7 @@ def test_an_edited_file_of_a_removed_pattern_is_kept(
 ) -> None:
     project = copy(created, tmp_path / "project")
     tool = "src/my_mcp_server/tools/retry.py"
-    replace(project.path / tool, "Request the API with retries", "Ask again")
+    replace(project.path / tool, "Send an API request with retries", "Ask again")
     edited = project.text(tool)
     update(project, retry=False)
     assert content(project) == {**bake(retry=False).files(), tool: edited.encode()}

@@ -61,16 +61,16 @@ class Fault:
 
 
 SUCCESS = Outcome()
-TIMED_OUT = Outcome("The API did not answer within 1.5 seconds.", "TIMEOUT")
+TIMED_OUT = Outcome("The API did not respond within 1.5 seconds.", "TIMEOUT")
 DISCONNECTED = Outcome("The connection to the API failed.", "API_ERROR")
-NO_JSON = Outcome("The API did not answer with JSON.", "API_ERROR")
-TOO_LARGE = Outcome("The API's answer is larger than 1048576 bytes.", "API_ERROR")
+NO_JSON = Outcome("The API did not return JSON.", "API_ERROR")
+TOO_LARGE = Outcome("The API's response is larger than 1048576 bytes.", "API_ERROR")
 ELSEWHERE = Outcome(
-    "The API redirects outside of API_BASE_URL; the redirect was not followed.", "VALIDATION_ERROR"
+    "The API redirected outside API_BASE_URL; the redirect was not followed.", "VALIDATION_ERROR"
 )
 IN_CIRCLES = Outcome("The API redirects in a loop.", "API_ERROR", 6)
 STRANGELY_PACKED = Outcome(
-    "The API compresses its answer with an encoding that was not requested.", "API_ERROR"
+    "The API compressed its response with an encoding that was not requested.", "API_ERROR"
 )
 
 
@@ -78,10 +78,10 @@ REFUSALS = {
     400: ("The API rejects the request (400).", "VALIDATION_ERROR"),
     401: ("The API refused this server's credential (401)", "API_ERROR"),
     403: ("The API refused this server's credential (403)", "API_ERROR"),
-    404: ("The API has nothing at this path.", "NOT_FOUND"),
+    404: ("The API has nothing at this path (404).", "NOT_FOUND"),
     405: ("The API does not allow this method here (405).", "API_ERROR"),
     409: ("The request conflicts with the current state of the API's data (409).", "API_ERROR"),
-    410: ("What was at this path is gone (410).", "NOT_FOUND"),
+    410: ("The resource at this path is gone (410).", "NOT_FOUND"),
     422: ("The API rejects the request (422).", "VALIDATION_ERROR"),
 }
 
@@ -91,7 +91,7 @@ def answered(status: int) -> Outcome:
 
 
 def refused(hint: str = "") -> Outcome:
-    return Outcome(f"The API refuses more requests.{hint}", "RATE_LIMITED")
+    return Outcome(f"The API's rate limit is reached (429).{hint}", "RATE_LIMITED")
 
 
 def after(outcome: Outcome, requests: int) -> Outcome:
@@ -143,18 +143,10 @@ FAULTS = {
     "304": final(always(304, body=b""), answered(304)),
     "429 once": transient(failing(1, 429), refused()),
     "429 always": persistent(always(429), refused()),
-    "429, wait a second": transient(
-        failing(1, 429, Retry_After="1"), refused(" It asks the client to wait: 1."), slow=True
-    ),
-    "429, wait until a date": transient(
-        api.in_two_seconds, refused(" It asks the client to wait: "), slow=True
-    ),
-    "429, wait an hour": final(
-        always(429, Retry_After="3600"), refused(" It asks the client to wait: 3600.")
-    ),
-    "429, wait for nonsense": persistent(
-        always(429, Retry_After="soon"), refused(" It asks the client to wait: soon.")
-    ),
+    "429, wait a second": transient(failing(1, 429, Retry_After="1"), refused(" Retry-After: 1."), slow=True),
+    "429, wait until a date": transient(api.in_two_seconds, refused(" Retry-After: "), slow=True),
+    "429, wait an hour": final(always(429, Retry_After="3600"), refused(" Retry-After: 3600.")),
+    "429, wait for nonsense": persistent(always(429, Retry_After="soon"), refused(" Retry-After: soon.")),
     "503, wait a second": transient(failing(1, 503, Retry_After="1"), answered(503), slow=True),
     "503, wait an hour": final(always(503, Retry_After="3600"), answered(503)),
     "garbage": persistent(raw(b"\x00\xff garbage \x01\r\n\r\n"), DISCONNECTED),

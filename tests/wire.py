@@ -1,4 +1,4 @@
-"""A TCP proxy between a server and its engine, which loses what a test wants lost, and may speak TLS to the server."""
+"""A TCP proxy between a server and its engine, which can drop messages, and use TLS to the server."""
 
 import asyncio
 import socket

@@ -259,7 +259,7 @@ async def test_input_required_result_multi_round(ctx: Context) -> str | InputReq
 
 
 async def test_input_required_result_capabilities(ctx: Context) -> InputRequiredResult:
-    """Ask only what the client says it can do."""
+    """Only send requests that the client supports."""
     able: InputRequests = {}
     if ctx.session.check_client_capability(ClientCapabilities(sampling=SamplingCapability())):
         able["capital_question"] = question("What is the capital of France?")

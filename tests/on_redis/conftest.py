@@ -1,4 +1,4 @@
-"""A real server for the patterns of a rendered project, and a wire that loses what a test wants lost."""
+"""A real server for the patterns of a rendered project, and a wire that can drop messages."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack

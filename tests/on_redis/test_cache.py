@@ -1,4 +1,4 @@
-"""Two replicas with one cache: what one has loaded or invalidated is so for the other."""
+"""Two replicas share one cache: its values and its invalidations."""
 
 import asyncio
 import json

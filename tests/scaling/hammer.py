@@ -1,4 +1,4 @@
-"""A client process: increments a counter through several servers, and prints what has become of its calls.
+"""A client process: increments a counter through several servers, and prints the outcomes of its calls.
 
 Run as `python -m tests.scaling.hammer NAME CALLS PORT...`.
 """

@@ -67,7 +67,7 @@ async def under_load(
 
 
 async def check_while_broken(fleet: Fleet, name: str, status: str) -> None:
-    """What needs no engine, or can do without, is answered; readiness keeps the traffic."""
+    """Calls that do not need the engine are answered, and readiness stays 200."""
     for server in fleet.replicas.servers:
         start = time.monotonic()
         for reply in (

@@ -1,4 +1,4 @@
-"""Replicas of one generated server, and clients that count what becomes of their calls."""
+"""Replicas of one generated server, and clients that count the outcomes of their calls."""
 
 import asyncio
 import itertools
@@ -117,7 +117,7 @@ def failure(reply: Reply) -> dict[str, Any] | None:
 
 @dataclass
 class Tally:
-    """What has become of increments by 1. Only those `in_doubt` may be stored without an acknowledgement."""
+    """The outcomes of increments by 1. Only those `in_doubt` may be stored without an acknowledgement."""
 
     acknowledged: int = 0
     refused: int = 0
@@ -142,7 +142,7 @@ class Tally:
         return self.acknowledged + self.refused + self.in_doubt
 
     def agrees_with(self, stored: int) -> bool:
-        """Tell whether no acknowledged increment is lost, and none was applied that was refused or twice."""
+        """Return whether no acknowledged increment was lost, and none was applied twice or after a refusal."""
         return self.acknowledged <= stored <= self.acknowledged + self.in_doubt
 
     def __iadd__(self, other: "Tally") -> "Tally":
@@ -228,7 +228,7 @@ async def until_refused(tally: Tally, failed: int = 6) -> None:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a readiness probe sees."""
+    """The result of a readiness probe."""
 
     code: int
     status: str

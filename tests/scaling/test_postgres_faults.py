@@ -1,4 +1,4 @@
-"""Whatever happens to PostgreSQL: calls are answered in time, nothing acknowledged is lost, and all recovers by itself."""
+"""Under every fault of PostgreSQL, calls are answered in time, acknowledged writes are kept, and the server recovers."""
 
 import asyncio
 import subprocess
@@ -81,7 +81,7 @@ def test_idle_connections_that_were_dropped_fail_no_call(
     asyncio.run(call_again())
 
 
-def test_too_many_connections_are_a_failure_that_passes(
+def test_too_many_connections_are_a_retryable_failure(
     fleet: Fleet, postgres: PostgresEngine, name: str
 ) -> None:
     def take_all() -> None:
@@ -128,7 +128,7 @@ def changed_password(postgres: PostgresEngine) -> Iterator[None]:
         postgres.execute("ALTER ROLE app PASSWORD 'a secret'")
 
 
-def test_a_changed_password_of_the_database_is_named_and_not_worth_a_retry(
+def test_a_changed_password_of_the_database_is_named_and_not_retryable(
     fleet: Fleet, postgres: PostgresEngine, name: str
 ) -> None:
     asyncio.run(stored(fleet.ports[0], name))

@@ -1,4 +1,4 @@
-"""Whatever happens to Redis: calls are answered in time, nothing acknowledged is lost, and all recovers by itself."""
+"""Under every fault of Redis, calls are answered in time, acknowledged writes are kept, and the server recovers."""
 
 import asyncio
 import sys
@@ -96,7 +96,7 @@ def test_a_full_engine_refuses_writes_and_keeps_what_it_has(
 
 @contextmanager
 def nearly_full(redis: RedisEngine, policy: str) -> Iterator[Callable[[], None]]:
-    """Leave 2 MiB of memory, and yield what writes more than that: values with a lifetime."""
+    """Leave 2 MiB of memory, and yield a function that writes more than that, with a lifetime."""
     used = int(str(redis.ask("INFO", "memory")).split("used_memory:")[1].split()[0])
     redis.configure(maxmemory_policy=policy, maxmemory=str(used + 2 * MIB))
 
@@ -139,7 +139,7 @@ def test_a_full_engine_that_evicts_anything_fails_no_call(
 
 
 def test_a_failover_behind_one_address_is_followed(fleet: Fleet, redis: RedisEngine, name: str) -> None:
-    """The replica is read-only at first, which no retry cures; once promoted, it has everything."""
+    """The replica is read-only at first, which no retry can fix; once promoted, it has everything."""
     assert fleet.wire
     wire = fleet.wire
     with RedisEngine(redis.program, replica_of=redis) as standby:
@@ -165,7 +165,7 @@ def test_a_failover_behind_one_address_is_followed(fleet: Fleet, redis: RedisEng
 
 
 def until_in_sync(primary: RedisEngine, replica: RedisEngine) -> None:
-    """Wait until a replica has what its primary has."""
+    """Wait until a replica has caught up with its primary."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         theirs, ours = (
@@ -178,9 +178,7 @@ def until_in_sync(primary: RedisEngine, replica: RedisEngine) -> None:
     raise AssertionError("the replica does not follow")
 
 
-def test_a_changed_password_is_named_and_not_worth_a_retry(
-    fleet: Fleet, redis: RedisEngine, name: str
-) -> None:
+def test_a_changed_password_is_named_and_not_retryable(fleet: Fleet, redis: RedisEngine, name: str) -> None:
     assert fleet.wire
     wire = fleet.wire
 

@@ -1,4 +1,4 @@
-"""Three replicas have one rate limit and one cache on Redis, and what callers name stays bounded there."""
+"""Three replicas share one rate limit and one cache on Redis, and names of callers are bounded there."""
 
 import asyncio
 import re

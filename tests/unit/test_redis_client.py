@@ -202,7 +202,7 @@ def error_of_tls() -> ConnectionError:
         (error_of_tls(), "certificate", ""),
     ],
 )
-def test_a_fault_that_no_retry_cures_says_so(error: Exception, words: str, code: str) -> None:
+def test_a_permanent_fault_is_not_retryable(error: Exception, words: str, code: str) -> None:
     failure = diagnose(error).failure()
     assert words in str(failure)
     assert isinstance(failure, RedisRefused)

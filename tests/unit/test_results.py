@@ -38,7 +38,7 @@ def test_the_list_ends_before_the_item_that_exceeds_the_limit(text: str) -> None
     every = lines(3, text)
     items, hint = fit(every, RESERVED + len(to_json(every)) - 1, "Ask for the others.")
     assert items == every[:2]
-    assert hint == "Only 2 of 3 fit into a result. Ask for the others."
+    assert hint == "Only 2 of 3 fit in the result. Ask for the others."
 
 
 def test_an_oversized_first_item_is_shortened_and_the_others_are_left_out() -> None:
@@ -47,7 +47,7 @@ def test_an_oversized_first_item_is_shortened_and_the_others_are_left_out() -> N
     assert item.number == 0
     assert item.text == "茶" * (len(item.text) - 1) + "…"
     assert 190 < len(to_json(items)) <= 200
-    assert hint == "A text that ends in … is cut short. Only 1 of 2 fit into a result. Ask."
+    assert hint == "Texts that end in … are truncated. Only 1 of 2 fit in the result. Ask."
 
 
 @pytest.mark.parametrize(

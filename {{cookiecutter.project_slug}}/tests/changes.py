@@ -15,9 +15,9 @@ Surface = dict[str, Component]
 
 
 class Kind(StrEnum):
-    BREAKING = "breaking"  # a call that was right fails, or an answer is not what it was
-    BEHAVIOURAL = "behavioural"  # old calls work, and something else happens, or more is possible
-    WORDING = "wording"  # it reads differently
+    BREAKING = "breaking"  # a valid call fails, or gets another kind of answer
+    BEHAVIOURAL = "behavioural"  # old calls work, but behave differently, or more is possible
+    WORDING = "wording"  # only the text is different
 
 
 class Change(NamedTuple):
@@ -45,13 +45,13 @@ WORDS = {"title", "description", "examples"}
 LOWER_BOUNDS = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}
 UPPER_BOUNDS = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
 ALTERNATIVES = {"type", "enum", "anyOf", "oneOf"}
-# Where a schema stands inside another, and how a path shows it.
+# Where a schema contains another, and how a path shows it.
 INNER = {"items": "[]", "additionalProperties": ".*"}
 ABSENT = object()
 
 
 def compare(old: Surface, new: Surface) -> list[Change]:
-    """Return every change from `old` to `new`, the worst first."""
+    """Return every change from `old` to `new`, the most severe first."""
 
     def found() -> Iterator[Change]:
         renamed = pairs(
@@ -71,7 +71,7 @@ def compare(old: Surface, new: Surface) -> list[Change]:
 
 
 def component_changes(old: Component, new: Component) -> Iterator[tuple[Kind, str]]:
-    """Compare a tool or a resource with what it was."""
+    """Compare a tool or a resource with its earlier version."""
     for field in old.keys() | new.keys():
         before, after = old.get(field, ABSENT), new.get(field, ABSENT)
         if before == after:
@@ -116,7 +116,7 @@ def schema_changes(old: Any, new: Any, side: Side, path: str = "") -> Iterator[t
 
 
 def value_of(schema: Component, keyword: str) -> Any:
-    """Return the value of a keyword; items and further fields are anything where none is said."""
+    """Return the value of a keyword. By default, items and additional fields can be anything."""
     value = schema.get(keyword, keyword in INNER or ABSENT)
     return {} if keyword in INNER and value is True else value
 
@@ -150,7 +150,7 @@ def property_changes(
 
 
 def keyword_change(keyword: str, before: Any, after: Any, side: Side) -> Kind:
-    """Return what another value of a keyword means; what is not understood is breaking."""
+    """Return the kind of a changed keyword. A change that is not understood is breaking."""
     kind = Kind.BREAKING
     if keyword in WORDS:
         kind = Kind.WORDING
@@ -171,7 +171,7 @@ def keyword_change(keyword: str, before: Any, after: Any, side: Side) -> Kind:
 
 
 def alternatives(value: Any) -> set[str]:
-    """Return the types, values or schemas of which one must fit; each integer is a number."""
+    """Return the types, values or schemas of which one must match. An integer is also a number."""
     every = value if isinstance(value, list) else [value]
     return {
         json.dumps(one, sort_keys=True)
@@ -185,7 +185,7 @@ def pairs(
     old_form: Callable[[str], Any],
     new_form: Callable[[str], Any],
 ) -> dict[str, str]:
-    """Return what has but another name: one that is gone and one that is new, of the same form."""
+    """Return renames: something removed and something new that are otherwise the same."""
     gone = [name for name in old if name not in new]
     added = [name for name in new if name not in old]
     if len(gone) == len(added) == 1 and old_form(gone[0]) == new_form(added[0]):

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastmcp import Client
 
-# Clients refuse, cut or move aside longer results.
+# Clients refuse or truncate longer results, or save them to a file.
 MAX_RESULT_BYTES = 50_000
 
 

@@ -1,4 +1,4 @@
-"""Keep the developer's settings and files away from every test."""
+"""Isolate every test from the developer's settings and files."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What no linter sees: module-level state that functions change, and undeclared dependencies."""
+"""Rules that no linter checks: no module-level state, and no undeclared dependencies."""
 
 import ast
 import re

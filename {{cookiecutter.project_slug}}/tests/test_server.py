@@ -147,7 +147,7 @@ def camel_case(name: str) -> str:
 
 
 def input_problems(path: str, schema: dict[str, Any]) -> Iterator[str]:
-    """Yield what clients do not understand about a parameter, and where it is unbounded."""
+    """Yield what clients do not support in a parameter, and where it is unbounded."""
     kind = schema.get("type")
     if schema.keys() & COMBINED or isinstance(kind, list):
         yield f'give `{path}` one type, not a union; an absent text is "".'
@@ -218,26 +218,46 @@ def test_the_version_is_that_of_pyproject_toml() -> None:
     assert __version__ in {project["version"], "0+unknown"}
 
 
-def test_the_readme_lists_every_variable_with_its_default() -> None:
+def variables() -> dict[str, str]:
+    """Return every variable that the server reads, with its default."""
+
     def shown(default: Any) -> str:
         value = default.get_secret_value() if isinstance(default, SecretStr) else default
         if isinstance(value, bool | int):
             return json.dumps(value)
         return f"{value:g}" if isinstance(value, float) else str(value or "")
 
-    variables = dict(SOURCES)
     every: set[type[Settings]] = {ServingSettings, *Settings.__subclasses__()}
-    for settings in every:
-        if settings.__module__.startswith(f"{PACKAGE}."):
-            for name, field in settings.model_fields.items():
-                variables[name.upper()] = shown(field.default)
+    return {
+        name.upper(): shown(field.default)
+        for settings in every
+        if settings.__module__.startswith(f"{PACKAGE}.")
+        for name, field in settings.model_fields.items()
+    }
+
+
+def test_the_readme_lists_every_variable_with_its_default() -> None:
+    expected = {**SOURCES, **variables()}
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`|\(empty\)) \|", readme, flags=re.MULTILINE)
     listed = dict(rows)
     fail_with(
         f"README.md: add a row `{name}` with the default `{default}` to the table of variables."
-        for name, default in variables.items()
+        for name, default in expected.items()
         if listed.get(name) != default
     )
-    assert listed.keys() <= variables.keys()
+    assert listed.keys() <= expected.keys()
     assert len(rows) == len(listed)
+
+
+def test_the_example_env_file_has_every_variable_with_its_default() -> None:
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    lines = re.findall(r"^# ([A-Z_]+)=(.*)$", example, flags=re.MULTILINE)
+    expected = variables()
+    fail_with(
+        f".env.example: add the line `# {name}={default}`."
+        for name, default in expected.items()
+        if (name, default) not in lines
+    )
+    fail_with(f".env.example: remove {name}." for name, _ in lines if name not in expected)
+    assert len(lines) == len(expected)

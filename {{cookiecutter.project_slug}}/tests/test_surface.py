@@ -25,7 +25,7 @@ FIELDS = (
     *("inputSchema", "outputSchema", "annotations"),
 )
 MAX_TOKENS = 300
-BYTES_PER_TOKEN = 4  # tokenizers made one of 4.1 to 4.6 bytes of the example tools
+BYTES_PER_TOKEN = 4  # the example tools have 4.1 to 4.6 bytes per token
 
 CHANGED = """\
 The server does not match the snapshot in tests/surface:

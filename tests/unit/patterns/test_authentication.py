@@ -23,7 +23,6 @@ from pydantic import ValidationError
 from my_mcp_server.patterns.authentication import (
     FETCH_BURST,
     FETCH_INTERVAL_SECONDS,
-    FRESH_SECONDS,
     MISSING_SECONDS,
     REJECTIONS_PER_MINUTE,
     AuthenticationSettings,
@@ -45,6 +44,7 @@ from ...production.authentication import ALGORITHM, Issuer
 
 MODULE = SigningKeys.__module__
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
+KEYS_FOR = 300  # seconds
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def keys(provider: Provider, clock: Clock) -> SigningKeys:
-    return SigningKeys(provider.fetch, ALGORITHM, clock)
+    return SigningKeys(provider.fetch, ALGORITHM, KEYS_FOR, clock)
 
 
 async def settled() -> None:
@@ -251,7 +251,7 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
             assert await keys.find(f"invented {number}") is None
     assert provider.requests == FETCH_BURST
     assert await keys.find("first") is not None
-    # A token of a new key is told to come back, and is accepted then: it is never called invalid.
+    # A token with a new key is told to retry, and is accepted later. It is never reported as invalid.
     provider.rotate("second")
     with pytest.raises(VerificationUnavailable) as told:
         await keys.find("second")
@@ -271,7 +271,7 @@ async def test_the_same_unknown_key_id_is_asked_for_once(
     assert await keys.find("unknown") is not None
 
 
-async def test_only_so_many_unknown_key_ids_are_remembered(
+async def test_the_number_of_remembered_unknown_key_ids_is_bounded(
     keys: SigningKeys, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{MODULE}.MAX_MISSING", 3)
@@ -303,10 +303,21 @@ async def test_old_keys_are_replaced_while_they_are_used(
 ) -> None:
     await keys.find("first")
     provider.rotate("second")
-    clock.seconds += FRESH_SECONDS + 1
+    clock.seconds += KEYS_FOR / 2 + 1
     assert await keys.find("first") is not None
     await settled()
     assert await keys.find("first") is None
+
+
+async def test_a_withdrawn_key_is_not_accepted_after_a_time_without_tokens(
+    keys: SigningKeys, provider: Provider, clock: Clock
+) -> None:
+    await keys.find("first")
+    provider.rotate("second")
+    clock.seconds += KEYS_FOR + 1
+    found = await asyncio.gather(*(keys.find("first") for _ in range(10)))
+    assert found == [None] * 10
+    assert provider.requests == 2
 
 
 async def test_a_token_waits_for_no_provider_if_its_key_is_known(
@@ -314,12 +325,27 @@ async def test_a_token_waits_for_no_provider_if_its_key_is_known(
 ) -> None:
     await keys.find("first")
     provider.may_answer.clear()
-    clock.seconds += FRESH_SECONDS + 1
+    clock.seconds += KEYS_FOR / 2 + 1
     for _ in range(3):
         async with asyncio.timeout(5):
             assert await keys.find("first") is not None
     await settled()
     assert provider.requests == 2
+    provider.may_answer.set()
+    await settled()
+
+
+async def test_a_token_waits_once_for_a_provider_that_is_down_and_not_again(
+    keys: SigningKeys, provider: Provider, clock: Clock
+) -> None:
+    await keys.find("first")
+    provider.answer = OSError("refused")
+    clock.seconds += KEYS_FOR + 1
+    assert await keys.find("first") is not None
+    provider.may_answer.clear()
+    clock.seconds += KEYS_FOR
+    async with asyncio.timeout(5):
+        assert await keys.find("first") is not None
     provider.may_answer.set()
     await settled()
 
@@ -368,7 +394,7 @@ async def test_a_token_without_key_id_is_accepted_only_if_there_is_one_key(
 ) -> None:
     assert await keys.find(None) is not None
     provider.keys["second"] = ECKey.generate_key("P-256", {"kid": "second"})
-    clock.seconds += FRESH_SECONDS + 1
+    clock.seconds += KEYS_FOR + 1
     await keys.find("first")
     await settled()
     assert await keys.find(None) is None
@@ -414,13 +440,14 @@ WHOLE = {
     "auth_jwks_url": "https://login.example/keys",
 }
 PARTIAL: dict[str, tuple[dict[str, Any], str]] = {
-    "only an issuer": ({"auth_issuer": "https://login.example"}, "AUTH_AUDIENCE: is missing"),
-    "no issuer": ({**WHOLE, "auth_issuer": ""}, "AUTH_ISSUER: is missing"),
-    "no audience": ({**WHOLE, "auth_audience": ""}, "AUTH_AUDIENCE: is missing"),
+    "only an issuer": ({"auth_issuer": "https://login.example"}, "AUTH_AUDIENCE: is required"),
+    "no issuer": ({**WHOLE, "auth_issuer": ""}, "AUTH_ISSUER: is required"),
+    "no audience": ({**WHOLE, "auth_audience": ""}, "AUTH_AUDIENCE: is required"),
     "no key": ({**WHOLE, "auth_jwks_url": ""}, "AUTH_JWKS_URL: set either"),
     "two keys": ({**WHOLE, "auth_public_key": Issuer().public_key}, "AUTH_JWKS_URL: set either"),
     "scopes alone": ({"auth_scopes": "use"}, "AUTH_SCOPES: has no effect"),
     "no URL": ({**WHOLE, "auth_issuer": "login.example"}, "must be a URL"),
+    "a URL with no port": ({**WHOLE, "auth_jwks_url": "https://x.example:y/"}, "must be a URL"),
     "no scope": ({**WHOLE, "auth_scopes": 'us"e'}, "must be names of scopes"),
     "an unsafe URL": (
         {**WHOLE, "auth_jwks_url": "http://login.example/keys", "environment": "production"},
@@ -451,9 +478,9 @@ KEY = {"auth_signing_key": "k" * 32}
 SHARED = {"auth_store_url": "file:///logins"}
 PRODUCTION = {"environment": "production"}
 PARTIAL |= {
-    "no configuration": ({**LOGIN, "oidc_config_url": ""}, "OIDC_CONFIG_URL: is missing"),
-    "no client": ({**LOGIN, "oidc_client_id": ""}, "OIDC_CLIENT_ID: is missing"),
-    "no secret": ({**LOGIN, "oidc_client_secret": ""}, "OIDC_CLIENT_SECRET: is missing"),
+    "no configuration": ({**LOGIN, "oidc_config_url": ""}, "OIDC_CONFIG_URL: is required"),
+    "no client": ({**LOGIN, "oidc_client_id": ""}, "OIDC_CLIENT_ID: is required"),
+    "no secret": ({**LOGIN, "oidc_client_secret": ""}, "OIDC_CLIENT_SECRET: is required"),
     "both kinds": ({**LOGIN, "auth_issuer": "https://x.example"}, "AUTH_ISSUER: has no effect"),
     "a short signing key": ({**LOGIN, "auth_signing_key": "k" * 31}, "32 characters or more"),
     "a signing key alone": (KEY, "AUTH_SIGNING_KEY: has no effect without OIDC_CONFIG_URL"),
@@ -472,8 +499,16 @@ PARTIAL |= {
         "PUBLIC_URL: must begin with https://",
     ),
     "an unknown store": ({**LOGIN, "auth_store_url": "mongodb://host"}, "must be memory://"),
-    "any redirect URI": ({**LOGIN, "auth_redirect_uris": "https://*"}, "must be whole URIs"),
-    "a plain redirect URI": ({**LOGIN, "auth_redirect_uris": "http://x.example/"}, "whole URIs"),
+    "any redirect URI": (
+        {**LOGIN, "auth_redirect_uris": "https://*"},
+        "must be complete https URIs",
+    ),
+    "a plain redirect URI": (
+        {**LOGIN, "auth_redirect_uris": "http://x.example/"},
+        "complete https URIs",
+    ),
+    "a store without a host": ({**LOGIN, "auth_store_url": "redis:///0"}, "must be memory://"),
+    "a store at no port": ({**LOGIN, "auth_store_url": "redis://host:x"}, "must be memory://"),
 }
 
 
@@ -517,7 +552,9 @@ def test_rejections_of_an_address_are_logged_up_to_a_limit_and_then_counted(
     assert "5 more requests of 192.0.2.1 were rejected" in caplog.text
 
 
-def test_only_so_many_addresses_are_counted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_counted_addresses_is_bounded(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(f"{MODULE}.MAX_ADDRESSES", 3)
     rejections = Rejections(clock)
     for number in range(10):

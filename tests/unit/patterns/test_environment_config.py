@@ -171,9 +171,9 @@ def test_a_secrets_dir_that_is_not_a_folder_is_refused_by_name(
     ("text", "reason"),
     [
         ("[production\n", "Expected"),
-        ("[production]\nhttp_prt = 1\n", "[production] http_prt sets nothing"),
-        ("[production]\nenvironment = 'staging'\n", "[production] environment sets nothing"),
-        ("[prod]\nhttp_port = 1\n", "there is no environment prod"),
+        ("[production]\nhttp_prt = 1\n", "[production] http_prt has no effect"),
+        ("[production]\nenvironment = 'staging'\n", "[production] environment has no effect"),
+        ("[prod]\nhttp_port = 1\n", "unknown environment prod"),
         ("http_port = 1\n", "http_port belongs in the table of an environment"),
     ],
 )

@@ -104,8 +104,8 @@ async def test_a_query_is_matched_literally(file: Path, text: str) -> None:
         )
         ((found,), _) = await users.search(text.lower(), 10)
         assert found.id == 100
-        everybody, _ = await users.search("", 100)
-        assert len(everybody) == len(EXAMPLE_NAMES) + 1
+        everyone, _ = await users.search("", 100)
+        assert len(everyone) == len(EXAMPLE_NAMES) + 1
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from my_mcp_server.runtime.lifespan import (
     runtime,
 )
 
-UNEXPECTED = "An unexpected error occurred; the server's log knows it as"
+UNEXPECTED = "An unexpected error occurred; the server logged it as"
 
 
 async def leave() -> str:

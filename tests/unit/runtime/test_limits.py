@@ -32,9 +32,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FastMCP[Any]:
 
 async def test_a_long_text_is_refused_with_its_size_and_the_limit(server: FastMCP[Any]) -> None:
     async with Client(server) as client:
-        with pytest.raises(MCPError, match="resource has 4000 bytes, and at most 2000"):
+        with pytest.raises(MCPError, match="resource has 4000 bytes, more than the limit of 2000"):
             await client.read_resource("test://text/4000")
-        with pytest.raises(MCPError, match="prompt has 4000 bytes, and at most 2000"):
+        with pytest.raises(MCPError, match="prompt has 4000 bytes, more than the limit of 2000"):
             await client.get_prompt("write", {"size": 4000})
 
 

@@ -1,7 +1,7 @@
 """The console script: stdio by default, `--transport http` for streamable HTTP.
 
-Everything else is imported late: nothing that an import prints reaches a client, and a bad setting
-of FastMCP, which it reads at import, is reported in one line like any other.
+Everything else is imported late. So nothing that an import prints reaches a client, and an invalid
+setting of FastMCP, which reads its settings at import, is reported in one line like any other.
 """
 
 import gc
@@ -43,9 +43,9 @@ GARBAGE_THRESHOLD = 20_000
 def load() -> "Server":
     """Import the server.
 
-    What is loaded then stays. Collecting garbage in it would cost a tenth of the startup, and later
-    block the event loop for a tenth of a second each time. A call creates thousands of short-lived
-    objects, so a collection waits for more than the default of 700.
+    The loaded modules stay in memory. Collecting garbage in them would take a tenth of the startup
+    time, and later block the event loop for a tenth of a second each time, so they are frozen. A
+    call creates thousands of short-lived objects, so the threshold is above the default of 700.
     """
     gc.disable()
     from .runtime.logs import configure_logging  # noqa: PLC0415
@@ -65,7 +65,7 @@ def load() -> "Server":
 
 {% if cookiecutter.environment_config %}
 def import_patterns() -> None:
-    """Import patterns that no tool uses, since a profile may set their variables anyway."""
+    """Import patterns that no tool uses, because a profile may set their variables."""
     for module in pkgutil.walk_packages([str(Path(__file__).parent)], f"{__package__}."):
         if module.name.split(".")[1] in {"patterns", "utils"}:
             importlib.import_module(module.name)

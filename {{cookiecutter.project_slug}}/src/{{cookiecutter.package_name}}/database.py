@@ -1,7 +1,7 @@
 """The database of everything that stores rows: SQLite by default, PostgreSQL by URL.
 
-A driver left to itself waits for a minute on a server that does not respond, so each statement has
-a time limit here. SQLAlchemy takes a third as long to import as FastMCP, so it is imported when a
+By default, a driver waits for a minute on a server that does not respond, so each statement has a
+time limit here. SQLAlchemy takes a third as long to import as FastMCP, so it is imported when a
 database is opened.
 """
 

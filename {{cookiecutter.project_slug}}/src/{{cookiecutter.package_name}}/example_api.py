@@ -1,6 +1,6 @@
-"""A small API inside this process, for the first minutes: `API_BASE_URL=example`.
+"""A small in-process API for the first steps: `API_BASE_URL=example`.
 
-It has users, resources, and an issue tracker whose issues are gone when the server ends. To remove
+It has users, resources, and an issue tracker that keeps issues until the server stops. To remove
 it, delete this file and, in upstream.py, the import and the use of `example_api`.
 """
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 class Refused(Exception):
-    """The answer to a request that the API rejects."""
+    """The API rejects a request."""
 
     def __init__(self, status: int, error: str) -> None:
         super().__init__(error)
@@ -30,8 +30,8 @@ class Refused(Exception):
 class ExampleApi:
     """Answers `users`, `users/1`, `resources/<any id>`, `issues?state=open` and `issues/1`.
 
-    POST `issues` creates an issue, only once for each `Idempotency-Key`; PATCH `issues/1` changes
-    its title or its state.
+    POST `issues` creates an issue, once for each `Idempotency-Key`. PATCH `issues/1` changes the
+    title or the state.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """Redis or Valkey for everything that replicas share.
 
-A client left to itself waits for seconds on a server that does not respond, and refuses the 101st
-concurrent command. Here every command has a time limit, a failure is followed by a pause in which
-no call waits again, and what no retry can cure says so. The client library is imported when a URL
-needs it.
+By default, a client waits for seconds on a server that does not respond, and refuses the 101st
+concurrent command. Here every command has a time limit, calls do not wait again for a pause after
+a failure, and errors say whether a retry can help. The client library is imported when a URL needs
+it.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ REFUSAL_LOG_SECONDS = 60
 
 DOES_NOT_RESPOND = "Redis does not respond."
 REFUSES = "Redis refuses the command."
-# Answers of a server that works, by their first word, and whether they go away by themselves.
+# Errors of a running server, by their first word, and whether they are temporary.
 ANSWERS = {
     "WRONGPASS": ("Redis refuses the password: check the URL.", False),
     "NOAUTH": ("Redis asks for a password: add it to the URL.", False),
@@ -64,12 +64,12 @@ ANSWERS = {
     "CLUSTERDOWN": ("The Redis cluster is down.", True),
     "BUSY": ("Redis is busy with a script.", True),
 }
-# Answers of a general code that a wrong URL gets.
+# Errors with a general code that a wrong URL causes.
 TEXTS = {
     "DB index is out of range": "Redis has no database of that number: check the URL.",
     "SELECT is not allowed in cluster mode": ANSWERS["MOVED"][0],
 }
-# What an error that a script has met may begin with instead, on older servers.
+# Older servers put other words before the code of an error in a script.
 CODE = re.compile(rf"(?:^|-)({'|'.join(ANSWERS)})\b")
 
 Result = TypeVar("Result")
@@ -78,18 +78,18 @@ Result = TypeVar("Result")
 class RedisUnavailable(ToolFailure):
     """Redis did not carry out a command.
 
-    `may_be_applied` says that the command was perhaps carried out and only its answer is missing.
+    `may_be_applied` means that Redis may have carried out the command, and its answer was lost.
     """
 
     may_be_applied = False
 
 
 class RedisRefused(RedisUnavailable):
-    """Redis will not carry this out until someone changes the URL or the server."""
+    """Redis refuses this until the URL or the server is changed."""
 
 
 class Fault(NamedTuple):
-    """What is wrong: one sentence, the code that Redis answered, and what it means for a caller."""
+    """What is wrong: one sentence, the error code of Redis, and what it means for a caller."""
 
     sentence: str
     code: str
@@ -106,7 +106,7 @@ class Fault(NamedTuple):
 
 
 def diagnose(error: BaseException) -> Fault:
-    """Return what an error of the client says. Its own text may contain keys or values."""
+    """Return the fault behind an error of the client, whose text may contain keys or values."""
     tls = _tls_error(error)
     if isinstance(tls, ssl.SSLCertVerificationError):
         sentence = "The certificate of Redis is not trusted: check ssl_ca_certs in the URL."
@@ -144,9 +144,9 @@ def _reason_of(error: ssl.SSLError) -> str:
 
 
 class RedisServer:
-    """A client of one server. The first command connects, and so does any later one that has to.
+    """A client of one server. It connects with the first command, and again when needed.
 
-    `meanwhile` says in the log what happens while the server is down.
+    `meanwhile` is logged during an outage: what happens to calls.
     """
 
     def __init__(  # noqa: PLR0913 - what a client needs to know
@@ -178,7 +178,7 @@ class RedisServer:
         them tries again, and the others do not wait for it.
 
         Raises:
-            RedisRefused: no retry helps until someone changes the URL or the server.
+            RedisRefused: no retry helps until the URL or the server is changed.
             RedisUnavailable: Redis does not respond, or not yet.
         """
         if self._outage is not None and self._pause_seconds:
@@ -263,9 +263,9 @@ async def open_redis(
 
 
 def digest(*parts: str | None) -> str:
-    """Return what stands for parts that a caller has chosen: of a bounded length, and unreadable.
+    """Return a digest (SHA-256) of parts that a caller has chosen: bounded, and unreadable.
 
-    Different parts have different digests (SHA-256).
+    Different parts have different digests.
     """
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -300,7 +300,7 @@ def checked_redis_url(url: str) -> str:
     if re.search(r"\s", url):
         raise ValueError("must not contain a space or line break: write a space as %20")
     if "," in rest.partition("/")[0].rpartition("@")[2]:
-        raise ValueError("must name one host: put what chooses among several in front of them")
+        raise ValueError("must name one host: put a proxy in front of several")
     try:
         parts = urlsplit(f"{kind}://{rest}")
         port = parts.port
@@ -309,10 +309,10 @@ def checked_redis_url(url: str) -> str:
     if port == 0:
         raise ValueError("has an invalid port: use a number from 1 to 65535")
     if not parts.hostname:
-        raise ValueError("must name a host, as redis://host:6379/0")
+        raise ValueError("must name a host, such as redis://host:6379/0")
     if not re.fullmatch(r"/?|/\d{1,5}", parts.path) or parts.fragment:
         raise ValueError(
-            "must end with the number of a database, as redis://host:6379/0;"
+            "must end with the number of a database, such as redis://host:6379/0;"
             " write / ? # in a password as %2F %3F %23"
         )
     _check_options(parts.query, kind)

@@ -20,9 +20,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 RESERVED = 500  # for a cursor, a hint and similar fields around the items
 CUT = "…"
-CUT_HINT = f"A text that ends in {CUT} is cut short."
+CUT_HINT = f"Texts that end in {CUT} are truncated."
 MAX_DEPTH = 16
-LEAST_BYTES = 32  # for each field of an object; if they do not fit, only the first fields are kept
+LEAST_BYTES = 32  # for each field of an object; if too many, only the first fields are kept
 
 
 class Page(NamedTuple, Generic[Model]):
@@ -47,7 +47,7 @@ def fit(items: Sequence[Model], max_bytes: int, advice: str) -> Page[Model]:
         hints.append(CUT_HINT)
     if len(kept) < len(items):
         number = f"{len(kept)} of {len(items)}"
-        hints.append(f"Only {number} fit into a result. {advice}")
+        hints.append(f"Only {number} fit in the result. {advice}")
     return Page(kept, " ".join(hints))
 
 
@@ -57,7 +57,7 @@ def cut(data: JsonValue, max_bytes: int) -> tuple[JsonValue, str]:
     if shortened is data:
         return data, ""
     size = json_size(data)
-    return shortened, f"The data has {size} bytes: lists end early. {CUT_HINT} Ask for less."
+    return shortened, f"The data has {size} bytes: lists end early. {CUT_HINT} Request less."
 
 
 def json_size(value: BaseModel | JsonValue) -> int:

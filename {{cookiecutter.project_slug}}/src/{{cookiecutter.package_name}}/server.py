@@ -151,7 +151,7 @@ CODES: dict[type[Exception], ErrorCode] = {
 mcp = Server(
     name="{{ cookiecutter.project_slug }}",
     version=__version__,
-    instructions="Every tool answers with a typed result. Errors say what to change.",
+    instructions="Every tool returns a typed result. Errors explain how to fix the call.",
     lifespan=runtime{{ " | api_configuration" if uses_api else "" }}{{ " | database_readiness" if cookiecutter.lazy_initialization else "" }}{{ " | state_readiness" if cookiecutter.state_management else "" }}{{ " | shared_rate_limit" if cookiecutter.rate_limiting else "" }},
     # The first is the outermost: it sees the call first and the answer last.
     middleware=chain(
@@ -196,7 +196,7 @@ mcp = Server(
 {% endif %}
     ],
     mask_error_details=True,
-    list_page_size=1000,  # without one, FastMCP ignores a wrong cursor
+    list_page_size=1000,  # otherwise, FastMCP ignores an invalid cursor
     on_duplicate="error",
 )
 {% if cookiecutter.structured_logging %}

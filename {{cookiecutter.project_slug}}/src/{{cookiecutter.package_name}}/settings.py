@@ -58,7 +58,7 @@ SOURCES = ("ENV_FILE", "SECRETS_DIR")
 
 
 class InvalidSettings(Exception):
-    """One line for the person who starts the server, with the problem and its place."""
+    """One line for the operator of the server, with the problem and its place."""
 
 
 def _split(value: Any) -> Any:
@@ -132,7 +132,7 @@ class Variables(EnvSettingsSource):
 
 
 class Profile(InitSettingsSource):
-    """The table of the environment that a source with precedence has named."""
+    """The table of the selected environment in `environment_config.toml`."""
 
     def __call__(self) -> dict[str, Any]:
         environment = str(self.current_state.get("environment", "development"))
@@ -181,7 +181,7 @@ def _read(path: Path, variable: str = "") -> str:
     """Return the text of a UTF-8 file, without the byte order mark that Windows adds."""
     place = f"{variable}: {path}" if variable else str(path)
     if path.is_fifo():
-        raise InvalidSettings(f"{place}: a pipe, which can be read only once")
+        raise InvalidSettings(f"{place}: a pipe, which can be read only once; use a file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -198,7 +198,7 @@ def check_settings() -> None:
     """Read every setting of the server.
 
     Raises:
-        InvalidSettings: one line that names every bad variable.
+        InvalidSettings: one line that names every invalid variable.
     """
     problems: dict[str, None] = {}
     for settings in Settings.__subclasses__():
@@ -225,10 +225,10 @@ def check_profiles() -> None:
         if not isinstance(values, dict):
             problems.append(f"{PROFILES}: {table} belongs in the table of an environment")
         elif table not in get_args(Environment):
-            problems.append(f"{PROFILES}: there is no environment {table}")
+            problems.append(f"{PROFILES}: unknown environment {table}")
         else:
             unknown = [name for name in values if name.lower() not in known - {"environment"}]
-            problems += [f"{PROFILES}: [{table}] {name} sets nothing" for name in unknown]
+            problems += [f"{PROFILES}: [{table}] {name} has no effect" for name in unknown]
     if problems:
         raise InvalidSettings("; ".join(problems))
 {% endif %}
@@ -238,7 +238,7 @@ def import_fastmcp() -> None:
     """Import FastMCP, which then reads its own settings: variables that begin with `FASTMCP_`.
 
     Raises:
-        InvalidSettings: one line that names every bad one.
+        InvalidSettings: one line that names every invalid one.
     """
     try:
         with _some_home():
@@ -252,7 +252,7 @@ def import_fastmcp() -> None:
 
 @contextmanager
 def _some_home() -> Iterator[None]:
-    """Let FastMCP look for the user's data folder, although a container's user may have no home."""
+    """Let FastMCP look up the user's data folder, even for a user without a home folder."""
     if os.path.isabs(os.path.expanduser("~")):  # noqa: PTH111, PTH117 - pathlib would raise
         yield
         return

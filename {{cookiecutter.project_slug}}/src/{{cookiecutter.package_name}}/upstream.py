@@ -30,7 +30,7 @@ from .settings import Settings
 
 
 class UpstreamSettings(Settings):
-    # `example` is a small API inside this process.
+    # `example` is a small in-process API.
     api_base_url: BaseUrl = ""
     api_key: ApiKey = SecretStr("")
 
@@ -49,10 +49,10 @@ class UpstreamApi(ApiClient):
 async def authorization(settings: UpstreamSettings) -> str:
     """Return the Authorization header of a request, or "" for none.
 
-    Awaited for each attempt, on behalf of the caller of the tool. For a credential of the caller's
-    own, exchange their token here (RFC 8693); `token_identity()` tells callers apart. Never return
-    the token itself: it was issued for this server, not for the API. Readiness checks ask too, on
-    behalf of no caller.
+    Awaited for each attempt, on behalf of the tool's caller. To act with the caller's own rights,
+    exchange their token here (RFC 8693); `token_identity()` identifies them. Never return the token
+    itself: it was issued for this server, not for the API. Readiness checks call this too, without
+    a caller.
     """
     key = settings.api_key.get_secret_value()
     return f"Bearer {key}" if key else ""

@@ -1,4 +1,4 @@
-"""Only a valid token opens the endpoint, and a tool learns whose it is."""
+"""The endpoint requires a valid token, and a tool learns who is calling."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -152,6 +152,6 @@ async def test_on_stdio_the_caller_is_the_local_user_and_needs_no_token(issuer: 
         assert (await client.call_tool("write")).content[0].text == "written"
 
 
-def test_without_an_issuer_everybody_may_call(issuer: Issuer) -> None:
+def test_without_an_issuer_anyone_may_call(issuer: Issuer) -> None:
     nothing = {"auth_issuer": "", "auth_audience": "", "auth_public_key": ""}
     assert create_server(issuer, **nothing).auth is None

@@ -1,4 +1,4 @@
-"""The cache: one load for all who wait, bounds of time and number, and nobody else's answers."""
+"""The cache: one load for concurrent callers, limits of age and size, and separate callers."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Liveness and readiness are different, and a load balancer needs both."""
+"""Liveness and readiness are separate probes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every caller has a limit, and an error that tells when to retry."""
+"""Every caller has a limit, and the error says when to retry."""
 
 import re
 from collections.abc import Iterator

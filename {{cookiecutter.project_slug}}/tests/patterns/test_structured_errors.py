@@ -66,7 +66,7 @@ async def test_a_failure_has_the_same_form_in_both_protocol_eras(mode: str) -> N
     assert await failure("fail", {"kind": "refused"}, mode=mode) == REFUSED
 
 
-async def test_a_success_is_left_as_it_is() -> None:
+async def test_a_success_is_unchanged() -> None:
     async with Client(server()) as client:
         result = await client.call_tool("fail", {"kind": "nothing"})
     assert result.data == "ok"

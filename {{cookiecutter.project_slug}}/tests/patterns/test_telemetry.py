@@ -1,4 +1,4 @@
-"""One span and one measurement a request, under bounded names, without the values of arguments."""
+"""Each request is one span and one measurement, with bounded names and without argument values."""
 
 import io
 import logging
@@ -25,13 +25,13 @@ CANARY = "hunter2"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT_ID = "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
-# What the protocol itself needs before and after a call.
+# The requests of the protocol before and after a call.
 OVERHEAD = {"initialize", "server/discover", "tools/list"}
 
 
 @dataclass
 class Collected:
-    """What has been exported so far, kept in memory."""
+    """The exported spans and metrics, in memory."""
 
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
     reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
@@ -43,7 +43,7 @@ class Collected:
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """Return the spans of all requests but those that a client makes by itself."""
+        """Return the spans of all requests except those that a client sends on its own."""
         return [span for span in self.exporter.get_finished_spans() if span.name not in OVERHEAD]
 
     def points(self, metric: str) -> list[Any]:

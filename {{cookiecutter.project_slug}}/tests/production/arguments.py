@@ -1,4 +1,4 @@
-"""Arguments for a tool that the tests know nothing of but its schema."""
+"""Arguments for a tool of which the tests only know the schema."""
 
 import math
 from typing import Any

@@ -1,8 +1,8 @@
 """The production checklist: its items, and how test outcomes decide each of them.
 
-A test that shows an item carries `@pytest.mark.checklist("key")`. What it has seen it may tell
-with `record_property("observed", "exit 0 after 1.2 s")`, and where it shows several items, with
-the key of one instead of `"observed"`.
+A test that shows an item has the mark `@pytest.mark.checklist("key")`. It can report what it
+observed with `record_property("observed", "exit 0 after 1.2 s")`. If it shows several items, the
+key of an item replaces `"observed"`.
 """
 
 from collections.abc import Collection, Iterable, Sequence

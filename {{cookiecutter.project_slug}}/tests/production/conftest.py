@@ -1,5 +1,5 @@
 {% set uses_api = cookiecutter.connection_pooling or cookiecutter.retry or cookiecutter.caching %}
-"""The option of the production checklist, and the servers that its tests ask for."""
+"""The option of the production checklist, and the servers for its tests."""
 
 import os
 import sys
@@ -84,7 +84,7 @@ def stdio_server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[S
 
 @pytest.fixture
 def plain_server(request: pytest.FixtureRequest, servers: Servers) -> ServerProcess:
-    """Serve the project as it is, with nothing set."""
+    """Serve the project without any settings."""
     return servers.share(starts(request.node)["plain_server"])
 {% if uses_api %}
 
@@ -109,7 +109,7 @@ def login() -> Iterator[Issuer]:
 
 @pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
-    """Run the collector to which servers send of tests with the mark `traced`."""
+    """Run a collector, to which the servers of tests with the mark `traced` send."""
     with running_collector() as running:
         yield running
 {% endif %}
@@ -119,7 +119,7 @@ def collector() -> Iterator[Collector]:
 async def deployed(
     request: pytest.FixtureRequest, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[wire.Server]:
-    """Return the server at `--checklist-url`, else one of this project: a URL is enough."""
+    """Return the server at `--checklist-url`, or one of this project: tests only need a URL."""
     if report.url:
         monkeypatch.setenv("NO_PROXY", NO_PROXY)
         url, token = report.url, report.token

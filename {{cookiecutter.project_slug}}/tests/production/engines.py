@@ -71,7 +71,7 @@ def answers(process: "subprocess.Popen[bytes]", answering: Callable[[], int]) ->
 
 @contextmanager
 def empty_folder() -> Iterator[Path]:
-    """Make a folder that another user may be given: pytest's own folders are closed to others."""
+    """Make a folder for another user, who cannot enter pytest's own folders."""
     folder = Path(tempfile.mkdtemp(dir=os.environ.get("TMPDIR", "/tmp")))
     try:
         yield folder

@@ -33,7 +33,7 @@ def postgres_engine() -> Iterator[str]:
 
 
 def not_root() -> dict[str, Any]:
-    """Return the user to start a server as that refuses to run as root."""
+    """Return another user for a server that refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     import pwd  # noqa: PLC0415 - Windows has no such module

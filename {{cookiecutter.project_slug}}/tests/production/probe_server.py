@@ -1,10 +1,10 @@
 """The server, with additional tools for the tests.
 
-These start with `probe_`. Those that need a pattern are in the module of its name in `probes/`:
-without the pattern, there is no such module. With `PROBES=no`, none is added.
+Their names start with `probe_`. A tool that needs a pattern is in the pattern's module in
+`probes/`, which only exists with the pattern. With `PROBES=no`, none is added.
 
-A server that requires authentication accepts the tests' token, `TEST_TOKEN`, and no other: its
-identity provider gives the tests none.
+A server that requires authentication only accepts the tests' token, `TEST_TOKEN`, because the
+tests cannot get one from its identity provider.
 """
 
 import importlib
@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def resource() -> AsyncIterator[str]:
-    """Say when it is closed."""
+    """Log when it is closed."""
     try:
         yield "resource"
     finally:
-        await anyio.lowlevel.checkpoint()  # where a closing that is cut short would end
+        await anyio.lowlevel.checkpoint()  # an interrupted cleanup would end here
         logger.info("resource closed")
 
 

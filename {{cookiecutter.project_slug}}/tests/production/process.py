@@ -16,16 +16,16 @@ from fastmcp import Client
 
 from .wire import GREETING
 
-# A process needs these to start; a client may pass no others.
+# A process needs these to start. A client may pass only these.
 NEEDED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
-# Set by tests/conftest.py, so that no file of the developer's is read.
+# Set by tests/conftest.py, so that none of the developer's files is read.
 {% if cookiecutter.environment_config %}
 SOURCES = ("FASTMCP_ENV_FILE", "ENV_FILE", "SECRETS_DIR")
 {% else %}
 SOURCES = ("FASTMCP_ENV_FILE",)
 {% endif %}
 PATIENCE_SECONDS = 30
-# What the tests send, and a server accepts that requires authentication: see `probe_server.py`.
+# Tests send this token. A server that requires authentication accepts it: see `probe_server.py`.
 TOKEN = "token-of-the-tests"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 

@@ -67,7 +67,7 @@ def said(report: pytest.TestReport) -> str:
 
 
 class Report:
-    """What the tests of a run show, of this project or of the server at `url`."""
+    """The outcomes of a run's tests, of this project or of the server at `url`."""
 
     def __init__(
         self, config: pytest.Config, url: str, token: str, ignored: Collection[str]
@@ -92,9 +92,9 @@ class Report:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what cannot be asked of a URL, and what shows only a pattern that is off.
+        """Deselect tests that a URL does not support, and those of patterns that are off.
 
-        Of the others, tests that end a server come last.
+        Tests that end a server run last.
         """
         own = [test for test in items if FOLDER in test.path.parents]
         ordered = iter(sorted(own, key=lambda test: bool(test.get_closest_marker("ends_server"))))
@@ -119,7 +119,7 @@ class Report:
             self._complete = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what a test says first, unless a later phase goes wrong."""
+        """Keep the first outcome of a test, unless a later phase fails."""
         keys = self._keys.get(report.nodeid)
         if not keys:
             self._others_failed |= {report.nodeid} if report.failed else set()
@@ -130,7 +130,7 @@ class Report:
             self._outcomes[report.nodeid] = outcome
 
     def lines(self) -> list[Line]:
-        """Return the verdicts; of a run of some tests only those on what has run."""
+        """Return the verdicts. After a run of some tests, only those of their items."""
         not_run = (
             Outcome(test, keys, "not run")
             for test, keys in self._keys.items()

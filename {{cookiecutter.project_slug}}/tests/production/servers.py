@@ -1,9 +1,9 @@
-"""Servers that start while other tests run: a start takes longer than most tests.
+"""Servers that start while other tests run, because a start takes longer than most tests.
 
-The fixtures of `conftest.py` get them here. A test that wants a server with certain flags and
-variables has the mark `serving`; tests that want the same share a server. In a variable, `{home}`
-is the home folder of the server, and `{api.url}` what the fixture `api` has as `url`. Tests with
-the mark `ends_server` end their server, so they run last.
+The fixtures of `conftest.py` get them here. The mark `serving` gives a test a server with certain
+flags and variables. Tests with the same values share a server. In a variable, `{home}` is the home
+folder of the server, and `{api.url}` the `url` of the fixture `api`. Tests with the mark
+`ends_server` end their server, so they run last.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ LIMITS = {
     "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
     "TOOL_DEADLINE_SECONDS": str(DEADLINE_SECONDS),
 }
-# How many servers start beside the tests.
+# How many servers start in advance.
 AHEAD = 2
 
 
@@ -103,7 +103,7 @@ class Servers:
         self._closing.close()
 
     def share(self, start: Start) -> ServerProcess:
-        """Return the server of all tests that want this one; another where a test has ended it."""
+        """Return the server that such tests share, or a new one if a test has ended it."""
         server = self._shared.get(start)
         if server is None or server.process.poll() is not None:
             server = self._shared[start] = self.take(start)
@@ -119,7 +119,7 @@ class Servers:
         return server
 
     def replace(self, server: ServerProcess) -> ServerProcess:
-        """Serve where a server has ended, with the same settings."""
+        """Serve at the address of a server that has ended, with the same settings."""
         start = next(start for start, shared in self._shared.items() if shared is server)
         again = self._shared[start] = self._start(start, "--port", server.url.rpartition(":")[2])
         again.wait_until_serving()

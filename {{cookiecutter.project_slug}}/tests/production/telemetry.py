@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector beside the tests, which can refuse what it gets, or never answer."""
+"""An OpenTelemetry collector for tests, which can refuse requests or never answer them."""
 
 import gzip
 import threading
@@ -58,7 +58,7 @@ class Collector:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Answer nothing meanwhile."""
+        """Answer nothing in this context."""
         self._answering.clear()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Who has no valid token does not get in, and learns where to get one."""
+"""A caller without a valid token is refused, and learns where to get one."""
 
 from urllib.parse import urlsplit
 

@@ -1,4 +1,4 @@
-"""However many callers wait for the same thing, the API is asked once."""
+"""Concurrent callers of the same key share one request to the API."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Calls over HTTP: answered, given up by their client, too long, wrong, and beside others."""
+"""Calls over HTTP: answered, abandoned by the client, too long, invalid, and concurrent."""
 
 import asyncio
 import time
@@ -117,7 +117,7 @@ async def test_the_text_of_an_unknown_exception_is_only_in_the_log(
 async def test_the_server_listens_while_each_tool_works(
     server: ServerProcess, observe: Observe
 ) -> None:
-    """A tool that computes, or waits without `await`, keeps everybody else waiting.
+    """A tool that computes, or waits without `await`, blocks all other callers.
 
     Tools that may change something are not called.
     """

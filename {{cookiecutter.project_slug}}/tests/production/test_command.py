@@ -1,4 +1,4 @@
-"""The command: what it says on stdout and at its end, with an empty environment and a bad one."""
+"""The command: its output and exit code, with an empty and an invalid environment."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The profile of its environment configures a server."""
+"""The profile of `ENVIRONMENT` configures the server."""
 
 import pytest
 

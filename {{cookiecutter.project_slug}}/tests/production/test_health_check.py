@@ -1,4 +1,4 @@
-"""What a load balancer asks: is the process alive, and may it have traffic?"""
+"""The probes of a load balancer: is the process alive, and can it get traffic?"""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A server that hosts find, no import cycles, no work at import: each module comes first once."""
+"""Hosts find the server, each module can be imported first, and no import does any work."""
 
 import importlib
 import json

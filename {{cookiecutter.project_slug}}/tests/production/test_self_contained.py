@@ -1,4 +1,4 @@
-"""The one file of patterns loads first, and the server by its path, from anywhere."""
+"""The file with all patterns can be imported first, and the server by its path, from anywhere."""
 
 import json
 import os

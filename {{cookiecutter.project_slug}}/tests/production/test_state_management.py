@@ -53,7 +53,7 @@ async def test_acknowledged_counts_survive_a_kill_during_calls(
     monkeypatch.setenv("STATE_URL", f"sqlite:///{store}")
     async with state_store() as state:
         kept = await state.get("cups")
-    # What was in flight may have been counted and not told: one call of each client.
+    # An in-flight call may have been counted without an answer: one per client.
     assert isinstance(kept, int)
     assert 0 < told <= kept <= told + len(counting)
     observe(f"{told} told, {kept} after the kill, file intact")

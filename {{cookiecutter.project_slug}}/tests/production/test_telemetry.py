@@ -1,4 +1,4 @@
-"""What a collector gets of a running server, and that a broken one harms nobody."""
+"""A collector gets the spans of a running server, and a broken collector does not affect calls."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ traced = pytest.mark.serving(
 
 
 def trace_of(number: int) -> tuple[bytes, str]:
-    """Return the id of a trace of the client's, and the header that names it."""
+    """Return the id of a client's trace, and the header that names it."""
     own = os.urandom(16)
     return own, f"00-{own.hex()}-{number:016x}-01"
 
@@ -63,7 +63,7 @@ async def test_each_call_is_one_span_below_that_of_its_client(
 
 @traced
 @pytest.mark.ends_server
-async def test_a_collector_that_never_answers_delays_no_call_and_not_the_end(
+async def test_a_collector_that_never_answers_delays_neither_calls_nor_shutdown(
     collector: Collector, server: ServerProcess
 ) -> None:
     before = collector.requests

@@ -1,4 +1,4 @@
-"""Whatever the API does, a tool that calls it answers in time, readably, and recovers."""
+"""For every fault of the API, tools answer in time with a readable error, and recover."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ctrl-Break, the one signal that a process on Windows can be sent: it closes what is open."""
+"""Ctrl-Break, the only signal for a process on Windows, closes everything."""
 
 import pytest
 

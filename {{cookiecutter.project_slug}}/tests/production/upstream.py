@@ -41,7 +41,7 @@ class Api:
         address = urlsplit(self.url)
         port = address.port or 0
         self.close()
-        with socket.socket() as nobody:  # keeps the port, and does not listen
+        with socket.socket() as nobody:  # reserves the port without listening
             nobody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             nobody.bind((address.hostname, port))
             yield

@@ -1,4 +1,4 @@
-"""Speak MCP over HTTP by hand, in both protocol eras: a client hides what a checklist examines."""
+"""MCP over HTTP by hand, in both protocol eras: a client would hide what the checklist examines."""
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping

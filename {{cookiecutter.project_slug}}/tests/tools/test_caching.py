@@ -41,5 +41,5 @@ async def test_a_long_answer_is_shortened_with_a_hint(
     # An identifier that takes six times its length in JSON.
     result = await client.call("cached_fetch", resource_id="\x00" * 200)
     assert result["data"]
-    assert result["hint"].endswith("Ask for less.")
+    assert result["hint"].endswith("Request less.")
     assert len(json.dumps(result)) <= 2000

@@ -42,7 +42,7 @@ async def test_long_rows_make_shorter_pages_without_losing_users(
         rows = ({"id": number, "name": "茶" * 200} for number in (100, 101, 102))
         await database.execute("INSERT INTO example_users VALUES (:id, :name, '')", *rows)
     first = await client.call("database_operation", query="茶")
-    assert first["hint"] == "Only 2 of 3 fit into a result. Pass next_cursor for the others."
+    assert first["hint"] == "Only 2 of 3 fit in the result. Pass next_cursor for the others."
     second = await client.call("database_operation", query="茶", cursor=first["next_cursor"])
     assert [user["id"] for user in first["users"] + second["users"]] == [100, 101, 102]
 

@@ -65,4 +65,4 @@ async def test_results_that_do_not_fit_are_left_out_with_a_hint(
     fitting = len(result["items"])
     assert 10 < fitting < 100
     assert result["failed"] == 100
-    assert result["hint"].startswith(f"Only {fitting} of 100 fit into a result.")
+    assert result["hint"].startswith(f"Only {fitting} of 100 fit in the result.")

@@ -39,4 +39,4 @@ async def test_a_long_answer_is_shortened_with_a_hint(
     api.default = answer(body=["tea"] * 1000)
     result = await client.call("resilient_api_call", endpoint="users")
     assert 100 < len(result["data"]) < 300
-    assert result["hint"].endswith("Ask for less.")
+    assert result["hint"].endswith("Request less.")

@@ -1,9 +1,10 @@
-"""Let only callers with a valid token in, and tell tools who is calling.
+"""Only let in callers with a valid token, and tell tools who is calling.
 
 A server that others can reach must know who is calling. FastMCP's defaults accept tokens that
 never expire, and tell every user to log in again while the identity provider is down. Here a
-token must name its issuer, its audience, a subject and an end. A caller who lacks a scope learns
-which. During an outage of the provider, only tokens of unknown keys are refused, with a 503.
+token must have an issuer, an audience, a subject and an expiry. A caller without a scope learns
+which one is missing. During an outage of the provider, only tokens with unknown keys are refused,
+with a 503.
 """
 
 import asyncio
@@ -11,16 +12,13 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import anyio
 import starlette.middleware as asgi
@@ -43,6 +41,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..runtime.caller import caller_name
+from ..runtime.encrypted_store import MEMORY, checked_store_url, is_in_memory, open_store
 from ..runtime.guards import is_public
 from ..runtime.messages import MESSAGE
 from ..runtime.paths import route_path
@@ -51,7 +50,6 @@ from ..settings import CommaSeparated, Settings
 
 if TYPE_CHECKING:
     from fastmcp.server.auth.oidc_proxy import OIDCProxy
-    from key_value.aio.protocols import AsyncKeyValue
 
 auth_log = logging.getLogger(__name__)
 
@@ -62,13 +60,11 @@ KEY_TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 # What joserfc raises for tokens and keys that are malformed; a deeply nested one is the last.
 MALFORMED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 METADATA_PATH = "/.well-known/oauth-protected-resource"
-# What an answer of the identity provider may take, all in all.
+# Total timeout of a request to the identity provider.
 FETCH_SECONDS = 5
-# The same with the keys that are derived for a login, which takes a second or two of computing.
+# The same for a login, where deriving keys takes another second or two.
 LOGIN_SECONDS = 20
-# Keys older than this are fetched again, while the known ones stay in use.
-FRESH_SECONDS = 300
-# How often keys are fetched at most: so many at once, then one per interval.
+# How often keys are fetched at most: a burst, then one per interval.
 FETCH_BURST = 3
 FETCH_INTERVAL_SECONDS = 10
 # How long a key id that the provider did not know is refused without asking again.
@@ -79,20 +75,8 @@ REJECTIONS_PER_MINUTE = 100
 MAX_ADDRESSES = 10_000
 MAX_CLIENT_LENGTH = 100
 
-MEMORY_STORE = "memory://"
-# By the scheme of `AUTH_STORE_URL`: the library that it needs, and the extra that brings it.
-STORES = {
-    "memory": ("", ""),
-    "file": ("", ""),
-    "redis": ("redis", "redis"),
-    "rediss": ("redis", "redis"),
-    "postgresql": ("asyncpg", "postgresql"),
-}
-STORE_SECONDS = 3
-# Of what has no end of its own: the registrations of clients.
-KEPT_SECONDS = 90 * 86_400
 MIN_KEY_LENGTH = 32
-# Where a client may have the browser sent after a login, besides `AUTH_REDIRECT_URIS`.
+# Where a login may redirect the browser, besides `AUTH_REDIRECT_URIS`.
 LOOPBACK_URIS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
 AUTHORIZATION_METADATA = (
     "/.well-known/oauth-authorization-server",
@@ -106,10 +90,6 @@ OIDC = ("oidc_config_url", "oidc_client_id", "oidc_client_secret")
 LOGIN_ONLY = ("auth_signing_key", "auth_redirect_uris", "auth_store_url")
 
 
-def scheme_of(url: str) -> str:
-    return url.partition("://")[0].lower()
-
-
 class AuthenticationSettings(Settings):
     auth_issuer: str = ""
     auth_audience: str = ""
@@ -120,12 +100,13 @@ class AuthenticationSettings(Settings):
     auth_write_scopes: CommaSeparated = ()
     auth_clock_skew_seconds: int = Field(30, ge=0, le=300)
     auth_max_token_seconds: int = Field(86_400, ge=60)
+    auth_jwks_seconds: int = Field(300, ge=10, le=86_400)
     oidc_config_url: str = ""
     oidc_client_id: str = ""
     oidc_client_secret: SecretStr = SecretStr("")
     auth_signing_key: SecretStr = SecretStr("")
     auth_redirect_uris: CommaSeparated = ()
-    auth_store_url: SecretStr = SecretStr(MEMORY_STORE)
+    auth_store_url: SecretStr = SecretStr(MEMORY)
     workers: int = Field(1, ge=1, le=64)
     public_url: str = ""
     http_host: str = "127.0.0.1"
@@ -135,16 +116,17 @@ class AuthenticationSettings(Settings):
     @field_validator("auth_issuer", "auth_jwks_url", "oidc_config_url")
     @classmethod
     def _is_a_url(cls, url: str) -> str:
-        if url and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname):
-            raise ValueError("must be a URL such as https://login.example.com/")
-        return url
+        with suppress(ValueError):
+            if not url or AnyHttpUrl(url):
+                return url
+        raise ValueError("must be a URL such as https://login.example.com/")
 
     @field_validator("auth_scopes", "auth_write_scopes")
     @classmethod
     def _are_scopes(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
         found = tuple(dict.fromkeys(part for scope in scopes for part in scope.split()))
         if any(not part.isascii() or set('"\\') & set(part) for part in found):
-            raise ValueError("must be names of scopes, such as read, with commas between")
+            raise ValueError("must be names of scopes separated by commas, such as read,write")
         return found
 
     @field_validator("auth_redirect_uris")
@@ -154,22 +136,15 @@ class AuthenticationSettings(Settings):
             parts = urlsplit(uri)
             if "*" in uri or parts.scheme in {"", "http"} or not parts.netloc:
                 raise ValueError(
-                    "must be whole URIs such as https://claude.ai/api/mcp/auth_callback; those of"
-                    " this machine are allowed anyway"
+                    "must be complete https URIs, such as https://claude.ai/api/mcp/auth_callback;"
+                    " loopback addresses are always allowed"
                 )
         return uris
 
     @field_validator("auth_store_url")
     @classmethod
     def _is_a_store(cls, url: SecretStr) -> SecretStr:
-        scheme = scheme_of(url.get_secret_value())
-        if scheme not in STORES:
-            raise ValueError(
-                "must be memory://, file:///folder, redis://host or postgresql://user@host/name"
-            )
-        module, extra = STORES[scheme]
-        if module and find_spec(module) is None:
-            raise ValueError(f"needs {module}: uv add 'py-key-value-aio[{extra}]'")
+        checked_store_url(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
@@ -187,8 +162,8 @@ class AuthenticationSettings(Settings):
                 self._refuse(("auth_scopes", "auth_write_scopes"), "without AUTH_ISSUER")
         if self.is_configured and not self.public_url and is_public(self.http_host):
             raise ValueError(
-                "PUBLIC_URL: is missing; clients look there for how to get a token, for example"
-                " https://mcp.example.com"
+                "PUBLIC_URL: is required, such as https://mcp.example.com; clients look there for"
+                " how to get a token"
             )
         return self
 
@@ -199,7 +174,7 @@ class AuthenticationSettings(Settings):
     def _require(self, names: Iterable[str]) -> None:
         for name in names:
             if not self._given([name]):
-                raise ValueError(f"{name.upper()}: is missing, for authentication is configured")
+                raise ValueError(f"{name.upper()}: is required when authentication is configured")
 
     def _refuse(self, names: Iterable[str], where: str) -> None:
         for name in self._given(names):
@@ -222,7 +197,7 @@ class AuthenticationSettings(Settings):
             where = "in production" if self.environment == "production" else "for several workers"
             if not key:
                 raise ValueError(f"AUTH_SIGNING_KEY: is required {where}: openssl rand -hex 32")
-            if scheme_of(self.auth_store_url.get_secret_value()) == "memory":
+            if is_in_memory(self.auth_store_url.get_secret_value()):
                 raise ValueError(
                     f"AUTH_STORE_URL: a shared store is required {where}, such as redis://host;"
                     " in memory, logins are lost at a restart and unknown to other processes"
@@ -240,7 +215,7 @@ class AuthenticationSettings(Settings):
 
     @property
     def base_url(self) -> str:
-        """Where clients find the server, without the path of the endpoint."""
+        """The URL of the server, without the path of the endpoint."""
         host = f"[{self.http_host}]" if ":" in self.http_host else self.http_host
         return self.public_url.rstrip("/") or f"http://{host}:{self.http_port}"
 
@@ -279,9 +254,9 @@ Caller = Annotated[Identity, Depends(current_identity)]
 
 
 class Rejected(Exception):
-    """A token that is not accepted; the text may be told to its sender.
+    """A token that is not accepted. Its sender may read the text.
 
-    `client` is who has sent it, where its signature is valid.
+    `client` is the client id, if the signature is valid.
     """
 
     def __init__(self, reason: str, client: str = "") -> None:
@@ -290,7 +265,7 @@ class Rejected(Exception):
 
 
 class VerificationUnavailable(TokenVerificationError):
-    """Whether a token is valid cannot be told now. `retry_after` is in seconds."""
+    """It is not known now whether a token is valid. `retry_after` is in seconds."""
 
     def __init__(self, what: str, retry_after: int) -> None:
         super().__init__(f"{what} cannot be reached now.")
@@ -298,7 +273,7 @@ class VerificationUnavailable(TokenVerificationError):
 
 
 class ProviderRequests:
-    """Asks the identity provider, once for all who wait, and only so often.
+    """Limits requests to the identity provider, and shares each among all callers that wait.
 
     It allows `FETCH_BURST` requests at once, then one per `FETCH_INTERVAL_SECONDS`. `ask` raises
     if the provider does not answer as it should, and is cancelled after `seconds`.
@@ -318,7 +293,7 @@ class ProviderRequests:
         self._running: asyncio.Task[bool] | None = None
 
     def start(self) -> "asyncio.Task[bool] | None":
-        """Return the request that is under way or a new one; None if it is too soon for that."""
+        """Return the current request or a new one, or None if it is too soon for a new one."""
         if self._running is not None and not self._running.done():
             return self._running
         self._update_allowance()
@@ -332,7 +307,7 @@ class ProviderRequests:
         """Wait until the provider has answered.
 
         Raises:
-            VerificationUnavailable: it has not, or it is too soon to ask again.
+            VerificationUnavailable: the request failed, or it is too soon for another one.
         """
         running = self.start()
         # Not awaited itself: others wait too, so it must continue when this caller is cancelled.
@@ -361,22 +336,25 @@ class ProviderRequests:
 class SigningKeys:
     """The public keys of the identity provider, by key id.
 
-    They are fetched at the first token, then again when they are old or when a token names a key
-    that is not known. While the provider is down, known keys stay in use.
+    They are fetched with the first token, and again when a token names an unknown key or they are
+    older than `seconds`: a withdrawn key is refused after that time. While the provider is down,
+    known keys stay in use.
     """
 
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Any]],
         algorithm: str,
+        seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._algorithm = algorithm
+        self._seconds = seconds
         self._clock = clock
         self._requests = ProviderRequests(self._refresh, clock)
         self._keys: dict[str | None, Key] = {}
-        self._fetched = -math.inf
+        self._asked = self._fetched = -math.inf
         self._missing: OrderedDict[str | None, float] = OrderedDict()
 
     async def find(self, kid: str | None) -> Key | None:
@@ -387,9 +365,15 @@ class SigningKeys:
         """
         key = self._known(kid)
         if key is not None:
-            if self._clock() - self._fetched > FRESH_SECONDS:
+            now = self._clock()
+            if now - self._fetched <= self._seconds / 2:
+                return key
+            if now - self._asked <= self._seconds:  # soon enough, or the provider is down
                 self._requests.start()
-            return key
+                return key
+            with suppress(VerificationUnavailable):
+                await self._requests.finish()
+            return self._known(kid)
         if self._clock() - self._missing.get(kid, -math.inf) < MISSING_SECONDS:
             return None
         await self._requests.finish()
@@ -407,6 +391,7 @@ class SigningKeys:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
+        self._asked = self._clock()
         self._keys = usable_keys(await self._fetch(), self._algorithm)
         self._fetched = self._clock()
 
@@ -445,19 +430,31 @@ def _public_key(text: str, algorithm: str) -> Key:
 
 @dataclass(frozen=True)
 class TokenRules:
-    """What a token must say; times are in seconds."""
+    """Which tokens are valid. Times are in seconds. `keys_for` is that of `SigningKeys`."""
 
     issuer: str
     audience: str
     algorithm: str = "RS256"
     clock_skew: int = 30
     longest: int = 86_400
+    keys_for: int = 300
+
+
+def token_rules(settings: AuthenticationSettings, issuer: str, audience: str) -> TokenRules:
+    return TokenRules(
+        issuer,
+        audience,
+        settings.auth_algorithm,
+        settings.auth_clock_skew_seconds,
+        settings.auth_max_token_seconds,
+        settings.auth_jwks_seconds,
+    )
 
 
 class StrictVerifier(JWTVerifier):
-    """Accepts a JWT that is signed, and that `rules` allow.
+    """Accepts a signed JWT that `rules` allow.
 
-    A token must name its issuer, its audience, a subject and an end.
+    It must have an issuer, an audience, a subject and an expiry.
     """
 
     def __init__(self, rules: TokenRules, *, jwks_url: str = "", public_key: str = "") -> None:
@@ -470,7 +467,7 @@ class StrictVerifier(JWTVerifier):
         )
         self._rules = rules
         self._fixed = _public_key(public_key, rules.algorithm) if public_key else None
-        self._keys = SigningKeys(self._fetch_jwks, rules.algorithm)
+        self._keys = SigningKeys(self._fetch_jwks, rules.algorithm, rules.keys_for)
         self._claims = jwt.JWTClaimsRegistry(
             leeway=rules.clock_skew,
             iss={"essential": True, "value": rules.issuer},
@@ -486,11 +483,11 @@ class StrictVerifier(JWTVerifier):
             return None
 
     async def check(self, token: str) -> AccessToken:
-        """Return what a token says.
+        """Return the contents of a token.
 
         Raises:
             Rejected: it is not valid here.
-            VerificationUnavailable: the key that it names is not known, and cannot be fetched now.
+            VerificationUnavailable: its key is unknown, and cannot be fetched now.
         """
         key = self._fixed or await self._keys.find(_key_id(token, self.algorithm))
         if key is None:
@@ -520,13 +517,13 @@ class StrictVerifier(JWTVerifier):
             raise Rejected(f"The token lacks {error.claim}.", client) from None
         except InvalidClaimError as error:
             raise Rejected(f"The token is not valid here: see {error.claim}.", client) from None
-        # Written so that an end that is NaN, which JSON in Python has, is too late.
+        # In this form, an `exp` of NaN, which Python's JSON allows, is also too late.
         if not claims["exp"] <= time.time() + self._rules.longest + self._rules.clock_skew:
             raise Rejected("The token is valid for too long.", client)
 
 
 def _key_id(token: str, algorithm: str) -> str | None:
-    """Return the key id in the header of a token, which nobody has vouched for.
+    """Return the key id in the header of a token, which is not verified yet.
 
     Raises:
         Rejected: the token is not a JWT, or is signed with another algorithm.
@@ -551,9 +548,9 @@ def _scopes_of(claims: dict[str, Any]) -> list[str]:
 class Login:
     """The login of clients at an OpenID provider that does not let them register themselves.
 
-    The server is in the middle: clients register here, users log in there, and the server issues
-    tokens of its own. It asks the provider for its configuration when a request first needs it, so
-    it starts while the provider is down.
+    Clients register at this server, users log in at the provider, and the server issues its own
+    tokens. It fetches the provider's configuration when a request first needs it, so it starts
+    while the provider is down.
     """
 
     def __init__(
@@ -566,7 +563,7 @@ class Login:
         self.path = ""
 
     async def check(self, token: str) -> AccessToken:
-        """Return what the provider says of the user who has been given a token of this server."""
+        """Return what the provider knows about the user to whom this server issued the token."""
         proxy = await self._opened()
         found = await proxy.load_access_token(token)
         if not isinstance(found, AccessToken):
@@ -591,10 +588,10 @@ class Login:
 
 
 def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
-    """Fetch the provider's configuration, and return what serves the login; both take a while.
+    """Fetch the provider's configuration, and return the proxy that serves the login. This is slow.
 
-    With `AUTH_AUDIENCE`, the provider's access token must be for it. Without, its ID token counts,
-    since not every access token can be read.
+    With `AUTH_AUDIENCE`, the provider's access token must be for it. Without it, the ID token is
+    verified, because not every access token can be read.
     """
     # Half a second of imports, which a server without a login does not need.
     from fastmcp.server.auth.oidc_proxy import OIDCConfiguration, OIDCProxy  # noqa: PLC0415
@@ -607,13 +604,7 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
     )
     audience = settings.auth_audience
     scopes = [*dict.fromkeys(("openid", *settings.auth_scopes, *settings.auth_write_scopes))]
-    rules = TokenRules(
-        str(found.issuer),
-        audience or settings.oidc_client_id,
-        settings.auth_algorithm,
-        settings.auth_clock_skew_seconds,
-        settings.auth_max_token_seconds,
-    )
+    rules = token_rules(settings, str(found.issuer), audience or settings.oidc_client_id)
 
     class Proxy(OIDCProxy):
         async def authorize(self, client: Any, params: Any) -> str:
@@ -635,87 +626,19 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
         base_url=settings.base_url,
         allowed_client_redirect_uris=[*LOOPBACK_URIS, *settings.auth_redirect_uris],
         valid_scopes=scopes,
-        client_storage=open_store(settings.auth_store_url.get_secret_value(), key),
+        client_storage=open_store(
+            "AUTH_STORE_URL",
+            settings.auth_store_url.get_secret_value(),
+            key,
+            partial(VerificationUnavailable, "The store of logins", FETCH_INTERVAL_SECONDS),
+        ),
         jwt_signing_key=key,
         require_authorization_consent=True,
     )
 
 
-def open_store(url: str, key: str) -> "AsyncKeyValue":
-    """Return the store of logins, encrypted with `key`. Nothing is read before its first use."""
-    from key_value.aio.wrappers.base import BaseWrapper  # noqa: PLC0415
-    from key_value.aio.wrappers.encryption import FernetEncryptionWrapper  # noqa: PLC0415
-    from key_value.aio.wrappers.ttl_clamp import TTLClampWrapper  # noqa: PLC0415
-
-    class Watched(BaseWrapper):
-        """Tells an outage of the store from a login that it does not have."""
-
-        def __init__(self, store: "AsyncKeyValue") -> None:
-            self.key_value = store
-
-        async def get(self, key: str, **options: Any) -> dict[str, Any] | None:
-            with store_failures():
-                found: dict[str, Any] | None = await super().get(key, **options)
-            return found
-
-        async def put(self, key: str, value: Mapping[str, Any], **options: Any) -> None:
-            with store_failures():
-                await super().put(key, value, **options)
-
-        async def delete(self, key: str, **options: Any) -> bool:
-            with store_failures():
-                deleted: bool = await super().delete(key, **options)
-            return deleted
-
-    encrypted = FernetEncryptionWrapper(
-        Watched(plain_store(url)),
-        source_material=key,
-        salt="logins",
-        raise_on_decryption_error=False,
-    )
-    return TTLClampWrapper(encrypted, 1, 365 * 86_400, missing_ttl=KEPT_SECONDS)
-
-
-@contextmanager
-def store_failures() -> Iterator[None]:
-    """Raise VerificationUnavailable for whatever a store raises, or if it takes too long."""
-    try:
-        with anyio.fail_after(STORE_SECONDS):
-            yield
-    except Exception as error:
-        auth_log.warning("The store of logins fails: %s", str(error) or type(error).__name__)
-        raise VerificationUnavailable("The store of logins", FETCH_INTERVAL_SECONDS) from error
-
-
-def plain_store(url: str) -> "AsyncKeyValue":
-    scheme = scheme_of(url)
-    if scheme == "file":
-        from key_value.aio.stores import filetree  # noqa: PLC0415
-
-        folder = Path(url2pathname(urlsplit(url).path))
-        folder.mkdir(parents=True, exist_ok=True)
-        return filetree.FileTreeStore(
-            data_directory=folder,
-            key_sanitization_strategy=filetree.FileTreeV1KeySanitizationStrategy(folder),
-            collection_sanitization_strategy=filetree.FileTreeV1CollectionSanitizationStrategy(
-                folder
-            ),
-        )
-    if scheme in {"redis", "rediss"}:
-        from key_value.aio.stores.redis import RedisStore  # noqa: PLC0415
-
-        return RedisStore(url=url)
-    if scheme == "postgresql":
-        from key_value.aio.stores.postgresql import PostgreSQLStore  # noqa: PLC0415
-
-        return PostgreSQLStore(url=url)
-    from key_value.aio.stores.memory import MemoryStore  # noqa: PLC0415
-
-    return MemoryStore()
-
-
 class LoginEndpoint:
-    """An ASGI app that serves a login, or says when to come back."""
+    """An ASGI app that serves a login, or says when to retry."""
 
     def __init__(self, auth: "TokenAuth", login: Login) -> None:
         self._auth = auth
@@ -730,7 +653,7 @@ class LoginEndpoint:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a request without a sufficient token is answered with (RFC 6750, section 3)."""
+    """The answer to a request without a sufficient token (RFC 6750, section 3)."""
 
     status: HTTPStatus
     reason: str
@@ -798,10 +721,9 @@ class Rejections:
 
 
 class TokenAuth(AuthProvider):
-    """What FastMCP asks about authentication: who may pass, and where the metadata is.
+    """The server's authentication for FastMCP: the token check, the metadata and the routes.
 
-    `write_scopes` are needed, besides `scopes`, to call a
-    tool that does not say that it only reads.
+    Calls of tools without `readOnlyHint` need `write_scopes` in addition to `scopes`.
     """
 
     def __init__(
@@ -865,7 +787,7 @@ class TokenAuth(AuthProvider):
         return routes
 
     async def refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, and log it. The log never has the token."""
+        """Answer a request, and log it without the token."""
         address = (scope.get("client") or ("unknown",))[0]
         wait = self.rejections.seconds_to_wait(address, refusal)
         if wait and refusal.error:
@@ -875,7 +797,7 @@ class TokenAuth(AuthProvider):
 
 
 class TokenGate:
-    """An ASGI wrapper that lets nobody to the endpoint without a valid token."""
+    """An ASGI wrapper that only passes on requests to the endpoint with a valid token."""
 
     def __init__(self, app: ASGIApp, auth: TokenAuth) -> None:
         self._app = app
@@ -893,7 +815,11 @@ class TokenGate:
 
     async def _admit(self, scope: Scope) -> AccessToken | Refusal:
         scopes = self._auth.required_scopes
-        kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        sent = Headers(scope=scope).getlist("authorization")
+        if len(sent) > 1:  # what is in front of this server may have looked at another one
+            reason = "There is more than one Authorization header."
+            return Refusal(HTTPStatus.BAD_REQUEST, reason, "invalid_request", scopes)
+        kind, _, token = "".join(sent).partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             return Refusal(HTTPStatus.UNAUTHORIZED, "A token is required.", scopes=scopes)
         try:
@@ -910,7 +836,7 @@ class TokenGate:
 
 
 class WriteScopes:
-    """An ASGI wrapper that refuses calls of tools that change something without the scopes.
+    """An ASGI wrapper that refuses calls of writing tools without the scopes.
 
     The 403 names all scopes that the call needs, so that a client can ask its user for them.
     """
@@ -933,7 +859,7 @@ class WriteScopes:
         await self._app(scope, receive, send)
 
     async def _writes(self, message: dict[str, Any]) -> bool:
-        """Tell whether a call may change something: its tool does not say that it only reads."""
+        """Return whether a call may change something: its tool has no `readOnlyHint`."""
         name = (message.get("params") or {}).get("name")
         tool = await self._server.get_tool(name) if isinstance(name, str) else None
         hints = tool.annotations if tool else None
@@ -941,7 +867,7 @@ class WriteScopes:
 
 
 def unavailable(error: VerificationUnavailable) -> Refusal:
-    """Return the refusal of a token of which nothing is known."""
+    """Return the refusal of a token that cannot be verified now."""
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=error.retry_after)
 
 
@@ -957,19 +883,13 @@ def lacking(missing: Iterable[str], scopes: Iterable[str], client: str) -> Refus
 
 
 def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
-    """Return what the settings say about tokens, or None if they say nothing."""
+    """Return the authentication that is configured, or None."""
     if not settings.is_configured:
         return None
     if settings.oidc_config_url:
         verifier: StrictVerifier | Login = Login(partial(create_proxy, settings))
     else:
-        rules = TokenRules(
-            settings.auth_issuer,
-            settings.auth_audience,
-            settings.auth_algorithm,
-            settings.auth_clock_skew_seconds,
-            settings.auth_max_token_seconds,
-        )
+        rules = token_rules(settings, settings.auth_issuer, settings.auth_audience)
         verifier = StrictVerifier(
             rules, jwks_url=settings.auth_jwks_url, public_key=settings.auth_public_key
         )
@@ -984,7 +904,7 @@ def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
 
 
 def authenticate(server: Server, settings: AuthenticationSettings | None = None) -> None:
-    """Let `server` require tokens over HTTP if the settings say so, and nothing on stdio."""
+    """Require tokens over HTTP if this is configured; on stdio, none are needed."""
     server.authentication = lambda: token_auth(settings or AuthenticationSettings())
     write_scopes = asgi.Middleware(WriteScopes, server=server)
     server.http_middleware = [*server.http_middleware, write_scopes]

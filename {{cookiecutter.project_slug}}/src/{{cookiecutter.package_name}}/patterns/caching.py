@@ -76,7 +76,7 @@ class CacheKey(NamedTuple):
     parts: tuple[str, ...]
 
     def is_below(self, key: "CacheKey") -> bool:
-        """Tell whether the parts begin with those of `key`, for any caller."""
+        """Return whether the parts begin with those of `key`, for any caller."""
         return self.parts[: len(key.parts)] == key.parts
 
 
@@ -86,7 +86,7 @@ def cache_key(*parts: str) -> CacheKey:
 
 
 class Found(NamedTuple):
-    """A value or MISSING, and what must not have changed when a missing one is kept."""
+    """A value or MISSING, and the stamp that must still be valid when a loaded value is kept."""
 
     value: Any
     stamp: tuple[str, ...] | None
@@ -103,7 +103,7 @@ class CacheStore(Protocol):
 
 
 class MemoryCache:
-    """Values of this process. The least recently used leave first."""
+    """Values of this process. The least recently used are evicted first."""
 
     def __init__(
         self, ttl_seconds: float, max_entries: int, clock: Callable[[], float] = time.monotonic
@@ -145,9 +145,9 @@ return 1
 class RedisCache:
     """JSON values that replicas share. While Redis is down, every key is missing.
 
-    Each prefix of a key has a generation, a random text. A value counts only under the generations
-    of its load, so to remove a generation invalidates everything below, also loads in progress on
-    other replicas. One that Redis has evicted does the same.
+    Each prefix of a key has a generation, a random text. A value is only valid with the generations
+    that it was loaded with. So removing a generation invalidates everything below it, including
+    loads in progress on other replicas. If Redis evicts a generation, the effect is the same.
     """
 
     def __init__(self, server: RedisServer, ttl_seconds: float, max_value_bytes: int) -> None:
@@ -265,7 +265,7 @@ class LoadingCache:
         if value is not MISSING:
             return value, True
         loading = self._loading.setdefault(key, Loading())
-        # A caller for whom Redis did not respond in time joins the latest load.
+        # If Redis did not respond in time, the caller joins the latest load.
         loading.stamp = stamp or loading.stamp
         value, from_cache = await self._load_once(key, loading, loading.stamp, load)
         return deepcopy(value), from_cache
@@ -273,9 +273,9 @@ class LoadingCache:
     async def invalidate(self, key: CacheKey) -> None:
         """Forget the values of `key` and of the keys that begin with its parts, for all callers.
 
-        Later calls, of any replica, get what is loaded from now on. A load in progress is not
-        cached. Call it after a write, and in a `finally`: a write that failed may have been
-        applied. It raises nothing: while Redis is down, it is remembered.
+        Later calls, on any replica, get values that are loaded from now on. A load in progress is
+        not cached. Call this after a write, in a `finally`: a failed write may have been applied.
+        It does not fail: while Redis is down, the invalidation is remembered.
         """
         for loading in [loading for loading in self._loading if loading.is_below(key)]:
             self._loading.pop(loading, None)

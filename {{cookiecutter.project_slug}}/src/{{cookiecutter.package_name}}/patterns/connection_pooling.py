@@ -1,8 +1,8 @@
-"""Reuse connections: a new client for every call pays for TCP and TLS each time, and can exhaust
-the upstream.
+"""Reuse HTTP connections.
 
-The process has one client, with a bounded pool. A call waits for a free connection, but not long:
-when the pool is exhausted, only failing fast does not make it worse.
+A new client for every call repeats the TCP and TLS handshakes, and can overload the upstream. Here
+the process has one client with a bounded pool. If the pool is exhausted, a call waits briefly and
+then fails, because a longer queue would make an overload worse.
 """
 
 from collections.abc import AsyncIterator
@@ -26,9 +26,9 @@ class ConnectionPoolingSettings(Settings):
 async def connection_pool(
     settings: ConnectionPoolingSettings, **options: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Open a client whose connections are shared and bounded; `options` are passed to it.
+    """Open a client with a bounded connection pool. `options` are passed to the client.
 
-    A request that finds no free connection for `pool_wait_seconds` raises `PoolTimeout`.
+    A request that waits for a connection longer than `pool_wait_seconds` raises `PoolTimeout`.
     """
     limits = httpx.Limits(
         max_connections=settings.pool_max_connections,

@@ -1,9 +1,8 @@
-"""Show the configuration of a running server: the effective value of every variable, and no
-secret.
+"""Show the effective settings of a running server, without secrets.
 
-It is easier to ask the server for a wrong value than to read four files in order of precedence. A
-value is secret by its type: a `SecretStr` is shown as asterisks if it is set, and empty
-otherwise.
+A wrong value is easier to find by asking the server than by reading four sources in order of
+precedence. Secrets are recognized by their type: a `SecretStr` is shown as asterisks, or as an
+empty string if it is not set.
 """
 
 from typing import Any

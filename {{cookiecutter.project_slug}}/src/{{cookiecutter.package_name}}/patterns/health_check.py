@@ -40,7 +40,7 @@ class Health(BaseModel):
 def add_probes(server: FastMCP[Any], registry: Readiness = readiness) -> None:
     """Serve `GET /livez`, always 200, and `GET /readyz`, 200 or 503, without authentication.
 
-    Degraded is 200. With `READINESS_STRICT`, the outage of an engine that calls need is 503.
+    A degraded server answers 200. With `READINESS_STRICT`, the outage of a required engine is 503.
     """
 
     @server.custom_route("/livez", methods=["GET"])

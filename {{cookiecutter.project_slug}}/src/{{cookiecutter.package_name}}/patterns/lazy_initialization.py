@@ -1,9 +1,9 @@
-"""Open an expensive resource at its first use, once, and close it at the end.
+"""Open an expensive resource once, at its first use, and close it at the end.
 
-A database that is opened at import or at startup, and is down or not configured yet, keeps the
-whole server from listing its tools. Without a lock, twenty concurrent first calls open twenty
-pools, and none is closed. `Shared` opens one, lets the next call retry if opening has failed, and
-closes it with the server.
+If a server opens its database at import or startup, it cannot list its tools while the database is
+down or not configured. Without a lock, twenty concurrent first calls open twenty pools, and none
+is closed. `Shared` opens one, lets the next call retry if opening has failed, and closes it with
+the server.
 """
 
 import base64
@@ -147,9 +147,9 @@ def _decode(cursor: str) -> int:
 
 @lifespan
 async def database_readiness(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
-    """Report unready until PostgreSQL has answered. The first call opens the database, as always.
+    """Report unready until PostgreSQL has answered. The first call still opens the database.
 
-    A replica with a wrong URL or password must not get any calls.
+    A replica with a wrong URL or password must not get calls.
     """
     url = LazyInitializationSettings().database_url.get_secret_value()
     if not is_postgres(url):

@@ -1,9 +1,8 @@
 """Limit each caller: one agent in a loop must not block the server for all others.
 
-FastMCP's own limiter has one bucket for everyone, counts requests that are not calls, and never
-forgets a client. This one counts calls of tools, resources and prompts, and lists separately, by
-caller, in bounded memory. A refused call says when to come back. With `RATE_LIMIT_URL`, replicas
-have one limit together.
+By default, FastMCP's own limiter has one bucket for everyone, and it counts requests that are not
+calls. This one counts calls of tools, resources and prompts, and lists separately, by caller, in
+bounded memory. A refused call says when to retry. With `RATE_LIMIT_URL`, replicas share one limit.
 """
 
 import math
@@ -107,8 +106,8 @@ class LocalLimit:
         return 0
 
 
-# The same with the clock of Redis, for the caller of KEYS[1]. A failover, or an administrator, may
-# set this clock back. Then all keys are from the future, and nobody could call until they are past.
+# The same with the clock of Redis, for the caller of KEYS[1]. A failover or an administrator may
+# set this clock back. All keys are then in the future, and would block their callers until then.
 GCRA = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -126,7 +125,7 @@ return math.max(wait, 0)
 
 
 class SharedLimit:
-    """The limit of all replicas together, which a caller's key on Redis holds until it is paid."""
+    """The limit that all replicas share: one key on Redis per caller."""
 
     def __init__(self, server: RedisServer, per_minute: int, burst: int) -> None:
         self._server = server
@@ -148,8 +147,8 @@ class SharedLimit:
 class RateLimiting(Middleware):
     """Refuse a call beyond the caller's limit.
 
-    In memory, each of several workers grants its part of it. `shared_rate_limit` is the lifespan
-    that goes with it.
+    In memory, each of several workers grants its part of the limit. The lifespan
+    `shared_rate_limit` belongs to it.
     """
 
     def __init__(
@@ -209,7 +208,7 @@ class RateLimiting(Middleware):
 
 @lifespan
 async def shared_rate_limit(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
-    """Have a client for the limit that replicas share, if they do. Nothing is connected yet."""
+    """Create a client for the limit that replicas share, if configured. It connects later."""
     settings = RateLimitingSettings()
     url = settings.rate_limit_url.get_secret_value()
     if url == MEMORY:

@@ -1,8 +1,8 @@
 """Retry transient faults: a restarting upstream, a dropped connection, a full queue.
 
-Retries can do work twice, and make an outage worse. So only transient faults are retried, and
-only of requests that are idempotent or carry an idempotency key. Each pause is random, grows, and
-respects `Retry-After`. A deadline bounds each call, and a budget bounds the whole process.
+Retries can repeat work and make an outage worse. So only transient faults are retried, and only for
+requests that are idempotent or have an idempotency key. Pauses grow exponentially with jitter and
+respect `Retry-After`. A deadline limits each call, and a budget limits the whole process.
 """
 
 import time
@@ -85,7 +85,7 @@ class Retrier:
         self._settings = settings
         self._budget = budget
         self._sleep = sleep
-        # Full jitter: anything from nothing to the doubled pause, so clients do not return in step.
+        # Full jitter: a random pause from 0 to the current maximum, so clients spread out.
         self._jitter = wait_random_exponential(
             multiplier=settings.retry_first_pause_seconds, max=settings.retry_longest_pause_seconds
         )
@@ -93,12 +93,12 @@ class Retrier:
     async def run(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Return what `call` returns.
 
-        A `call` that writes takes its idempotency key from outside, so that all attempts send the
-        same: `run(partial(api.post, "issues", json=issue, idempotency_key=key))`.
+        If `call` writes, create its idempotency key outside, so that all attempts send the same
+        key: `run(partial(api.post, "issues", json=issue, idempotency_key=key))`.
 
         Raises:
-            RetryDeadlineExceeded: the time is over while an attempt still runs. Retryable only in
-                a tool that is annotated as reading or idempotent, a resource or a prompt.
+            RetryDeadlineExceeded: the deadline passed during an attempt. Retryable only in a
+                resource, a prompt, or a tool that is annotated as read-only or idempotent.
             Exception: the last failure, if it is not transient, or attempts or budget are used up.
         """
         deadline = self._settings.retry_deadline_seconds
@@ -139,8 +139,8 @@ class Retrier:
 def is_transient(error: BaseException) -> bool:
     """Return whether the same request may succeed soon and is safe to send twice.
 
-    Looks at the HTTP error itself or at the one that `error` was raised from. A request with an
-    idempotency key has it among its `extensions`.
+    Checks the HTTP error itself, or the one that `error` was raised from. The `extensions` of a
+    request contain its idempotency key.
     """
     match _http_error(error):
         case httpx.PoolTimeout():

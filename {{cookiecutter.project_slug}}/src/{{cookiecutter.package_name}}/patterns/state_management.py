@@ -296,7 +296,7 @@ class StateStore:
             new = Versioned(change(old.value), old.version + 1)
             if await self._backend.write(key, new):
                 return new.value
-            # A random pause, so that two callers do not collide in step forever.
+            # A random pause, so that two callers do not keep colliding.
             await self._sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311
 
 

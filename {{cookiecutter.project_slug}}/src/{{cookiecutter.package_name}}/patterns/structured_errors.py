@@ -1,10 +1,10 @@
-"""Failures that a program can act on: a code, a sentence, and whether to retry.
+"""Errors that a program can act on: a code, a sentence, and whether to retry.
 
-An error returned as an ordinary result looks like success to the client, to caches and to traces,
-and the text of an unknown exception reveals hosts, paths and secrets. Here tools
-raise, and one middleware answers: `isError` with a body of one form, unknown exceptions masked
-under an id that the log repeats. The output schemas name that body beside the answer: widely used
-clients validate failed calls against them too, and drop what does not match.
+An error that is returned as an ordinary result looks like success to clients, caches and traces.
+The text of an unknown exception can reveal hosts, paths and secrets. Here tools raise exceptions,
+and one middleware turns them into `isError` results of one form. Unknown exceptions are masked
+under an id that is also in the log. The output schemas allow an error, because widely used clients
+validate failed results too, and drop those that do not match.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ ERROR_SCHEMA = {
 
 
 class CodedError(ToolFailure):
-    """Raise in a tool to choose the code yourself."""
+    """A failure with an explicit code, to raise in a tool."""
 
     def __init__(
         self, code: ErrorCode, message: str, *, retryable: bool = False, **details: Any
@@ -68,10 +68,10 @@ class CodedError(ToolFailure):
 
 
 class StructuredErrors(Middleware):
-    """Answer every failed request with a code; `codes` maps failures to codes.
+    """Answer every failed request with a code. `codes` maps classes of failures to codes.
 
-    A failed call of a tool is an `isError` result. Resources, prompts and lists have no such
-    result: for them the code is in the `data` of a JSON-RPC error.
+    A failed tool call is an `isError` result. Resources, prompts and lists have no such result, so
+    the code is in the `data` of a JSON-RPC error.
     """
 
     def __init__(self, codes: Mapping[type[Exception], ErrorCode] | None = None) -> None:
@@ -114,7 +114,7 @@ class StructuredErrors(Middleware):
             raise MCPError(rpc_code, info.message, data) from error
 
     def describe(self, error: Exception) -> ErrorInfo:
-        """Return what a client may know of `error`."""
+        """Return the part of `error` that a client may see."""
         if isinstance(error, NotFoundError | DisabledError):
             return ErrorInfo(code=ErrorCode.NOT_FOUND, message=str(error))
         if isinstance(error, ToolFailure):
@@ -139,7 +139,7 @@ class StructuredErrors(Middleware):
 
 
 def _may_fail(tool: Tool) -> Tool:
-    """Let the output schema allow an error instead of the required answer."""
+    """Allow an error in the output schema as an alternative to the result."""
     schema = tool.output_schema
     if not schema or "anyOf" in schema:
         return tool

@@ -1,9 +1,9 @@
-"""A log that machines can search and that contains no secrets: JSON lines, one record per call.
+"""Structured logs: JSON lines, one record per call, without secrets.
 
-Plain text cannot be queried, logged arguments contain personal data, and a token in a URL ends up
-in everyone's log search. A record here has the tool, the caller, the outcome, the duration and
-the names of the arguments, never their values. Anything that looks like a secret is redacted
-before a line is written.
+Plain text is hard to query, logged arguments contain personal data, and a token in a URL ends up
+in log searches. A record here has the tool, the caller, the outcome, the duration and the names of
+the arguments, but never their values. Anything that looks like a secret is redacted before a line
+is written.
 """
 
 import json
@@ -51,7 +51,7 @@ def names_a_secret(name: str) -> bool:
 
 
 def redact(value: Any, name: str = "", depth: int = MAX_LOGGED_DEPTH) -> Any:
-    """Return `value` in JSON types, without anything that looks like a secret by name or form."""
+    """Return `value` as JSON types, without anything that looks like a secret by name or format."""
     if name and names_a_secret(name):
         return REDACTED
     if isinstance(value, str):
@@ -74,8 +74,8 @@ def _text_of(value: object) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Return `text` without anything that looks like a secret by its form."""
-    # All of these forms have this in common; most log texts do not.
+    """Return `text` without anything that looks like a secret by its format."""
+    # A fast path: every pattern needs one of these, and most log texts have none.
     if ":" not in text and "=" not in text and "bearer" not in text.lower():
         return text
     text = SECRET_PAIR.sub(rf"\1\2{REDACTED}\2", text)
@@ -86,7 +86,7 @@ def redact_text(text: str) -> str:
 class JsonLines(logging.Formatter):
     """One JSON object per line: the message of a record, and its `extra` fields.
 
-    Redacts before serialising: done on the finished line, it would break the JSON.
+    Redacts before serializing, because redacting the finished line would break the JSON.
     """
 
     def format(self, record: logging.LogRecord) -> str:

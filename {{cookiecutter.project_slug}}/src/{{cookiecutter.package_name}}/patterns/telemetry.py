@@ -1,9 +1,9 @@
 """Traces and metrics of each request, sent to an OpenTelemetry collector.
 
-FastMCP has spans but no exporter and no metrics, and its spans take names that any client can
-choose. The OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here
-the standard `OTEL_` variables are enough, names are bounded, and a dead collector costs no call
-anything and a shutdown at most 3 seconds. Without these variables the SDK is not imported.
+FastMCP has spans but no exporter and no metrics, and clients can choose the names of its spans. The
+OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here the standard
+`OTEL_` variables are enough, and names are bounded. A dead collector does not delay calls, and
+delays a shutdown by at most 3 seconds. Without these variables, the SDK is not imported.
 """
 
 import asyncio
@@ -51,12 +51,12 @@ telemetry_log = logging.getLogger(__name__)
 DURATION_METRIC = "mcp.server.operation.duration"
 DURATION_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 ACTIVE_METRIC = "mcp.server.active_requests"
-# Stands for a name that the server does not know: anyone can send any number of them.
+# Replaces names that the server does not know: clients can send any number of them.
 OTHER_NAME = "_OTHER"
-# What the requests with a name are for.
+# The kinds of components that requests call by name.
 NAMED = {"tools/call": "tool", "prompts/get": "prompt"}
 MAX_KNOWN_NAMES = 1000
-# The code of a structured error, or of another one that names its kind.
+# The format of error codes. Other texts are not used as names.
 CODE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 # RFC 9110, section 9, and RFC 5789.
 HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -122,12 +122,12 @@ class TelemetrySettings(Settings):
             if told.get("public_url") and not own_port:
                 raise ValueError(
                     "the proxy of PUBLIC_URL would pass /metrics on; set METRICS_PORT to serve"
-                    " metrics on a port of their own, or METRICS_PUBLIC=true if that is intended"
+                    " metrics on a separate port, or METRICS_PUBLIC=true if that is intended"
                 )
         return metrics
 
     def exporters(self, signal: Signal) -> frozenset[str]:
-        """Return the exporters of a signal by OpenTelemetry's rules; none where it is off."""
+        """Return the exporters of a signal by OpenTelemetry's rules, none if it is off."""
         chosen = str(getattr(self, f"otel_{signal}_exporter")).lower()
         endpoint = self.otel_exporter_otlp_endpoint or getattr(
             self, f"otel_exporter_otlp_{signal}_endpoint"
@@ -140,7 +140,7 @@ class TelemetrySettings(Settings):
         return self.otel_sdk_disabled.lower() == "true"
 
     def switch(self) -> str:
-        """Return the variable that turns telemetry on, or "" where none does."""
+        """Return the variable that turns telemetry on, or "" if none does."""
         signals = (self.exporters("traces"), self.exporters("metrics"), self.metrics)
         if self.is_disabled or not any(signals):
             return ""
@@ -162,7 +162,7 @@ class Providers:
 
 
 def start_providers(settings: TelemetrySettings, server: FastMCP[Any]) -> Providers | None:
-    """Return the providers of this process, or None where telemetry is off or cannot start.
+    """Return the providers of this process, or None if telemetry is off or cannot start.
 
     Those of an application around the server are used as they are.
     """
@@ -236,7 +236,7 @@ def warn_of_unsupported(settings: TelemetrySettings) -> None:
 
 
 def span_processors(names: frozenset[str]) -> Iterator[Any]:
-    """Return what exports spans; `names` are those of exporters."""
+    """Return the processors of spans for the exporters with these names."""
     from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
         BatchSpanProcessor,
         ConsoleSpanExporter,
@@ -253,7 +253,7 @@ def span_processors(names: frozenset[str]) -> Iterator[Any]:
 
 
 def metric_readers(settings: TelemetrySettings) -> tuple[list[Any], Any]:
-    """Return what reads measurements, and the registry for Prometheus if that is enabled."""
+    """Return the readers of metrics, and the registry for Prometheus if that is enabled."""
     from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415
         ConsoleMetricExporter,
         PeriodicExportingMetricReader,
@@ -282,7 +282,7 @@ def metric_readers(settings: TelemetrySettings) -> tuple[list[Any], Any]:
 class RequestTelemetry:
     """A middleware of the SDK: one span and one measurement for each request.
 
-    It stands outside FastMCP, so it sees requests that FastMCP refuses, and the answer as the
+    It runs outside FastMCP, so it also sees requests that FastMCP refuses, and the answer as the
     client gets it. With `callers`, spans name the caller.
     """
 
@@ -337,7 +337,7 @@ class RequestTelemetry:
             self._duration.record(seconds, {**attributes, **failure}, context)
             if failure:
                 span.set_attributes(failure)
-                # No text: that of an error may quote arguments.
+                # Without a text, because an error may quote arguments.
                 span.set_status(trace.StatusCode.ERROR)
             span.end()
         return result
@@ -363,7 +363,7 @@ class RequestTelemetry:
         return f"{method} {target}", attributes
 
     async def _details(self, ctx: ServerRequestContext[Any, Any]) -> dict[str, str]:
-        """Return what a span has and a measurement has not: it could have any number of values."""
+        """Return the attributes of spans only: their number of values is not bounded."""
         details = {}
         uri = (ctx.params or {}).get("uri")
         if isinstance(uri, str) and ctx.method.startswith("resources/"):
@@ -390,7 +390,7 @@ class RequestTelemetry:
         return OTHER_NAME
 
     async def _known_uri(self, uri: str) -> str:
-        """Return a URI of the server's, or the template of one: its values are arguments."""
+        """Return a known URI, or its template, because the values in it are arguments."""
         with suppress(Exception):
             if await self._server.get_resource(uri):
                 return uri
@@ -416,7 +416,7 @@ def received_context(
 
     `_meta.traceparent` is the parent, because it comes from the client's span. The span of
     a web framework, or the HTTP header, becomes a link; without `_meta`, it is the parent.
-    Baggage is not taken over: a stranger could send it on to the API.
+    Baggage is dropped, because a client could use it to send data to the API.
     """
     own = _span_context(ctx.meta or {})
     around = trace.get_current_span().get_span_context()
@@ -435,7 +435,7 @@ def _span_context(carrier: Mapping[str, object]) -> trace.SpanContext:
 
 
 def failure_of_result(result: HandlerResult) -> dict[str, str]:
-    """Return the attributes of a call that was answered with `isError`."""
+    """Return the attributes of a call whose result has `isError`."""
     if not isinstance(result, dict) or result.get("isError") is not True:
         return {}
     content = result.get("structuredContent")
@@ -468,7 +468,7 @@ def _code(told: object) -> str:
 def traced(tracer: trace.Tracer, request: OutgoingRequest) -> Iterator[Answered]:
     """Open a span around an outgoing request, and send its context along.
 
-    Not with the URL, whose path and query hold arguments.
+    The span omits the path and query of the URL, which contain arguments.
     """
     url = request.url
     attributes = {
@@ -514,7 +514,7 @@ class TraceIds(logging.Filter):
 
 
 class FewFromTheSdk(logging.Filter):
-    """Keeps one record a minute of each of the SDK's loggers, which report each failed attempt."""
+    """Keeps one record per minute of each SDK logger, because they log every failed attempt."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -533,7 +533,7 @@ class FewFromTheSdk(logging.Filter):
 
 @contextmanager
 def log_filtered() -> Iterator[None]:
-    """Let each line of the log name its trace, and the SDK write few, while this is open."""
+    """Add trace ids to log records, and limit the records of the SDK, while this is open."""
     handlers = logging.getLogger().handlers[:]
     filters = (TraceIds(), FewFromTheSdk())
     for handler, own in product(handlers, filters):
@@ -546,7 +546,7 @@ def log_filtered() -> Iterator[None]:
 
 
 async def flush(flushes: Iterable[Callable[[], object]], seconds: float) -> bool:
-    """Call blocking functions in threads, and tell whether all of them ended in time.
+    """Call blocking functions in threads, and return whether all of them ended in time.
 
     The process does not wait for a thread that is still waiting for the collector.
     """
@@ -610,7 +610,7 @@ class Telemetry:
 
 @contextmanager
 def metrics_served(settings: TelemetrySettings, registry: Any) -> Iterator[None]:
-    """Serve metrics on a port of their own; a port in use is one line of the log."""
+    """Serve metrics on a separate port. If it is in use, log one line."""
     from prometheus_client import start_http_server  # noqa: PLC0415
 
     address = (settings.metrics_host, settings.metrics_port or 0)
@@ -630,7 +630,7 @@ def metrics_served(settings: TelemetrySettings, registry: Any) -> Iterator[None]
 
 
 def add_telemetry(server: Server) -> None:
-    """Send traces and metrics while `server` runs, if the environment says where to."""
+    """Send traces and metrics while `server` runs, if a variable turns them on."""
     telemetry = Telemetry()
     server.extensions = (*server.extensions, telemetry.running)
     server.custom_route(METRICS_PATH, methods=["GET"])(telemetry.answer_scrape)

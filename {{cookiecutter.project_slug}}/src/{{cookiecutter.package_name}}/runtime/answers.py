@@ -25,11 +25,11 @@ NON_FINITE = "Tool result contains a non-finite float"
 REASONS = {
     "depth": "it is nested too deeply",  # first: older versions call that a circular reference
     "Circular reference": "it contains itself",
-    "utf-8": "it holds text or bytes that are not valid Unicode",
-    NON_FINITE: "it holds NaN or an infinite number, which JSON cannot represent",
+    "utf-8": "it contains text or bytes that are not valid Unicode",
+    NON_FINITE: "it contains NaN or an infinite number, which JSON cannot represent",
 }
 MAX_INTEGER_BITS = 14_000  # about 4,200 digits: Python converts up to 4,300
-NO_FORM = "it holds a value that JSON cannot represent"
+NO_FORM = "it contains a value that JSON cannot represent"
 
 
 class UnsendableResult(ToolFailure):
@@ -139,10 +139,10 @@ def _unsendable(text: str) -> str:
 
 def _unreachable(method: str, context: MiddlewareContext[Any]) -> str:
     request = context.fastmcp_context and context.fastmcp_context.request_context
-    asks = f"The server asks the client something ({method})"
+    cannot = f"The server cannot send {method} to the client"
     if request and request.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        return f"{asks}, which this protocol does not support: return InputRequiredResult."
+        return f"{cannot}: this protocol does not support it; return InputRequiredResult."
     return (
-        f"{asks}, which stateless HTTP cannot carry: serve with HTTP_SESSIONS=true and one worker,"
-        " or over stdio."
+        f"{cannot} over stateless HTTP: serve with HTTP_SESSIONS=true and one worker, or over"
+        " stdio."
     )

@@ -1,8 +1,8 @@
 """Requests to one API, with safeguards that apply to every method.
 
-An API must not be able to fill the memory, to hang a call, or to redirect the credential elsewhere.
-And a failed write must not pass for one that did nothing. So requests stay below the base URL and
-within limits of time and size, redirects are followed here, and a failure tells whether the request
+An API must not be able to fill the memory, hang a call, or redirect the credential elsewhere. And
+a failed write must not look like one that did nothing. So requests stay below the base URL and
+within limits of time and size, redirects are followed here, and a failure says whether the request
 may have been applied.
 """
 
@@ -114,7 +114,7 @@ class ApiAnswer(BaseModel):
 
     status: int
     data: JsonValue
-    hint: str = Field("", description="What is missing of data that is too long.")
+    hint: str = Field("", description="What was left out of data that is too long.")
 
     def within(self, max_bytes: int) -> "ApiAnswer":
         """Return the answer with as much of its data as fits into a result of `max_bytes`."""
@@ -128,10 +128,11 @@ class ApiAnswer(BaseModel):
     def parse(self, model: Any) -> Any: ...
 
     def parse(self, model: Any) -> Any:
-        """Return the data as a pydantic model, a `list[Model]`, or any type that pydantic takes.
+        """Return the data as a pydantic model, a `list[Model]`, or any type that pydantic supports.
 
         Raises:
-            UpstreamFailure: the data does not fit; the message names the fields, not their values.
+            UpstreamFailure: the data does not match. The message names the fields, not their
+                values.
         """
         try:
             return TypeAdapter(model).validate_json(to_json(self.data))
@@ -142,7 +143,7 @@ class ApiAnswer(BaseModel):
             for problem in problems[:MAX_NAMED_FIELDS]
         ]
         raise UpstreamFailure(
-            f"The API's answer does not have the expected form, at {', '.join(fields)}.",
+            f"The API's response does not have the expected form, at {', '.join(fields)}.",
             status=self.status,
         )
 
@@ -225,15 +226,15 @@ class ApiClient:
     ) -> ApiAnswer:
         """Send one request and return the answer; an empty body is null.
 
-        `path` is relative to the base URL; quote parts that a model chooses with
-        `path_segment`. `params` are encoded; None leaves one out. `json` is what
-        pydantic can write as JSON. Retries repeat a POST or PATCH only with an `idempotency_key`.
+        `path` is relative to the base URL; quote parts that a model chooses with `path_segment`.
+        `params` are encoded, except those that are None. `json` is anything that pydantic can
+        serialize. Retries repeat a POST or PATCH only with an `idempotency_key`.
 
         Raises:
             RequestRefused: the path, a parameter or the data cannot be sent.
-            UpstreamFailure: there is no usable answer; a subclass says why. `retryable` is true
-                only if the whole call of the tool can be repeated and does nothing twice.
-            ValueError: a header has no valid name, or one of those that the client sets itself.
+            UpstreamFailure: there is no usable response; the subclass says why. `retryable` is true
+                only if the whole tool call can be repeated without doing its work twice.
+            ValueError: a header's name is invalid, or is one that the client sets itself.
         """
         url = with_params(resolve(self._base, path), params or {})
         fields = self._fields(headers or {})
@@ -294,7 +295,7 @@ class ApiClient:
             except TimeoutError as error:
                 # As an HTTP error, so that retries see what timed out, and whether it was sent.
                 kind = httpx.ReadTimeout if attempt.may_be_applied else httpx.ConnectTimeout
-                raise kind("The time limit was exceeded.") from error
+                raise kind("Timed out.") from error
         except httpx.HTTPError as error:
             error.request = asked
             if isinstance(error, httpx.PoolTimeout | httpx.ConnectTimeout | httpx.ConnectError):
@@ -340,8 +341,8 @@ class ApiClient:
             attempt.may_be_applied = False
         else:
             raise UpstreamFailure(
-                f"The API redirects the {attempt.request.method} with {response.status_code},"
-                " which is not followed: the path may be wrong.",
+                f"The API redirected the {attempt.request.method} with {response.status_code}."
+                " This redirect is not followed: check the path.",
                 status=response.status_code,
             )
 
@@ -353,7 +354,7 @@ class ApiClient:
             response.raise_for_status()
         except httpx.HTTPStatusError as error:
             error.request = attempt.request
-            # It has rejected the request, and did not fail while processing it.
+            # A 4xx rejects the request; a 5xx may come from a failure while processing it.
             attempt.may_be_applied = not httpx.codes.is_client_error(status)
             reason = await self._reason(response, credential) if has_reason(status) else ""
             raise status_failure(status, response.headers, reason) from error
@@ -362,7 +363,7 @@ class ApiClient:
             data = from_json(body.removeprefix(BOM_UTF8) or b"null", allow_inf_nan=False)
             return ApiAnswer(status=status, data=data)
         except ValueError as error:
-            raise UpstreamFailure("The API did not answer with JSON.") from error
+            raise UpstreamFailure("The API did not return JSON.") from error
 
     async def _reason(self, response: httpx.Response, credential: str) -> str:
         """Return why the API rejects a request, if it says so in JSON and promptly."""
@@ -381,7 +382,7 @@ class ApiClient:
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip", "deflate"):
             raise UpstreamFailure(
-                "The API compresses its answer with an encoding that was not requested."
+                "The API compressed its response with an encoding that was not requested."
             )
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding != "identity" else None
         body = bytearray()
@@ -389,7 +390,7 @@ class ApiClient:
             room = max_bytes - len(body) + 1
             body += unpack.decompress(chunk, room) if unpack else chunk
             if len(body) > max_bytes:
-                raise UpstreamFailure(f"The API's answer is larger than {max_bytes} bytes.")
+                raise UpstreamFailure(f"The API's response is larger than {max_bytes} bytes.")
         return bytes(body)
 
     async def _credential(self) -> str:
@@ -457,7 +458,7 @@ def _transport_failure(error: httpx.HTTPError | zlib.error, seconds: float) -> U
         case httpx.PoolTimeout():
             return UpstreamTimeout("All connections to the API are in use.", retryable=True)
         case httpx.TimeoutException():
-            sentence = f"The API did not answer within {seconds:g} seconds."
+            sentence = f"The API did not respond within {seconds:g} seconds."
             return UpstreamTimeout(sentence, retryable=True)
         case _:
             return UpstreamFailure("The connection to the API failed.", retryable=True)

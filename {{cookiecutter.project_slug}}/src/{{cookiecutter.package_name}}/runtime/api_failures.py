@@ -1,7 +1,7 @@
-"""The ways a request to the API can fail, in sentences that a model can act on.
+"""The failures of a request to the API, with messages that a model can act on.
 
-An API says in its error body what it objects to. A model that reads this can correct itself, so
-the reason is quoted, but as untrusted text: in one short line, and without secrets.
+The error body of an API often says what is wrong with a request. A model that reads this can
+correct itself, so the reason is quoted, but as untrusted text: one short line, without secrets.
 """
 
 import re
@@ -20,14 +20,14 @@ UNPROCESSABLE = 422
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 
-# For other 4xx codes the message has the number, and the reason that the API gives.
+# For the other 4xx codes, the message is the code and the reason that the API gives.
 SENTENCES = {
     405: "The API does not allow this method here (405)",
     409: "The request conflicts with the current state of the API's data (409)",
     412: "The data has changed since it was read (412)",
     413: "The request is too large for the API (413)",
-    423: "What the request would change is locked (423)",
-    428: "The API requires a condition, such as the header If-Match (428)",
+    423: "The resource is locked (423)",
+    428: "The API requires a condition, such as an If-Match header (428)",
 }
 
 MAX_REASON_LENGTH = 300
@@ -54,11 +54,11 @@ SECRETS = (
 
 
 class RequestRefused(ToolFailure):
-    """The request cannot be sent, and nothing was sent."""
+    """The request is invalid and was not sent."""
 
 
 class EndpointRefused(RequestRefused):
-    """The path, or a redirect, leads outside the API; nothing was sent there."""
+    """The path or a redirect leads outside the API. Nothing was sent there."""
 
 
 class UpstreamNotConfigured(ToolFailure):
@@ -66,29 +66,29 @@ class UpstreamNotConfigured(ToolFailure):
 
 
 class UpstreamFailure(ToolFailure):
-    """The API did not return a usable answer."""
+    """The API did not return a usable response."""
 
 
 class UpstreamRejected(UpstreamFailure):
-    """The API rejects what it was sent."""
+    """The API rejected the request as invalid."""
 
 
 class UpstreamNotFound(UpstreamFailure):
-    """The API does not know the path, or no longer does."""
+    """Nothing exists at the path, or no longer does."""
 
 
 class UpstreamTimeout(UpstreamFailure):
-    """The API took too long."""
+    """The API did not respond in time."""
 
 
 class UpstreamBusy(UpstreamFailure):
-    """The API asks for fewer requests."""
+    """The API's rate limit is reached."""
 
 
 def status_failure(status: int, headers: Mapping[str, str], reason: str = "") -> UpstreamFailure:
     """Return the failure for an error status; `reason` is what `reason_in` found.
 
-    429 is worth a retry whatever the method: the API has refused the request.
+    429 is retryable for any method, because the API did not process the request.
     """
     match status:
         case 400 | 422:
@@ -101,14 +101,14 @@ def status_failure(status: int, headers: Mapping[str, str], reason: str = "") ->
                 status=status,
             )
         case 404:
-            return UpstreamNotFound("The API has nothing at this path.", status=status)
+            return UpstreamNotFound("The API has nothing at this path (404).", status=status)
         case 410:
-            return UpstreamNotFound("What was at this path is gone (410).", status=status)
+            return UpstreamNotFound("The resource at this path is gone (410).", status=status)
         case 429:
             after = headers.get("retry-after", "")
-            hint = f" It asks the client to wait: {after[:40]}." if after else ""
+            hint = f" Retry-After: {after[:40]}." if after else ""
             return UpstreamBusy(
-                f"The API refuses more requests.{hint}", retryable=True, status=status
+                f"The API's rate limit is reached (429).{hint}", retryable=True, status=status
             )
     return UpstreamFailure(
         _quoting(SENTENCES.get(status, f"The API answered {status}"), reason),
@@ -118,17 +118,17 @@ def status_failure(status: int, headers: Mapping[str, str], reason: str = "") ->
 
 
 def has_reason(status: int) -> bool:
-    """Return whether the body of an answer with `status` is searched for a reason."""
+    """Return whether the body of a response with `status` is searched for a reason."""
     silent = (UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE, TOO_MANY_REQUESTS)
     return BAD_REQUEST <= status < SERVER_ERROR and status not in silent
 
 
 def reason_in(body: JsonValue, secrets: Iterable[str] = ()) -> str:
-    """Return what an error body says, in one line of at most 300 characters, or nothing.
+    """Return the reason in an error body, as one line of at most 300 characters, or "".
 
-    Understands `{"error": "..."}`, `{"message": "..."}`, problem details (RFC 9457), FastAPI's
-    list of `detail`, and similar forms. Each of `secrets`, and what looks like a secret
-    by its form or its name, is redacted.
+    Supports `{"error": "..."}`, `{"message": "..."}`, problem details (RFC 9457), FastAPI's list
+    of `detail`, and similar formats. `secrets`, and values that look like secrets by format or by
+    name, are redacted.
     """
     reasons = []
     for reason in _reasons(body):

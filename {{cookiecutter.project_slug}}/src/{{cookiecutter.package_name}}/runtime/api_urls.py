@@ -1,8 +1,8 @@
-"""The URLs that requests may go to: those below the API's base URL.
+"""Build URLs that stay below the API's base URL.
 
-A path chosen by a model must not lead to another host, where it would carry the API's credential,
-nor out of the base path. Values that belong in a path or query are quoted, so that they stay
-values.
+A path chosen by a model must not leave the base path, or lead to another host, which would receive
+the API's credential. Values in a path or query are quoted, so that they cannot change the URL's
+structure.
 """
 
 import re
@@ -18,8 +18,8 @@ from .api_failures import EndpointRefused, RequestRefused, UpstreamNotConfigured
 EXAMPLE = "example"
 HIGHEST_PORT = 65535
 
-OUTSIDE = "The path must stay below the API's base URL, as users/1 does."
-REDIRECTED_OUTSIDE = "The API redirects outside of API_BASE_URL; the redirect was not followed."
+OUTSIDE = "The path must be relative to the API's base URL and stay below it, such as users/1."
+REDIRECTED_OUTSIDE = "The API redirected outside API_BASE_URL; the redirect was not followed."
 
 Param = str | int | float | None
 Params = Mapping[str, Param | Sequence[Param]]
@@ -31,12 +31,12 @@ def _is_a_base(value: str) -> str:
     if value and not is_base(value):
         raise ValueError(
             "must be `example`, or an http:// or https:// URL"
-            " without a space, user, password, query or fragment"
+            " without spaces, credentials, query or fragment"
         )
     return value
 
 
-# A setting: the base of all paths, `example` for the API in this process, or "".
+# A setting: the base of all paths, `example` for the in-process API, or "".
 BaseUrl = Annotated[str, AfterValidator(_is_a_base)]
 
 
@@ -56,10 +56,10 @@ def is_base(url: str) -> bool:
 
 
 def base_url(setting: str) -> httpx.URL:
-    """Return the base URL that a `BaseUrl` stands for, ending in a slash.
+    """Return the base URL of a `BaseUrl` setting, ending in a slash.
 
     Raises:
-        UpstreamNotConfigured: it is empty.
+        UpstreamNotConfigured: the setting is empty.
     """
     if not setting:
         raise UpstreamNotConfigured(
@@ -74,8 +74,8 @@ def path_segment(value: str | int) -> str:
     """Quote a value as one segment of a path, whatever it contains.
 
     Raises:
-        EndpointRefused: it is empty, `.` or `..`, which no quoting turns into a name, or it is not
-            valid Unicode.
+        EndpointRefused: it is empty, `.` or `..`, which cannot be quoted, or it is not valid
+            Unicode.
     """
     text = str(value)
     if text in ("", ".", ".."):
@@ -120,10 +120,10 @@ def refuse_outside(base: httpx.URL, url: httpx.URL, reason: str = OUTSIDE) -> No
 def with_params(url: httpx.URL, params: Params) -> httpx.URL:
     """Return `url` with `params` added to its query.
 
-    A list repeats its name; None is left out.
+    A list becomes several parameters of the same name. None is left out.
 
     Raises:
-        RequestRefused: one of them is not valid Unicode, or all are too long.
+        RequestRefused: a parameter is not valid Unicode, or the URL becomes too long.
     """
     pairs = []
     for name, value in params.items():

@@ -1,4 +1,4 @@
-"""Answer bad arguments with readable errors, and accept those that clients send as text.
+"""Answer invalid arguments with readable errors, and accept those that clients send as text.
 
 FastMCP answers with pydantic's report. It names internals, links to another project's documentation
 and repeats the input, so 128 KB of unknown keys come back as 2 MB. A model needs the field, the
@@ -75,7 +75,7 @@ class InvalidArguments(ToolFailure):
 
 
 class ReadableArguments(Middleware):
-    """Name at most five bad fields, with reasons, in under 2 KiB whatever the size of the input."""
+    """Report at most five invalid fields with reasons, in less than 2 KiB for any input."""
 
     async def on_call_tool(
         self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]
@@ -114,11 +114,11 @@ class ReadableArguments(Middleware):
 def check_texts(component: Any, given: Mapping[str, Any]) -> None:
     """Check the arguments of a prompt or a resource template, which are sent as text.
 
-    FastMCP would answer with pydantic's report for one and with no reason for the other, and
-    write the value to the log.
+    FastMCP would answer with pydantic's report for a prompt and without a reason for a template,
+    and write the value to the log.
 
     Raises:
-        InvalidArguments: one is missing, or does not fit the type of its parameter.
+        InvalidArguments: an argument is missing, or does not match the type of its parameter.
     """
     problems: list[tuple[Location, str]] = []
     for name, (adapter, required) in parameters_of(getattr(component, "fn", None)).items():

@@ -1,10 +1,10 @@
-"""Who is calling: identified by token if there is one, else by network address."""
+"""Identify the caller, by token if there is one, else by network address."""
 
 from urllib.parse import quote
 
 from fastmcp.server.dependencies import get_access_token, get_http_request
 
-# What stands as it is in an identity, whose parts are separated by spaces.
+# Characters that are not quoted in an identity, whose parts are separated by spaces.
 SAFE = ":/@|+=,;~"
 ABSENT = "*"
 

@@ -16,7 +16,7 @@ from .stdio import reserve_stdio, serve_stdio
 def run(
     program: str, load: Callable[[], FastMCP[Any]], app: str, closed: Collection[str] = ()
 ) -> NoReturn:
-    """Serve as the environment specifies; exit with code 2 on a bad setting.
+    """Serve as the environment specifies; exit with code 2 if a setting is invalid.
 
     `load` imports the server and checks its settings. `app` is the import string of the function
     that creates a worker's app. `closed` names the standard streams that were closed at startup.
@@ -43,6 +43,6 @@ def check_open(closed: Collection[str]) -> None:
     missing = [name for name in closed if name != "stderr"]
     if missing:
         raise InvalidSettings(
-            f"TRANSPORT: stdio needs {' and '.join(missing)}, which this process was started"
-            " without; set TRANSPORT=http, or let a client start it"
+            f"TRANSPORT: stdio needs {' and '.join(missing)}, but this process was started"
+            " without it; set TRANSPORT=http, or let a client start it"
         )

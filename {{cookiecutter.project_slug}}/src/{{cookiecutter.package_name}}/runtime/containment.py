@@ -1,8 +1,8 @@
-"""Keep exceptions of one request from ending the process, and from reaching its client.
+"""Contain what a request raises, so that only this request fails.
 
 A tool that calls `sys.exit`, or awaits a task that was cancelled elsewhere, would end the server
 and every in-flight call. An exception in a middleware outside of this server's own would reach the
-client with its text. Here each of these fails its own request only.
+client with its text.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def is_cancelled() -> bool:
 
 
 class Contained(Coroutine[Any, Any, Any]):
-    """A coroutine that raises `ExitRefused` where asyncio would leave the event loop."""
+    """A coroutine that raises `ExitRefused` for exceptions that would stop the event loop."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> None:
         self._coroutine = coroutine
@@ -53,7 +53,7 @@ class Contained(Coroutine[Any, Any, Any]):
         self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        raise TypeError("only a task runs it")
+        raise TypeError("a contained coroutine can only run as a task")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)  # anyio and debuggers inspect `cr_frame` and others
@@ -65,7 +65,7 @@ def contained_task(
     /,
     **options: Any,
 ) -> "asyncio.Task[Any]":
-    """Create a task, as a task factory of the loop, for the tasks that tools start."""
+    """Create a contained task. This is the loop's task factory, for tasks that tools start."""
     return asyncio.Task(Contained(coroutine), loop=loop, **options)
 
 

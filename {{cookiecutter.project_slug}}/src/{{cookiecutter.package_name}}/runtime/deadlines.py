@@ -1,8 +1,8 @@
-"""Every request has a deadline: one that hangs blocks its client, its memory and a shutdown.
+"""Answer every request within a deadline.
 
-Clients give up after about 60 seconds and then cannot know the reason, so the server answers before
-that. A plain `def` tool runs in a thread, which cannot be stopped: the server answers anyway and
-leaves the thread running. When too many such threads run, it starts no more of them.
+Clients give up after about 60 seconds without knowing why, so the server answers earlier. A plain
+`def` tool runs in a thread, which cannot be stopped: the server answers anyway and leaves the
+thread running. If too many such threads are running, it refuses to start another.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ CLEAN_UP_SECONDS = 0.5
 
 
 class DeadlineSettings(Settings):
-    # Also of resources, prompts and lists.
+    # Also applies to resources, prompts and lists.
     tool_deadline_seconds: float = Field(50, gt=0, lt=60)
     max_abandoned_calls: int = Field(20, ge=1, le=1000)
 
@@ -89,8 +89,8 @@ class Deadlines(Middleware):
             finally:
                 end()  # the task's last step: a callback would run one iteration of the loop later
 
-        # A separate task, so that the answer does not wait for a thread that hangs. Not one of
-        # the loop's task factory, which would contain it again.
+        # A separate task, so that the answer does not wait for a thread that hangs. Created
+        # directly, because the loop's task factory would wrap it a second time.
         call = asyncio.Task(Contained(run()), loop=loop)
         call.add_done_callback(end)  # for a task that is cancelled before its first step
         timer = loop.call_later(self._seconds, end)
@@ -137,7 +137,7 @@ class Deadlines(Middleware):
     def _abandon(self, call: "asyncio.Task[Any]", name: str) -> None:
         deadline_log.warning("%s is still running although its call has ended", name)
         self._abandoned[name] += 1
-        # Its thread is one of 40 that all `def` tools share: replace it.
+        # Its thread is one of the 40 that all `def` tools share: allow one more.
         threads = current_default_thread_limiter()
         threads.total_tokens += 1
 

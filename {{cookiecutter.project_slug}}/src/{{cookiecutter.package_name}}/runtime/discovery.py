@@ -1,7 +1,6 @@
-"""Advertise what the 2026-07-28 protocol still has.
+"""Do not advertise logging to clients of the 2026-07-28 protocol, which has deprecated it.
 
-FastMCP also names its logging capability there, which that protocol has deprecated. The handshake
-protocols have it, and keep it.
+FastMCP advertises it in every protocol. The handshake protocols still have it.
 """
 
 from typing import Any

@@ -46,8 +46,8 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 class Drain:
     """An ASGI wrapper that holds stop signals back while requests are being answered.
 
-    After a signal the server continues as before for `delay_seconds`. Then it waits for at most
-    `grace_seconds`, and cancels what still runs.
+    After a signal, the server continues as before for `delay_seconds`. Then it waits for at most
+    `grace_seconds`, and cancels calls that are still running.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ LAST_SECONDS = 0.5
 
 
 class End:
-    """When the process ends at the latest, if that is known."""
+    """The latest time at which the process ends, if known."""
 
     def __init__(self) -> None:
         self._at = math.inf

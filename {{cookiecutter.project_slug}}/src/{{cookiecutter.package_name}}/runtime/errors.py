@@ -1,9 +1,9 @@
 """Failures that a caller may read, and that the log explains.
 
-With masking on, FastMCP hides the text of every exception except its own errors. So a tool, a
-resource or a prompt raises a `ToolFailure` for what a model should know and act on: one sentence,
-and whether a retry can help. For everything else, the client gets an id, and the log has the
-traceback under that id.
+With masking on, FastMCP hides the text of every exception except its own errors. So a tool,
+resource or prompt raises a `ToolFailure` if a model can act on the failure: one sentence, and
+whether a retry can help. For everything else, the client gets an id, and the log has the traceback
+under that id.
 """
 
 import logging
@@ -34,12 +34,12 @@ MASKED = ("Error calling tool ", "Error reading resource ", "Error rendering pro
 class ToolFailure(ToolError):
     """A failure whose message reaches the client.
 
-    `retryable` tells whether the same call may succeed later. `details` are further facts, as JSON
-    values. `in_doubt` means that the call may have done its work anyway.
+    `retryable` says whether the same call may succeed later. `details` are additional JSON values.
+    `in_doubt` means that the call may have done its work anyway.
     """
 
     in_doubt = False
-    engine_code = ""  # what a database or another engine answered, for the log
+    engine_code = ""  # the error code of a database or another engine, for the log
 
     def __init__(self, message: str, *, retryable: bool = False, **details: Any) -> None:
         super().__init__(message, log_level=logging.DEBUG)  # `Failures` logs more
@@ -63,7 +63,7 @@ def unexpected(error: BaseException) -> Unexpected:
     error_id = uuid.uuid4().hex[:12]
     failure_log.error("Unexpected error %s", error_id, exc_info=error)
     return Unexpected(
-        f"An unexpected error occurred; the server's log knows it as {error_id}.",
+        f"An unexpected error occurred; the server logged it as {error_id}.",
         error_id=error_id,
     )
 
@@ -71,8 +71,8 @@ def unexpected(error: BaseException) -> Unexpected:
 class Failures(Middleware):
     """Log one line for each `ToolFailure`, and mask every other exception.
 
-    The line has the failure's sentence and the type of error that caused it. It does not have the
-    text of that error, which may contain what a client or an API has sent.
+    The line has the failure's sentence and the type of error that caused it, but not the text of
+    that error, which may contain data of a client or an API.
     """
 
     async def on_request(

@@ -183,7 +183,7 @@ def _is_plain(request: Request, message: Mapping[str, Any]) -> bool:
 def _as_data(error: Exception) -> ErrorData:
     if data := handler_exception_to_error_data(error):
         return data
-    logger.error("A request has failed", exc_info=error)
+    logger.error("A request failed", exc_info=error)
     return ErrorData(code=INTERNAL_ERROR, message="Internal server error")
 
 

@@ -80,9 +80,7 @@ def serve_http(mcp: FastMCP[Any], app: str) -> None:
     """
     settings = ServingSettings()
     if settings.http_sessions and settings.workers > 1:
-        raise InvalidSettings(
-            "HTTP_SESSIONS: one worker does not know the sessions of another; set WORKERS=1"
-        )
+        raise InvalidSettings("HTTP_SESSIONS: workers do not share sessions; set WORKERS=1")
     check_address(mcp, settings.http_host)
     config = uvicorn_config(app, settings.http_host, settings.http_port, workers=settings.workers)
     if settings.workers == 1:
@@ -135,8 +133,8 @@ def check_server(mcp: FastMCP[Any], server: uvicorn.Server) -> None:
     check_address(mcp, server.config.host)
     if server.config.proxy_headers:
         logger.warning(
-            "uvicorn trusts X-Forwarded-For from %s, so callers there can use any address; start it"
-            " with --no-proxy-headers and set TRUSTED_PROXIES",
+            "uvicorn trusts X-Forwarded-For from %s, so callers there can forge their address;"
+            " start it with --no-proxy-headers and set TRUSTED_PROXIES",
             server.config.forwarded_allow_ips,
         )
 

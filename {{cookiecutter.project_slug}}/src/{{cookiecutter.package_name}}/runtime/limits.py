@@ -1,7 +1,7 @@
 """Keep resources and prompts from filling a client's context: refuse one that is too long.
 
 Tools shorten their own results. The text of a resource may be JSON or code, which is useless when
-it is cut, so the error tells the size and the limit instead.
+it is cut, so the error states the size and the limit instead.
 """
 
 from typing import Any
@@ -45,8 +45,8 @@ class ResultLimit(Middleware):
         limit = ResultSettings().result_max_bytes
         if size > limit:
             raise ResultTooLong(
-                f"The {kind} has {size} bytes, and at most {limit} are returned:"
-                " ask for a part of it.",
+                f"The {kind} has {size} bytes, more than the limit of {limit}:"
+                " request a part of it.",
                 size=size,
                 limit=limit,
             )

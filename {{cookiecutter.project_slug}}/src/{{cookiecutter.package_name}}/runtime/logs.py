@@ -27,7 +27,7 @@ CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "aiosqlite", "mcp.server.s
 PIECE_BYTES: int = getattr(select, "PIPE_BUF", 4096)
 # How long a line waits for a slow reader; the next lines do not wait.
 PATIENCE_SECONDS = 0.1
-LOST = "%d log lines were lost: the log was not read"
+LOST = "%d log lines were dropped, because stderr was not read"
 
 
 class UnblockedHandler(logging.Handler):

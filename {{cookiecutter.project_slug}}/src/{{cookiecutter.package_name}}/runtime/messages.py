@@ -1,9 +1,9 @@
 """Refuse malformed JSON-RPC messages before they reach the protocol.
 
 In the handshake era, the SDK answers such a body with pydantic's report on its own classes, and
-treats a request with an invalid id as a notification, so its sender waits without success. On
-stdio, where a line is a body, it does not answer at all. It also repeats names of any length in its
-answers.
+treats a request with an invalid id as a notification, so its sender waits for an answer that never
+comes. On stdio, where a line is a body, it does not answer at all. It also repeats names of any
+length in its answers.
 """
 
 import asyncio
@@ -156,7 +156,7 @@ def checked(body: bytes) -> dict[str, Any]:
     """Return the message in a body.
 
     Raises:
-        Refused: it is not a message, or one that the protocol would not answer in a few words.
+        Refused: it is not a message, or is one that the SDK would answer with a long report.
     """
     if len(body) > MAX_BODY_BYTES:
         raise Refused(INVALID_REQUEST, TOO_LARGE, _id_in(body))
@@ -169,7 +169,7 @@ def checked(body: bytes) -> dict[str, Any]:
     try:
         _check(message)
     except Refused as refused:
-        # The id of an answer was chosen by the server: it does not name a request of the client.
+        # The server chose the id of an answer, so it does not name a request of the client.
         if not _is_answer(message) and _is_id(message.get("id")):
             refused.id = message["id"]
         raise

@@ -27,7 +27,7 @@ HOOKS = {
 class Chain(Middleware):
     """Runs `layers` in the order in which FastMCP would: the first is the outermost.
 
-    A layer defines hooks; one that overrides `__call__` must stay outside of the chain.
+    Layers define hooks. One that overrides `__call__` must stay outside of the chain.
     """
 
     def __init__(self, layers: Sequence[Middleware]) -> None:

@@ -1,13 +1,10 @@
-"""The requests that this server sends to other servers, for those who watch them.
-
-The API client does not know who that is. Nobody watches unless a pattern has registered.
-"""
+"""Lets a pattern watch the requests that this server sends, without the API client knowing it."""
 
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
-# Receives the status code of the answer.
+# Receives the status code of the response.
 Answered = Callable[[int], object]
 
 
@@ -28,7 +25,7 @@ Watcher = Callable[[OutgoingRequest], AbstractContextManager[Answered]]
 
 
 class Outgoing:
-    """Those who watch the requests of this process."""
+    """The watchers of this process's requests."""
 
     def __init__(self) -> None:
         self._watchers: tuple[Watcher, ...] = ()

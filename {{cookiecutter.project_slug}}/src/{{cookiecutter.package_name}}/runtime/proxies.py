@@ -1,4 +1,4 @@
-"""Find out who is calling when a proxy connects instead of the caller.
+"""Find out who is calling behind a proxy.
 
 A proxy names the caller in a header, but so can anyone. A header is believed only if the connection
 comes from an address in `TRUSTED_PROXIES`. Each proxy appends the address that it was called from,
@@ -73,7 +73,7 @@ def parse_address(text: str) -> Address | None:
     found = WITH_PORT.fullmatch(text)
     host = "" if found is None else next(part for part in found.groups() if part is not None)
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])  # without a network interface
+        address = ipaddress.ip_address(host.partition("%")[0])  # without the zone
     except ValueError:
         return None
     # ::ffff:192.0.2.1 is an IPv4 peer of a socket that accepts both.

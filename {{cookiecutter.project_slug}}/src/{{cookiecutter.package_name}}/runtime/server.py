@@ -37,7 +37,7 @@ Extension = Callable[[FastMCP[Any]], AbstractAsyncContextManager[ServerMiddlewar
 class Server(FastMCP[Any]):
     """A FastMCP server with Host and Origin checks, size limits and a clean shutdown.
 
-    `log_format` is the form of its log lines. `authentication` returns the `auth` of a server that
+    `log_format` formats its log lines. `authentication` returns the `auth` of a server that
     was created without one; it is called when the server is about to serve HTTP, so it may read
     settings. `http_middleware` sees a request after its token and its message were checked.
     Each of `extensions` is opened before the rest of the lifespan and closed after it.
@@ -50,7 +50,7 @@ class Server(FastMCP[Any]):
 
     @property
     def auth(self) -> AuthProvider | None:
-        """Who may call over HTTP; None stands for everybody."""
+        """Who may call over HTTP; None for everyone."""
         if self._auth is None and self.authentication is not None:
             return self.authentication()
         return self._auth
@@ -89,7 +89,7 @@ class Server(FastMCP[Any]):
         if not settings.http_sessions:
             exchange_singly(app)
         if origins:
-            # Outside the check of tokens: a preflight has none, and web pages read refusals.
+            # Outside the token check: a preflight has no token, and web pages read refusals.
             app.add_middleware(AllowedOrigins, origins=origins)
         public = urlsplit(settings.public_url)
         app.add_middleware(

@@ -56,7 +56,7 @@ class ServingSettings(Settings):
     def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         if not all(HOST.fullmatch(host.lower()) for host in hosts):
             raise ValueError(
-                "must be names as in a Host header, such as mcp.example.com,"
+                "must be host names as in a Host header, such as mcp.example.com,"
                 " without a scheme, path or network"
             )
         return hosts
@@ -66,7 +66,7 @@ class ServingSettings(Settings):
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         if not all(ORIGIN.fullmatch(origin.lower()) for origin in origins):
             raise ValueError(
-                "must be origins as a browser sends them, such as https://app.example.com,"
+                "must be origins as in an Origin header, such as https://app.example.com,"
                 " with a scheme and no path"
             )
         return origins
@@ -78,10 +78,10 @@ class ServingSettings(Settings):
             networks = [ipaddress.ip_network(proxy, strict=False) for proxy in proxies]
         except ValueError:
             raise ValueError(
-                "must be addresses or networks, such as 10.0.0.0/8, with commas between"
+                "must be addresses or networks separated by commas, such as 10.0.0.0/8"
             ) from None
         if any(network.prefixlen == 0 for network in networks):
-            raise ValueError("must not contain every address: anyone could then pose as any caller")
+            raise ValueError("must not contain every address: callers could forge their address")
         return proxies
 
     @field_validator("public_url")
@@ -90,7 +90,7 @@ class ServingSettings(Settings):
         url = url.rstrip("/")
         if url and not PUBLIC_URL.fullmatch(url.lower()):
             raise ValueError(
-                "must be a URL such as https://mcp.example.com/tools, without a user, query or"
+                "must be a URL such as https://mcp.example.com/tools, without credentials, query or"
                 " fragment"
             )
         if url.endswith("/mcp"):

@@ -16,7 +16,7 @@ from ..upstream import Api
 class Resource(BaseModel):
     id: str
     data: JsonValue
-    hint: str = Field("", description="What is missing of data that is too long.")
+    hint: str = Field("", description="What was left out of data that is too long.")
 
 
 @tool(
@@ -44,5 +44,5 @@ async def cached_fetch(
     data, from_cache = await cache.get_or_load(cache_key("resources", resource_id), load)
     shortened, hint = cut(data, max_bytes - json_size(resource_id))
     resource = Resource(id=resource_id, data=shortened, hint=hint)
-    # In the metadata, since programs may need it but models should not reason about it.
+    # In the metadata, because programs may need it but models do not.
     return ToolResult(structured_content=resource, meta={"from_cache": from_cache})

@@ -11,7 +11,7 @@ from ..upstream import Api
 
 
 @tool(
-    title="Request the API",
+    title="Send an API request",
     description="Get a path of the API, without retries.",
     annotations={
         "readOnlyHint": True,

@@ -16,7 +16,7 @@ from ..results import ResultMaxBytes, fit
 class UserPage(BaseModel):
     users: list[User]
     next_cursor: str = Field(description="The next page's `cursor`; empty on the last page.")
-    hint: str = Field("", description="Why the page has fewer users, or shorter ones.")
+    hint: str = Field("", description="Why users are missing or shortened.")
 
 
 @tool(
@@ -37,7 +37,7 @@ async def database_operation(
     ] = "",
     limit: Annotated[int, Field(description="Users per page.", ge=1, le=100)] = 20,
     cursor: Annotated[
-        str, Field(description="The `next_cursor` of the page before.", max_length=200)
+        str, Field(description="The `next_cursor` of the previous page.", max_length=200)
     ] = "",
 ) -> UserPage:
     found, next_cursor = await users.search(query, limit, cursor)

@@ -15,7 +15,7 @@ from ..upstream import Api
 
 
 @tool(
-    title="Request the API with retries",
+    title="Send an API request with retries",
     description="Get a path of the API, with retries of transient failures.",
     annotations={
         "readOnlyHint": True,

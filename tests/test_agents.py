@@ -1,0 +1,108 @@
+"""What a project contains for coding agents and editors: instructions, a skill, the example of `.env`."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from .combinations import LINEAR, PACKAGE_NAME
+from .conftest import Projects
+from .project import Project, assert_passed
+from .test_recipe import COMMANDS
+
+SKILL = "skills/add-a-tool/SKILL.md"
+EACH = pytest.mark.parametrize("name", LINEAR)
+SOME = pytest.mark.parametrize("name", ["none", "all", "all-but-self_contained", "only-retry"])
+
+
+def run(project: Project, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program that is installed with the tests."""
+    path = shutil.which(program, path=str(Path(sys.executable).parent))
+    assert path, f"{program} is not installed: run `uv sync`"
+    return subprocess.run(
+        [path, *arguments], cwd=project.path, capture_output=True, check=False, encoding="utf-8"
+    )
+
+
+@SOME
+def test_the_validators_of_skills_and_instructions_accept_the_project(name: str, projects: Projects) -> None:
+    project = projects(name)
+    for folder in (".agents", ".claude"):
+        assert_passed(run(project, "agentskills", "validate", f"{folder}/{SKILL}"))
+    linted = run(project, "skillsaw", "lint", "--strict", ".")
+    assert_passed(linted)
+
+
+@EACH
+def test_both_copies_of_the_skill_are_the_same(name: str, projects: Projects) -> None:
+    project = projects(name)
+    assert project.text(f".agents/{SKILL}") == project.text(f".claude/{SKILL}")
+
+
+@EACH
+def test_the_skill_ends_with_the_checks_of_the_recipe(name: str, projects: Projects) -> None:
+    """`test_recipe.py` follows the recipe in README.md, to which the skill refers for the code."""
+    project = projects(name)
+    skill = project.text(f".agents/{SKILL}")
+    (commands,) = re.findall(r"^   ```sh\n(.*?)^   ```$", skill, flags=re.DOTALL | re.MULTILINE)
+    assert commands.replace("   uv", "uv") == COMMANDS
+    readme = project.text("README.md")
+    assert '"Add a tool" in README.md' in skill
+    assert "\n## Add a tool\n" in readme
+    recipe = readme.split("\n## Add a tool\n")[1]
+    for word in set(re.findall(r"`(api: Api|key: IdempotencyKey|mcp\.add_resource|answer\.parse)", skill)):
+        assert word in recipe
+
+
+@EACH
+def test_every_path_of_the_instructions_exists(name: str, projects: Projects) -> None:
+    project = projects(name)
+    assert project.text("CLAUDE.md") == "@AGENTS.md\n"
+    for page in ("AGENTS.md", f".agents/{SKILL}"):
+        cited = re.findall(r"`([\w./-]+(?:/|\.py|\.md|\.toml|\.example))`", project.text(page))
+        assert len(cited) > 3
+        for path in cited:
+            places = (project.path, project.package, project.path / "tests")
+            assert any((place / path).exists() for place in places), f"{page}: {path}"
+    unnamed = {"patterns", "utils.py", "upstream.py", "environment_config.toml"}
+    for path in unnamed:
+        assert (f"src/{PACKAGE_NAME}/{path}" in project.text("AGENTS.md")) == (
+            project.package / path
+        ).exists(), path
+
+
+@EACH
+def test_the_example_of_env_can_be_used_with_every_line(name: str, projects: Projects) -> None:
+    """With its defaults, a setting changes nothing; an empty one is unset."""
+    project = projects(name)
+    lines = re.findall(r"^# ([A-Z_]+=.*)$", project.text(".env.example"), flags=re.MULTILINE)
+    assert len(lines) > 15
+    script = (
+        f"import {PACKAGE_NAME}.server\nfrom {PACKAGE_NAME}.settings import check_settings\ncheck_settings()"
+    )
+    variables = dict(line.split("=", 1) for line in lines)
+    assert_passed(project.run("-c", script, **variables))
+
+
+def test_no_line_of_the_example_of_env_is_committed_with_secrets(projects: Projects) -> None:
+    ignored = projects("all").text(".gitignore").splitlines()
+    assert ".env" in ignored
+    assert ".env.example" not in ignored
+
+
+@EACH
+def test_the_changelog_starts_with_the_version_of_the_project(name: str, projects: Projects) -> None:
+    project = projects(name)
+    version = tomllib.loads(project.text("pyproject.toml"))["project"]["version"]
+    assert re.findall(r"^## \[([\d.]+)\]", project.text("CHANGELOG.md"), flags=re.MULTILINE) == [version]
+
+
+def test_the_python_version_is_supported(projects: Projects) -> None:
+    project = projects("all")
+    lowest = tomllib.loads(project.text("pyproject.toml"))["project"]["requires-python"]
+    pinned = project.text(".python-version").strip()
+    assert tuple(map(int, pinned.split("."))) >= tuple(map(int, lowest.removeprefix(">=").split(".")))

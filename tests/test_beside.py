@@ -1,0 +1,362 @@
+"""Prompts beside the server are proven in every combination, and so is that nothing of the server sees what they change."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from matrix.factoring import Factoring, Identities
+from matrix.families import Joined, Varied
+from matrix.progress import Progress
+from matrix.proof import Proof, Run, prove
+from matrix.rendering import render
+from matrix.template import EACH, Combination, Declaration
+from matrix.trees import Store
+
+from .conftest import needs_forks
+from .small_template import PROJECT, READING_TEST, SmallTemplate
+
+pytestmark = needs_forks
+NONE: Combination = frozenset()
+COLOUR: Combination = frozenset({"colour"})
+GREETING: Combination = frozenset({"greeting"})
+HOOK = "hooks/post_gen_project.py"
+README = f"{PROJECT}/README.md"
+WORDS = f"{PROJECT}/src/small/words.py"
+Folder = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return tmp_path_factory.mktemp
+
+
+def proven(declaration: Declaration, folder: Path, *combinations: Combination) -> Proof:
+    every = combinations or tuple(declaration.combinations())
+    return prove(declaration, every, folder, progress=Progress(io.StringIO()), processes=False)
+
+
+def checked(declaration: Declaration, folder: Path) -> Proof:
+    """Render every combination, and hold the claims against them."""
+    every = list(declaration.combinations())
+    run = Run(declaration, every, folder, Progress(io.StringIO()), dedup=True, processes=False)
+    run.render()
+    run.compare_files()
+    run.check_claims()
+    return run.proof
+
+
+def texts(proof: Proof, combination: Combination) -> list[str]:
+    return [problem.text for problem in proof.problems[combination]]
+
+
+def add_files(declaration: Declaration, *paths: str) -> Declaration:
+    wanted = declaration.files
+    return replace(declaration, files=lambda chosen: wanted(chosen) | {*paths})
+
+
+# A template whose prompts are beside the server
+
+
+@pytest.fixture(scope="module")
+def sound(new_folder: Folder) -> Proof:
+    return proven(SmallTemplate(new_folder("sound")).surround(), new_folder("run"))
+
+
+def test_every_answer_beside_the_server_is_combined_with_every_other(sound: Proof) -> None:
+    declaration = sound.declaration
+    assert sound.problems == {}
+    assert len(sound.green()) == 2**3
+    assert declaration.option_combinations == 2**4 * 3 * (2 * 3 * 3)
+    assert len(sound.green()) * len(declaration.variations) == declaration.option_combinations
+
+
+def test_a_small_test_that_sees_their_files_runs_once_for_each_closure(sound: Proof) -> None:
+    assert sound.closures["tests/test_card.py"] == 2
+    assert sound.unexpected_closures() == []
+
+
+def test_nothing_else_runs_more_often(sound: Proof) -> None:
+    others = {name: count for name, count in sound.closures.items() if name != "tests/test_card.py"}
+    assert others == {
+        "tests/test_colour.py": 1,
+        "tests/test_greeting.py": 2,
+        "tests/test_words.py": 2,
+        "tests/test_main.py": 4,
+    }
+
+
+def test_tests_of_the_whole_run_with_each_answer_in_the_linear_design(sound: Proof) -> None:
+    assert {name for name in sound.sampled if name.startswith("none,")} == {
+        f"none,{answer}"
+        for answer in (
+            "with-shout",
+            *("tone=warm", "tone=cold"),
+            *("box=no", "service=south", "service=none", "address=here", "address=there"),
+            "with-shout,address=there,box=no,service=none,tone=cold",
+        )
+    }
+
+
+def test_a_combination_is_named_by_labels_and_made_with_answers(sound: Proof) -> None:
+    declaration = sound.declaration
+    one = frozenset({"colour", "box=no", "address=here"})
+    assert declaration.name(one) == "colour,address=here,box=no"
+    answers = declaration.answers_for(one)
+    assert (answers["box"], answers["service"]) == (False, "north")
+    assert answers["address"] == "https://here.example/small"
+    command = declaration.reproduce(one, "ls")
+    assert "colour=yes" in command
+    assert " address=https://here.example/small box=no " in command
+
+
+@pytest.mark.parametrize("by_file", [False, True], ids=["at once", "in steps"])
+def test_the_pieces_are_byte_for_byte_what_is_rendered_whole(
+    by_file: bool, new_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SmallTemplate(new_folder("pieces"))
+    declaration = small.surround(by_file=by_file)
+    monkeypatch.chdir(new_folder("empty"))
+    store = Store(new_folder("contents"))
+    factoring = Factoring(declaration)
+    for core in (NONE, frozenset({"colour", "greeting", "one_file"})):
+        family = factoring.family(core, Identities(store))
+        project = Varied(family, declaration, Joined(store))
+        for variation in declaration.variations[::7]:
+            found = {path: store.read(identity) for path, identity in project.tree(variation).items()}
+            assert found == render(small.folder, declaration.answers_for(core | variation))
+
+
+def test_the_hook_that_checks_answers_sees_those_that_are_text(
+    new_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SmallTemplate(new_folder("checked"))
+    declaration = small.surround()
+    path = small.folder / "hooks/pre_gen_project.py"
+    check = "import re\nraise SystemExit(not re.match('https://|$', ANSWERS['address']))\n"
+    path.write_text(path.read_text(encoding="utf-8").partition("CHOSEN")[0] + check, encoding="utf-8")
+    monkeypatch.chdir(new_folder("empty"))
+    factoring = Factoring(declaration)
+    assert factoring.pre.code is not None
+    factoring.family(NONE, Identities(Store(new_folder("contents"))))
+    assert factoring.pre.reads == {"address"}
+
+
+# Prompts that are not beside the server: how that is planted, where it is found, and how it is told.
+
+MEET = "cookiecutter.colour and cookiecutter.tone == 'cold' and not cookiecutter.box"
+SEEN = {
+    "a module": (
+        (WORDS, "WORDS =", "{{ '# Boxed.\n' if cookiecutter.box }}WORDS ="),
+        NONE,
+        "box changes src/small/words.py, a file of the package",
+    ),
+    "a module where two others meet": (
+        (WORDS, "WORDS =", f"{{{{ '# Boxed.\n' if {MEET} }}}}WORDS ="),
+        COLOUR,
+        "box changes src/small/words.py, a file of the package",
+    ),
+    "data of the package": (
+        (f"{PROJECT}/src/small/tone.txt", "a ", "a{{ ' boxed' if cookiecutter.box }} "),
+        NONE,
+        "box changes src/small/tone.txt, a file of the package",
+    ),
+    "a module of the package where a project is folded": (
+        (WORDS, "WORDS =", "{{ '# Boxed.\n' if cookiecutter.box and cookiecutter.one_file }}WORDS ="),
+        frozenset({"one_file"}),
+        "box changes src/small/words.py, a file of the package",
+    ),
+    "a test of the whole": (
+        (f"{PROJECT}/tests/test_main.py", "def test", "{{ '# Boxed.\n' if cookiecutter.box }}def test"),
+        NONE,
+        "box changes tests/test_main.py, and its closures are not counted",
+    ),
+    "a file that a test of the whole names": (
+        (f"{PROJECT}/tests/test_main.py", "README =", 'BOX = Path(__file__).parents[1] / "box.txt"\nREADME ='),
+        NONE,
+        "tests/test_main.py sees box.txt, which box changes",
+    ),
+    "a file that a test of the whole names where it is loud": (
+        (f"{PROJECT}/tests/test_main.py", "README =", "{{ 'BOX = \"box.txt\"\n' if cookiecutter.shout }}README ="),
+        NONE,
+        "tests/test_main.py sees box.txt, which box changes",
+    ),
+    "a test that another imports": (
+        (f"{PROJECT}/tests/test_main.py", "README =", "{{ 'from . import test_card\n' if cookiecutter.address }}README ="),
+        NONE,
+        "tests/test_main.py imports tests/test_card.py, which address changes",
+    ),
+    "how pytest is configured": (
+        (f"{PROJECT}/pyproject.toml", "addopts", "{{ 'testpaths = [\"tests\"]\n' if cookiecutter.address }}addopts"),
+        NONE,
+        "address changes the configuration of pytest",
+    ),
+    "how mypy is configured": (
+        (f"{PROJECT}/pyproject.toml", "strict = true", "strict = {{ 'true' if cookiecutter.address else 'false' }}"),
+        NONE,
+        "address changes the configuration of mypy",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", SEEN)
+def test_a_prompt_is_not_beside_the_server_if_it_changes(way: str, new_folder: Folder) -> None:
+    change, where, text = SEEN[way]
+    small = SmallTemplate(new_folder("claim"))
+    declaration = small.surround()
+    small.change(*change)
+    proof = checked(declaration, new_folder("run"))
+    found = {
+        one
+        for one in declaration.combinations()
+        if f"Not only beside the server: {text}" in texts(proof, one)
+    }
+    assert where in found, proof.problems
+    assert found == {one for one in declaration.combinations() if one >= where}
+
+
+UNLIKE = {
+    "changes other lines in some combinations": (
+        "'.\n' if cookiecutter.address",
+        "('!' if cookiecutter.colour else '.') ~ '\n' if cookiecutter.address",
+        COLOUR,
+        "address is not beside the server: README.md does not change in the same lines as elsewhere",
+    ),
+    "changes other lines where two others meet": (
+        "'.\n' if cookiecutter.address",
+        "('!' if cookiecutter.colour and cookiecutter.tone == 'cold' and cookiecutter.service == 'south' else '.')"
+        " ~ '\n' if cookiecutter.address",
+        COLOUR,
+        "address is not beside the server: README.md does not change in the same lines as elsewhere",
+    ),
+    "changes lines only where two others meet": (
+        "if cookiecutter.address else",
+        "if cookiecutter.address and not (cookiecutter.colour and cookiecutter.tone == 'cold') else",
+        COLOUR,
+        "address is not beside the server: README.md does not change in the same lines as elsewhere",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", UNLIKE)
+def test_a_prompt_is_not_beside_the_server_if_it_in_a_file_that_tests_of_the_whole_see(
+    way: str, new_folder: Folder
+) -> None:
+    old, new, where, text = UNLIKE[way]
+    small = SmallTemplate(new_folder("claim"))
+    declaration = small.surround()
+    small.change(README, old, new)
+    proof = checked(declaration, new_folder("run"))
+    found = {
+        one
+        for one in declaration.combinations()
+        if any(problem.startswith(text) for problem in texts(proof, one))
+    }
+    assert where in found, proof.problems
+
+
+def test_they_may_change_other_files_in_any_way(new_folder: Folder) -> None:
+    small = SmallTemplate(new_folder("claim"))
+    declaration = add_files(small.surround(), "notes.txt")
+    small.change(f"{PROJECT}/box.txt", "Loud inside.", "Loud {{ 'and red' if cookiecutter.colour }} inside.")
+    small.add(
+        "notes.txt",
+        "{{ cookiecutter.tone if cookiecutter.shout and cookiecutter.greeting }}{{ cookiecutter.box }}\n",
+    )
+    assert checked(declaration, new_folder("run")).problems == {}
+
+
+def test_the_unit_tests_must_not_differ_or_name_their_files(new_folder: Folder) -> None:
+    declaration = SmallTemplate(new_folder("units")).surround()
+
+    def unit_tests(chosen: Combination) -> dict[str, bytes]:
+        return {"tests/test_unit.py": b'BOX = "box.txt"\n' + (b"" if "box=no" in chosen else b"# boxed\n")}
+
+    proof = checked(replace(declaration, unit_tests=unit_tests), new_folder("run"))
+    assert texts(proof, NONE) == [
+        "Not only beside the server: box changes the unit tests",
+        "Not only beside the server: tests/test_unit.py sees box.txt, which box changes",
+    ]
+
+
+LOOKS = {
+    "reads box.txt": '(README.parent / ("box" + ".txt")).read_text(encoding="utf-8")',
+    "asks for services": '(README.parent / ("ser" + "vices")).exists()',
+    "asks for services/north.txt": '(README.parent / "services" / ("nor" + "th.txt")).exists()',
+    "lists ./": "[path.name for path in README.parent.iterdir()]",
+    "reads notes.txt": '(README.parent / ("notes" + ".txt")).read_text(encoding="utf-8")',
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_a_test_of_the_whole_sees_without_its_name_is_found_when_it_runs(
+    look: str, new_folder: Folder
+) -> None:
+    small = SmallTemplate(new_folder("looking"))
+    declaration = add_files(small.surround(), "notes.txt")
+    small.add("notes.txt", "{{ cookiecutter.tone }}\n")
+    small.add("tests/test_main.py", f"{READING_TEST}    assert {LOOKS[look]}\n")
+    proof = proven(declaration, new_folder("run"), GREETING)
+    text = f"A test of the whole project {look}, which its modules do not name"
+    assert text in texts(proof, GREETING), proof.problems
+
+
+# Faults in files around the server, in some combinations only
+
+
+def test_a_file_that_belongs_to_another_answer_is_found(new_folder: Folder) -> None:
+    small = SmallTemplate(new_folder("fault"))
+    declaration = small.surround()
+    small.change(
+        HOOK, '"services/south.txt"} -', '*(["services/south.txt"] if answers["tone"] != "warm" else [])} -'
+    )
+    proof = checked(declaration, new_folder("run"))
+    text = "services/south.txt belongs to nothing that was chosen"
+    found = {problem.variation for problem in proof.problems[NONE] if problem.text == text}
+    assert found
+    assert all("tone=warm" in variation and "service=south" not in variation for variation in found)
+
+
+def test_a_fault_of_a_small_test_is_found_with_the_answer_that_shows_it(new_folder: Folder) -> None:
+    small = SmallTemplate(new_folder("fault"))
+    declaration = small.surround()
+    fault = '"https://")\n    assert "there" not in CARD.read_text(encoding="utf-8")\n'
+    small.change(f"{PROJECT}/tests/test_card.py", '"https://")\n', fault)
+    proof = proven(declaration, new_folder("run"), GREETING)
+    found = [one for one in proof.problems[GREETING] if "::test_the_card_has_an_address: " in one.text]
+    assert {one.variation & {"address=here", "address=there"} for one in found} == {
+        frozenset({"address=there"})
+    }
+    assert "address=https://there.example/small && cd" in proof.report(GREETING)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [("CARD: int = Path", "mypy: tests/test_card.py"), ("CARD  = Path", "ruff format: tests/test_card.py")],
+    ids=["types", "format"],
+)
+def test_a_small_test_is_typed_and_linted_with_the_answer_that_adds_it(
+    fault: str, text: str, new_folder: Folder
+) -> None:
+    small = SmallTemplate(new_folder("fault"))
+    declaration = small.surround()
+    small.change(f"{PROJECT}/tests/test_card.py", "CARD = Path", fault)
+    # Not of the linear design, where the whole project is typed with each answer.
+    both = frozenset({"greeting", "colour", "one_file"}) - {"one_file"}
+    proof = proven(declaration, new_folder("run"), both)
+    found = [one for one in proof.problems[both] if one.text.startswith(text)]
+    assert {item for one in found for item in one.variation if item.startswith("address")} <= {
+        "address=here",
+        "address=there",
+    }
+    assert found, proof.problems
+
+
+def test_a_test_of_the_whole_cannot_be_added_by_such_a_prompt(new_folder: Folder) -> None:
+    declaration = SmallTemplate(new_folder("whole")).surround()
+    closures = {**declaration.closures, "tests/test_card.py": EACH}
+    proof = checked(replace(declaration, closures=closures), new_folder("run"))
+    text = "Not only beside the server: address changes tests/test_card.py, and its closures are not counted"
+    assert text in texts(proof, NONE)
