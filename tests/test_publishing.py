@@ -312,7 +312,7 @@ def test_without_a_repository_nothing_publishes_the_project(bake_once: Bake) -> 
     assert files.keys() <= others.keys()
     changed = {name for name in files if files[name] != others[name]}
     assert changed == {
-        *("README.md", "pyproject.toml", ".cruft.json", ".github/workflows/ci.yml"),
+        *("README.md", "pyproject.toml", ".github/workflows/ci.yml"),
         *("Dockerfile", "deploy/kubernetes/kustomization.yaml"),
     }
     for name, content in files.items():
