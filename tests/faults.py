@@ -287,6 +287,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "__init__.py": [
         Fault(
+            "the version is in the code too",
+            '__version__ = version("{{ cookiecutter.project_slug }}")',
+            '__version__ = "0.1.0"',
+            tests="tests/test_installing.py -k name_and_version",
+        ),
+        Fault(
             "FastMCP reads the `.env` file of the current folder",
             'os.environ.setdefault("FASTMCP_ENV_FILE", os.devnull)',
             'os.environ.setdefault("UNREAD", os.devnull)',
@@ -710,6 +716,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "__main__.py": [
+        Fault(
+            "the version and the help need valid settings",
+            "    parse_flags(COMMAND, __version__)\n    with bad_settings_in_one_line():\n        import_fastmcp()\n",
+            "    with bad_settings_in_one_line():\n        import_fastmcp()\n        parse_flags(COMMAND, __version__)\n",
+            processes=True,
+        ),
         Fault(
             "a variable of a pattern without a tool counts as a misspelled key",
             "            importlib.import_module(module.name)\n",
@@ -1533,6 +1545,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "pyproject.toml": [
         Fault(
+            "the address of the repository has another name on PyPI",
+            'Repository = "{{',
+            'Source = "{{',
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+        Fault(
             "a package is missing when one of two patterns is off",
             "cookiecutter.lazy_initialization or cookiecutter.state_management %}",
             "cookiecutter.lazy_initialization %}",
@@ -1548,6 +1566,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the formatter would change every file", "line-length = 100", "line-length = 88"),
     ],
     "hooks/post_gen_project.py": [
+        Fault(
+            "server.json stays in a project without a repository",
+            '".mcpbignore", "manifest.json", "server.json"),',
+            '".mcpbignore", "manifest.json"),',
+            tests="tests/test_publishing.py -k without_a_repository",
+        ),
         Fault(
             "tests of patterns that are off remain",
             '.partition(".")[0].removeprefix("test_")',
@@ -1721,9 +1745,21 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "hooks/pre_gen_project.py": [
         Fault(
+            "an address with credentials is accepted",
+            '"contains credentials": "@" in server,\n',
+            "",
+            tests="tests/test_refusals.py -k page_of_a_repository",
+        ),
+        Fault(
+            "only the start of an address is checked",
+            're.fullmatch(name, segment) and segment.strip("-")',
+            "re.match(name, segment)",
+            tests="tests/test_refusals.py -k page_of_a_repository",
+        ),
+        Fault(
             "leaving out a pattern is refused",
-            "if not isinstance(answers[pattern], bool):",
-            "if not answers[pattern]:",
+            "if not isinstance(answers[name], bool):",
+            "if not answers[name]:",
         ),
         Fault(
             "a folder name that is invalid on Windows is accepted",
@@ -1986,6 +2022,24 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "README.md": [
         Fault(
+            "the registry does not find its marker",
+            "<!-- mcp-name: io.",
+            "<!-- name: io.",
+            tests="tests/test_publishing.py -k owner_can_verify",
+        ),
+        Fault(
+            "a `+` of base64 is not percent-encoded",
+            '["%2B", "%2F"]',
+            '["+", "/"]',
+            tests="tests/test_publishing.py -k encoding_in_the_readme",
+        ),
+        Fault(
+            "a button starts another package than the one that is published",
+            '\'{"command":"uvx","args":["\' ~ slug ~',
+            '\'{"command":"uvx","args":["\' ~ package ~',
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+        Fault(
             "the README shows other commands than CI runs",
             "uv build --clear",
             "uv build",
@@ -2181,6 +2235,96 @@ FAULTS: dict[str, list[Fault]] = {
             "TRUSTED_PROXIES=",
             "TRUSTED_PROXY=",
             tests="tests/test_container.py -k 'is_a_setting and all'",
+        ),
+    ],
+    "runtime/command.py": [
+        Fault(
+            "a bad setting does not have its own exit code",
+            "        code = EXIT_BAD_SETTINGS\n",
+            "        code = 1\n",
+            processes=True,
+        ),
+    ],
+    "server.json": [
+        Fault(
+            "a description for the registry ends inside a word",
+            "description | truncate(100, false,",
+            "description | truncate(100, true,",
+            tests="tests/test_publishing.py -k shortened_description",
+        ),
+        Fault(
+            "a description for the registry has more than 100 characters",
+            "description | truncate(100, false,",
+            "description | truncate(110, false,",
+            tests="tests/test_publishing.py -k follows_its_schema",
+        ),
+        Fault(
+            "an empty description is not replaced",
+            '{% set description = cookiecutter.description.split() | join(" ") or cookiecutter.project_slug %}',
+            '{% set description = cookiecutter.description.split() | join(" ") %}',
+            tests="tests/test_publishing.py -k follows_its_schema",
+        ),
+        Fault(
+            "the owner of a GitHub repository cannot verify the registry's name",
+            '{% if host in ["github.com", "gitlab.com"] %}\n  "name"',
+            '{% if host == "gitlab.com" %}\n  "name"',
+            tests="tests/test_publishing.py -k owner_can_verify",
+        ),
+        Fault(
+            "a key for an API is not a secret",
+            '"isSecret": true',
+            '"isSecret": false',
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+    ],
+    "manifest.json": [
+        Fault(
+            "a quote in the author's name breaks the manifest",
+            "cookiecutter.author_name.split() | join(' ') | replace('\\\\', '\\\\\\\\') | replace('\"', '\\\\\"')",
+            "cookiecutter.author_name.split() | join(' ') | replace('\\\\', '\\\\\\\\')",
+            tests="tests/test_publishing.py -k text_is_lost",
+        ),
+        Fault(
+            "an optional variable of a bundle gets its placeholder as the value",
+            '      "default": "",\n',
+            "",
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+        Fault(
+            "the description of a bundle is shortened too",
+            '"description": "{{ description | replace',
+            '"description": "{{ description | truncate(100) | replace',
+            tests="tests/test_publishing.py -k shortened_description",
+        ),
+    ],
+    "fastmcp.json": [
+        Fault(
+            "FastMCP looks for the project in the current folder",
+            '  "deployment": {\n    "cwd": "."\n  }',
+            '  "deployment": {}',
+            tests="tests/test_installing.py -k fastmcp_inspect",
+        ),
+    ],
+    ".mcpbignore": [
+        Fault(
+            "a bundle lacks the README, which its build reads",
+            "!/README.md\n",
+            "",
+            tests="tests/test_installing.py -k bundle_starts",
+        ),
+    ],
+    "tests/test_metadata.py": [
+        Fault(
+            "a second version in server.json is overlooked",
+            'server["version"] if server["version"] == package["version"] else "two versions"',
+            'server["version"]',
+            tests="tests/test_publishing.py -k 'change_in_one_place and version'",
+        ),
+        Fault(
+            "variables of the manifest that reach no server are overlooked",
+            '{name: variables.get(value) for name, value in start.get("env", {}).items()},\n    }\n\n\ndef from_fastmcp_json',
+            'from_project()["variables"],\n    }\n\n\ndef from_fastmcp_json',
+            tests="tests/test_publishing.py -k 'change_in_one_place and fewer'",
         ),
     ],
 }

@@ -43,10 +43,15 @@ SEES = {
     "pyproject.toml": {
         *("project_slug", "package_name", "description", "author_name", "author_email", "license"),
         *("http_client", "environment_config", "health_check", "rate_limiting"),
-        *("authentication", "telemetry"),
+        *("authentication", "telemetry", "repository"),
         *API_PATTERNS,
         *DATABASE_PATTERNS,
     },
+    "manifest.json": {
+        *("project_name", "project_slug", "description", "author_name", "author_email", "license"),
+        *("repository", *API_PATTERNS),
+    },
+    "server.json": {"project_name", "project_slug", "description", "repository", *API_PATTERNS},
     f"{PACKAGE}/__main__.py": {"project_slug", "environment_config"},
     f"{PACKAGE}/environment_config.toml": {"caching"},
     f"{PACKAGE}/server.py": {"project_slug", *ALL} - {"self_contained"},

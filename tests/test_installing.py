@@ -14,6 +14,7 @@ from email import message_from_string
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.matrix
 
 PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 NAME = REPOSITORIES[GITHUB]
+# A release changes it in pyproject.toml.
+VERSION = "1.2.3"
 HOSTILE = 'It says "hi" \\ 100%, \N{ROCKET}.'
 
 
@@ -45,6 +48,8 @@ def project(cookies_session: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     baked = bake_with(cookies_session, {"repository": GITHUB, "description": HOSTILE})
     folder = tmp_path_factory.mktemp("a project") / baked.path.name
     shutil.copytree(baked.path, folder)
+    metadata = baked.text("pyproject.toml").replace('version = "0.1.0"', f'version = "{VERSION}"')
+    (folder / "pyproject.toml").write_text(metadata, encoding="utf-8")
     ready(uv("sync", "--no-dev", "--python", sys.executable, cwd=folder))
     return Project(folder, baked.package_name)
 
@@ -107,12 +112,17 @@ def answered(home: Path, program: str, *arguments: str, **variables: str) -> Non
 def refused_and_answered(process: "subprocess.Popen[bytes]") -> None:
     """Call a tool over HTTP in both eras, and check that a foreign host is refused."""
     with serving(process) as server:
-        for era in ERAS:
-            asyncio.run(server.good_call(era))
-        body = json.dumps(tool_call(MODERN, "process_data", {"text": "a"})).encode()
-        headers = headers_of(MODERN, message(MODERN, "tools/call", name="process_data"))
-        request = http_request("evil.example", body, headers)
-        assert asyncio.run(server.send(request)).status == 421
+        try:
+            for era in ERAS:
+                asyncio.run(server.good_call(era))
+            body = json.dumps(tool_call(MODERN, "process_data", {"text": "a"})).encode()
+            headers = headers_of(MODERN, message(MODERN, "tools/call", name="process_data"))
+            request = http_request("evil.example", body, headers)
+            assert asyncio.run(server.send(request)).status == 421
+        finally:
+            # `fastmcp run` starts uv, which starts the server, and passes no signal on.
+            for inner in psutil.Process(process.pid).children(recursive=True):
+                inner.kill()
 
 
 def started(home: Path, *words: str, **variables: str) -> "subprocess.Popen[bytes]":
@@ -139,7 +149,7 @@ def test_the_metadata_of_the_wheel_has_the_marker_and_the_addresses(wheel: Path)
         assert not [name for name in archive.namelist() if name.startswith("tests")]
     fields = message_from_string(metadata)
     assert f"\n<!-- mcp-name: {NAME} -->\n" in metadata
-    assert (fields["Name"], fields["Version"]) == (SLUG, "0.1.0")
+    assert (fields["Name"], fields["Version"]) == (SLUG, VERSION)
     assert fields["Summary"] == HOSTILE
     assert set(fields.get_all("Project-URL") or []) == {f"Repository, {GITHUB}", f"Issues, {GITHUB}/issues"}
 
@@ -148,7 +158,7 @@ def test_the_installed_command_prints_its_name_and_version_in_any_folder(
     command: Path, tmp_path: Path
 ) -> None:
     ended = run(tmp_path, str(command), "--version")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{SLUG} 0.1.0\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{SLUG} {VERSION}\n", "")
 
 
 def test_the_installed_command_answers_on_stdio_in_any_folder(command: Path, tmp_path: Path) -> None:
@@ -210,7 +220,7 @@ def test_fastmcp_inspect_works_in_any_folder(project: Project, tmp_path: Path) -
     ended = run(tmp_path, "fastmcp", "inspect", str(project.path / "fastmcp.json"), "--format", "mcp")
     assert_passed(ended)
     found = json.loads(ended.stdout)
-    assert (found["serverInfo"]["name"], found["serverInfo"]["version"]) == (SLUG, "0.1.0")
+    assert (found["serverInfo"]["name"], found["serverInfo"]["version"]) == (SLUG, VERSION)
     assert "process_data" in {tool["name"] for tool in found["tools"]}
 
 
