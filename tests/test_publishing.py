@@ -272,7 +272,7 @@ DRIFT = {
         *("manifest.json", '"API_KEY": "${user_config.API_KEY}"', '"API_TOKEN": "${user_config.API_KEY}"'),
         "manifest.json: change variables from ",
     ),
-    "a secret that everybody sees": (
+    "a secret that everyone sees": (
         *("manifest.json", '"required": false,\n      "sensitive": true', '"required": false'),
         "manifest.json: change variables from ",
     ),
