@@ -189,7 +189,7 @@ def replace_lines(lines: Lines, table: dict[Block, Lines]) -> Lines:
 
 @dataclass
 class Claims:
-    """The claims of a template, held against all its projects."""
+    """The claims of a template, compared with all its projects."""
 
     store: Store
     declaration: Declaration

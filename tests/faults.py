@@ -218,6 +218,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "environment_config.toml": [
         Fault(
+            "a profile needs more time to shut down than containers have",
+            "shutdown_grace_seconds = 60",
+            "shutdown_grace_seconds = 61",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
             "the production profile sets an invalid deadline",
             "tool_deadline_seconds = 30",
             "tool_deadline_seconds = 90",
@@ -280,6 +286,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "__init__.py": [
+        Fault(
+            "the version is in the code too",
+            '__version__ = version("{{ cookiecutter.project_slug }}")',
+            '__version__ = "0.1.0"',
+            tests="tests/test_installing.py -k name_and_version",
+        ),
         Fault(
             "FastMCP reads the `.env` file of the current folder",
             'os.environ.setdefault("FASTMCP_ENV_FILE", os.devnull)',
@@ -358,6 +370,18 @@ FAULTS: dict[str, list[Fault]] = {
             'rb"([-+0-9]*) (.*)"',
             tests=ON_REDIS,
         ),
+        Fault(
+            "replicas on PostgreSQL overwrite each other's updates",
+            "WHERE key = :key FOR UPDATE",
+            "WHERE key = :key",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "replicas on PostgreSQL repeat each other's updates",
+            "if is_postgres(url):\n                    yield",
+            "if not url:\n                    yield",
+            tests=ON_REDIS,
+        ),
     ],
     "tools/state_management.py": [
         Fault("the tool always adds 1", "else 0) + by", "else 0) + min(by, 1)"),
@@ -403,15 +427,21 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an outage of the provider ends the use of known keys",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                self._requests.start()""",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                await self._requests.finish()""",
+            """            with suppress(VerificationUnavailable):
+                await self._requests.finish()
+            return self._known(kid)""",
+            """            await self._requests.finish()
+            return self._known(kid)""",
+        ),
+        Fault(
+            "tokens of known keys wait for a provider that is down",
+            "if now - self._asked <= self._seconds:",
+            "if now < self._asked:",
         ),
         Fault(
             "a withdrawn key stays valid",
-            "            if self._clock() - self._fetched > FRESH_SECONDS:",
-            "            if self._clock() < self._fetched:",
+            "if now - self._fetched <= self._seconds / 2:",
+            "if now >= self._fetched:",
         ),
         Fault(
             "an outage of the provider counts as an invalid token",
@@ -456,16 +486,54 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_authentication.py -k codes_sent_anywhere",
         ),
         Fault(
-            "logins are stored in clear text",
-            "return TTLClampWrapper(encrypted,",
-            "return TTLClampWrapper(plain_store(url),",
-            tests="tests/test_authentication.py -k replicas",
+            "users are not asked before a client gets their login",
+            "require_authorization_consent=True",
+            "require_authorization_consent=False",
+            tests="tests/test_authentication.py -k logs_in_with_consent",
         ),
         Fault(
             "the event loop waits for the provider",
             "proxy = await anyio.to_thread.run_sync(self._create, abandon_on_cancel=True)",
             "proxy = self._create()",
             tests="tests/test_authentication.py -k event_loop_is_free",
+        ),
+        Fault(
+            "an outage of the store fails the request",
+            "        except VerificationUnavailable as error:\n            await self._auth.refuse",
+            "        except ZeroDivisionError as error:\n            await self._auth.refuse",
+            tests="tests/scaling/test_logins.py -k 'outage and redis'",
+        ),
+    ],
+    "runtime/encrypted_store.py": [
+        Fault(
+            "logins are stored in clear text",
+            "return TTLClampWrapper(encrypted,",
+            "return TTLClampWrapper(plain_store(url),",
+            tests="tests/test_authentication.py -k replicas",
+        ),
+        Fault(
+            "the certificate of Redis is verified by another authority than the URL names",
+            "return RedisStore(client=redis.Redis.from_pool(pool))",
+            "return RedisStore(url=url)",
+            tests="tests/scaling/test_logins.py -k certificate",
+        ),
+        Fault(
+            "a process takes ten connections of PostgreSQL",
+            "min_size=0, max_size=CONNECTIONS",
+            "max_size=10",
+            tests="tests/scaling/test_logins.py -k 'few_connections and postgres'",
+        ),
+        Fault(
+            "PostgreSQL is never asked again if it was down at first",
+            "                self._pool = None  # one that could not be set up has been closed\n",
+            "",
+            tests="tests/scaling/test_logins.py -k 'finds_it_later and postgres'",
+        ),
+        Fault(
+            "a request waits for a store that does not respond",
+            "with anyio.fail_after(SECONDS):",
+            "with anyio.fail_after(None):",
+            tests="tests/scaling/test_logins.py -k 'outage and silent and postgres'",
         ),
     ],
     "patterns/rate_limiting.py": [
@@ -514,6 +582,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "patterns/telemetry.py": [
         Fault(
+            "the last flush takes longer than containers allow",
+            "FLUSH_SECONDS = 3\n",
+            "FLUSH_SECONDS = 30\n",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
             "the HTTP header is the parent although the client's span is known",
             "parent = own if own.is_valid else around",
             "parent = around if around.is_valid else own",
@@ -537,6 +611,76 @@ FAULTS: dict[str, list[Fault]] = {
             "a client can create any number of metric series",
             "if await find(name) is not None and len(self._known) < MAX_KNOWN_NAMES:",
             "if len(self._known) < MAX_KNOWN_NAMES:",
+        ),
+        Fault(
+            "a method that a client invents is a name",
+            'if method != "initialize" and self._handler(method) is None:',
+            'if method == "":',
+        ),
+        Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
+        Fault(
+            "a failed call is measured as successful",
+            "failure = failure_of_result(result)",
+            "failure = {}",
+        ),
+        Fault(
+            "spans always name the caller",
+            "        if self._callers:\n",
+            "        if self._callers or True:\n",
+        ),
+        Fault(
+            "a request to the API does not pass the trace on",
+            "request.headers.update(headers)",
+            "pass",
+        ),
+        Fault(
+            "log records do not name the trace",
+            "if span.is_valid and not hasattr",
+            "if not span.is_valid and not hasattr",
+        ),
+        Fault(
+            "the SDK fills the log while the collector is down",
+            "if now - self._kept.get(record.name, -math.inf) < SDK_LOG_SECONDS:",
+            "if now < 0:",
+        ),
+        Fault(
+            "the end waits for the collector without limit",
+            "timeout=max(0, seconds)",
+            "timeout=None",
+        ),
+        Fault(
+            "what is left at the end is not sent",
+            "if not await flush(providers.flushes, seconds):",
+            "if not await flush((), seconds):",
+        ),
+        Fault(
+            "metrics are served by one of several workers",
+            'if metrics and told.get("workers", 1) > 1:',
+            'if metrics and told.get("workers", 1) > 64:',
+        ),
+        Fault("metrics are served to everyone", "if is_public(host):", 'if host == "public":'),
+        Fault(
+            "OTEL_SDK_DISABLED has no effect",
+            "return frozenset() if self.is_disabled else names",
+            "return names",
+        ),
+        Fault(
+            "the server does not start without the extra",
+            "    except ImportError:\n",
+            "    except ZeroDivisionError:\n",
+        ),
+        Fault(
+            "a call waits until the collector has its span",
+            "        yield BatchSpanProcessor(OTLPSpanExporter())",
+            "        from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n\n"
+            "        yield SimpleSpanProcessor(OTLPSpanExporter())",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
+        ),
+        Fault(
+            "the collector gets the whole grace period",
+            "min(FLUSH_SECONDS, end.seconds_left() - RESERVED_SECONDS)",
+            "end.seconds_left() - RESERVED_SECONDS",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
         ),
     ],
     "server.py": [
@@ -572,6 +716,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "__main__.py": [
+        Fault(
+            "the version and the help need valid settings",
+            "    parse_flags(COMMAND, __version__)\n    with bad_settings_in_one_line():\n        import_fastmcp()\n",
+            "    with bad_settings_in_one_line():\n        import_fastmcp()\n        parse_flags(COMMAND, __version__)\n",
+            processes=True,
+        ),
         Fault(
             "a variable of a pattern without a tool counts as a misspelled key",
             "            importlib.import_module(module.name)\n",
@@ -1160,6 +1310,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "runtime/serving.py": [
         Fault(
+            "the default grace period is longer than that of containers",
+            "shutdown_grace_seconds: float = Field(20,",
+            "shutdown_grace_seconds: float = Field(21,",
+            tests="tests/test_container.py -k 'grace_period and none'",
+        ),
+        Fault(
             "a session lives in one process",
             "http_sessions: bool = False",
             "http_sessions: bool = True",
@@ -1389,6 +1545,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "pyproject.toml": [
         Fault(
+            "the address of the repository has another name on PyPI",
+            'Repository = "{{',
+            'Source = "{{',
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+        Fault(
             "a package is missing when one of two patterns is off",
             "cookiecutter.lazy_initialization or cookiecutter.state_management %}",
             "cookiecutter.lazy_initialization %}",
@@ -1404,6 +1566,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the formatter would change every file", "line-length = 100", "line-length = 88"),
     ],
     "hooks/post_gen_project.py": [
+        Fault(
+            "server.json stays in a project without a repository",
+            '".mcpbignore", "manifest.json", "server.json"),',
+            '".mcpbignore", "manifest.json"),',
+            tests="tests/test_publishing.py -k without_a_repository",
+        ),
         Fault(
             "tests of patterns that are off remain",
             '.partition(".")[0].removeprefix("test_")',
@@ -1546,6 +1714,12 @@ FAULTS: dict[str, list[Fault]] = {
             "            path.exists()\n    except",
             tests="tests/test_continuing.py -k 'every_other_answer and quotes and not triple'",
         ),
+        Fault(
+            "a project without CI has its canary",
+            'answers["ci"] != "none"',
+            "True",
+            tests="tests/test_ci.py -k without_ci",
+        ),
     ],
     "tests/__init__.py": [
         Fault(
@@ -1571,9 +1745,21 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "hooks/pre_gen_project.py": [
         Fault(
+            "an address with credentials is accepted",
+            '"contains credentials": "@" in server,\n',
+            "",
+            tests="tests/test_refusals.py -k page_of_a_repository",
+        ),
+        Fault(
+            "only the start of an address is checked",
+            're.fullmatch(name, segment) and segment.strip("-")',
+            "re.match(name, segment)",
+            tests="tests/test_refusals.py -k page_of_a_repository",
+        ),
+        Fault(
             "leaving out a pattern is refused",
-            "if not isinstance(answers[pattern], bool):",
-            "if not answers[pattern]:",
+            "if not isinstance(answers[name], bool):",
+            "if not answers[name]:",
         ),
         Fault(
             "a folder name that is invalid on Windows is accepted",
@@ -1696,6 +1882,170 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_docs.py -k address",
         ),
     ],
+    ".github/workflows/ci.yml": [
+        Fault(
+            "the checks may write to the repository",
+            "permissions:\n  contents: read",
+            "permissions: write-all",
+            tests="tests/test_ci.py -k least_privilege",
+        ),
+        Fault(
+            "an outdated uv.lock is updated without anybody noticing",
+            "uv lock --check",
+            "uv lock",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a vulnerable dependency passes",
+            "uv audit --preview-features audit-command",
+            "uv audit --preview-features audit-command || true",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a release cancels its own checks",
+            "group: ci-",
+            "group: ${{ github.workflow }}-",
+            tests="tests/test_ci.py -k does_not_cancel",
+        ),
+        Fault(
+            "an image is built for a project without a Dockerfile",
+            "{% if cookiecutter.container %}",
+            "{% if true %}",
+            tests="tests/test_ci.py -k not_in_the_files",
+        ),
+    ],
+    ".github/workflows/canary.yml": [
+        Fault(
+            "the canary installs the versions of the lock file",
+            "uv run --isolated --no-project --with ./dist/*.whl scripts/canary.py",
+            "uv run --locked scripts/canary.py",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+        Fault(
+            "the canary runs once a month",
+            "23 5 * * 1",
+            "23 5 1 * *",
+            tests="tests/test_ci.py -k weekly",
+        ),
+        Fault(
+            "the checkout leaves its token in the folder",
+            "persist-credentials: false",
+            "persist-credentials: true",
+            tests="tests/test_ci.py -k least_privilege",
+        ),
+    ],
+    ".github/workflows/release.yml": [
+        Fault(
+            "the action that publishes is named by a branch",
+            "dc37677b2e1c63e2034f94d8a5b11f265b73ba33 # v1.14.2",
+            "release/v1",
+            tests="tests/test_ci.py -k pinned_by_commit",
+        ),
+        Fault(
+            "a failed check does not stop a release",
+            "needs: [checks, sbom]",
+            "needs: [sbom]",
+            tests="tests/test_ci.py -k after_all_checks",
+        ),
+        Fault(
+            "nobody has to approve a release",
+            "    environment: pypi\n",
+            "",
+            tests="tests/test_ci.py -k after_all_checks",
+        ),
+        Fault(
+            "a changed download is executed",
+            " | sha256sum --check --strict",
+            "",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+        Fault(
+            "a tag releases another version",
+            'test "$GITHUB_REF_NAME" = "v$(uv version --short)"',
+            "uv version --short",
+            tests="tests/test_ci.py -k fails_for_its_reason",
+        ),
+    ],
+    ".gitlab-ci.yml": [
+        Fault(
+            "each push to the default branch releases",
+            "  cache: []\n  rules:\n    - if: $CI_COMMIT_TAG =~ /^v/",
+            "  cache: []\n  rules:\n    - if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH",
+            tests="tests/test_ci.py -k right_jobs",
+        ),
+        Fault(
+            "GitLab runs other checks than GitHub",
+            "uv run ruff format --check",
+            "uv run ruff format",
+            tests="tests/test_ci.py -k same_commands",
+        ),
+        Fault(
+            "an image has no exact version",
+            "gitlab-org/cli:v1.119.0",
+            "gitlab-org/cli:latest",
+            tests="tests/test_ci.py -k exact_version",
+        ),
+        Fault(
+            "the release on GitLab has no wheel",
+            "needs: [build, sbom, pypi]",
+            "needs: [sbom, pypi]",
+            tests="tests/test_ci.py -k every_job_on_gitlab",
+        ),
+        Fault(
+            "GitLab does not know a key",
+            "  interruptible: true",
+            "  interuptible: true",
+            tests="tests/test_ci.py -k schemas_accept_the_files_for_gitlab",
+        ),
+    ],
+    "renovate.json": [
+        Fault(
+            "a new version is proposed on its first day",
+            '"7 days"',
+            '"0 days"',
+            tests="tests/test_ci.py -k wait_a_week",
+        ),
+    ],
+    "scripts/canary.py": [
+        Fault(
+            "the canary calls the server in one protocol era",
+            '        await call("legacy")\n',
+            "",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+        Fault(
+            "the canary does not say which tools there are",
+            """: {', '.join(names)}""",
+            "",
+            tests="tests/test_ci.py -k lock_file",
+        ),
+    ],
+    "README.md": [
+        Fault(
+            "the registry does not find its marker",
+            "<!-- mcp-name: io.",
+            "<!-- name: io.",
+            tests="tests/test_publishing.py -k owner_can_verify",
+        ),
+        Fault(
+            "a `+` of base64 is not percent-encoded",
+            '["%2B", "%2F"]',
+            '["+", "/"]',
+            tests="tests/test_publishing.py -k encoding_in_the_readme",
+        ),
+        Fault(
+            "a button starts another package than the one that is published",
+            '\'{"command":"uvx","args":["\' ~ slug ~',
+            '\'{"command":"uvx","args":["\' ~ package ~',
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+        Fault(
+            "the README shows other commands than CI runs",
+            "uv build --clear",
+            "uv build",
+            tests="tests/test_ci.py -k readme_shows",
+        ),
+    ],
     ".env.example": [
         Fault(
             "the example of `.env` has the default of an earlier version",
@@ -1717,6 +2067,264 @@ FAULTS: dict[str, list[Fault]] = {
             "`.agents/skills/add-a-tool/SKILL.md`",
             "`.agents/skills/new-tool/SKILL.md`",
             tests="tests/test_agents.py -k 'path and none'",
+        ),
+    ],
+    "Dockerfile": [
+        Fault(
+            "the server runs as root",
+            "USER 65532:0",
+            "USER 0:0",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "the health check asks for a path that the server does not have",
+            "'/livez'",
+            "'/health'",
+            tests="tests/test_container_stack.py -k 'first_run and own'",
+        ),
+        Fault(
+            "an outdated lock file is ignored",
+            "uv sync --locked",
+            "uv sync",
+            tests="tests/test_container_stack.py -k outdated",
+        ),
+        Fault(
+            "only one user may write to the data folder",
+            "-m 0770",
+            "-m 0700",
+            tests="tests/test_container_stack.py -k 'first_run and OpenShift'",
+        ),
+        Fault(
+            "the image contains the linter",
+            "UV_NO_DEV=1",
+            "UV_NO_DEV=0",
+            tests="tests/test_container_stack.py -k compiled",
+        ),
+        Fault(
+            "Python compiles the code at each start",
+            "UV_COMPILE_BYTECODE=1",
+            "UV_COMPILE_BYTECODE=0",
+            tests="tests/test_container_stack.py -k compiled",
+        ),
+        Fault(
+            "the image serves everyone by default",
+            "    HTTP_HOST=0.0.0.0 \\",
+            "    HTTP_HOST=0.0.0.0 ALLOW_UNAUTHENTICATED=true \\",
+            tests="tests/test_container_stack.py -k decision",
+        ),
+        Fault(
+            "the default database is outside the data folder",
+            "XDG_DATA_HOME=/data",
+            "XDG_DATA_HOME=/app",
+            tests="tests/test_container_stack.py -k first_run",
+        ),
+        Fault(
+            "Docker replaces a dollar sign in the author's name",
+            " | replace('$', '\\\\$') }} <{{",
+            " }} <{{",
+            tests="tests/test_container.py -k odd_texts_reach",
+        ),
+        Fault(
+            "a client of an engine is missing in the image",
+            '" --extra redis" if uses_redis',
+            '" --extra redis" if cookiecutter.caching',
+            tests="tests/test_container.py -k 'engines_come and state'",
+        ),
+    ],
+    ".dockerignore": [
+        Fault(
+            "secrets are sent to the builder",
+            "!src\n",
+            "!src\n!.env\n",
+            tests="tests/test_container.py -k without_secrets",
+        ),
+    ],
+    "compose.yaml": [
+        Fault(
+            "a replica is killed before its calls are answered",
+            "  stop_grace_period: {{ grace + 10 }}s\n  # Your",
+            "  stop_grace_period: {{ grace }}s\n  # Your",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "a replica may write anywhere",
+            "  init: true\n  read_only: true\n",
+            "  init: true\n",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "the name of a variable has a typo",
+            "TRUSTED_PROXIES: ",
+            "TRUSTED_PROXY: ",
+            tests="tests/test_container.py -k 'is_a_setting and all'",
+        ),
+        Fault(
+            "a password is in the file",
+            "${POSTGRES_PASSWORD:?set it in .env}@postgres",
+            "password@postgres",
+            tests="tests/test_container.py -k 'password and settings'",
+        ),
+        Fault(
+            "the replicas serve everyone by default",
+            "${ALLOW_UNAUTHENTICATED:-false}",
+            "${ALLOW_UNAUTHENTICATED:-true}",
+            tests="tests/test_container.py -k 'nobody_is_served and all'",
+        ),
+        Fault(
+            "each replica keeps its own state",
+            "    STATE_URL: redis://valkey:6379/0\n",
+            "",
+            tests="tests/test_container_stack.py -k 'stack_serves and secret'",
+        ),
+        Fault(
+            "the state is lost when Valkey is restarted",
+            '--appendonly, "yes", ',
+            "",
+            tests="tests/test_container.py -k 'engines_come and state'",
+        ),
+    ],
+    "deploy/nginx.conf": [
+        Fault(
+            "nginx excludes a replica after one refused connection",
+            "server-2:8000 resolve max_fails=0;",
+            "server-2:8000 resolve;",
+            tests="tests/test_container.py -k 'proxy_is_configured and all'",
+        ),
+    ],
+    "deploy/kubernetes/deployment.yaml": [
+        Fault(
+            "a pod is killed before its calls are answered",
+            "{{ 5 + grace + 10 }}",
+            "{{ grace }}",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "the pause before a pod's shutdown is not counted",
+            "sleep:\n                seconds: 5",
+            "sleep:\n                seconds: 15",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "a pod may write anywhere",
+            "readOnlyRootFilesystem: true",
+            "readOnlyRootFilesystem: false",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "a replica that cannot serve gets traffic",
+            "path: /readyz",
+            "path: /livez",
+            tests="tests/test_container.py -k 'probes_ask and all'",
+        ),
+        Fault(
+            "pods without a shared state are started",
+            '    (cookiecutter.state_management, "STATE_URL"),\n',
+            "",
+            tests="tests/test_container.py -k 'come_from_the_secret and all'",
+        ),
+        Fault(
+            "a field of a manifest has a typo",
+            "terminationGracePeriodSeconds:",
+            "terminationGracePeriod:",
+            tests="tests/test_container.py -k 'accepts_each_manifest and all'",
+        ),
+    ],
+    "deploy/kubernetes/config.env": [
+        Fault(
+            "the name of a variable of the cluster has a typo",
+            "TRUSTED_PROXIES=",
+            "TRUSTED_PROXY=",
+            tests="tests/test_container.py -k 'is_a_setting and all'",
+        ),
+    ],
+    "runtime/command.py": [
+        Fault(
+            "a bad setting does not have its own exit code",
+            "        code = EXIT_BAD_SETTINGS\n",
+            "        code = 1\n",
+            processes=True,
+        ),
+    ],
+    "server.json": [
+        Fault(
+            "a description for the registry ends inside a word",
+            "description | truncate(100, false,",
+            "description | truncate(100, true,",
+            tests="tests/test_publishing.py -k shortened_description",
+        ),
+        Fault(
+            "a description for the registry has more than 100 characters",
+            "description | truncate(100, false,",
+            "description | truncate(110, false,",
+            tests="tests/test_publishing.py -k follows_its_schema",
+        ),
+        Fault(
+            "an empty description is not replaced",
+            '{% set description = cookiecutter.description.split() | join(" ") or cookiecutter.project_slug %}',
+            '{% set description = cookiecutter.description.split() | join(" ") %}',
+            tests="tests/test_publishing.py -k follows_its_schema",
+        ),
+        Fault(
+            "the owner of a GitHub repository cannot verify the registry's name",
+            '{% if host in ["github.com", "gitlab.com"] %}\n  "name"',
+            '{% if host == "gitlab.com" %}\n  "name"',
+            tests="tests/test_publishing.py -k owner_can_verify",
+        ),
+        Fault(
+            "a key for an API is not a secret",
+            '"isSecret": true',
+            '"isSecret": false',
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+    ],
+    "manifest.json": [
+        Fault(
+            "a quote in the author's name breaks the manifest",
+            "cookiecutter.author_name.split() | join(' ') | replace('\\\\', '\\\\\\\\') | replace('\"', '\\\\\"')",
+            "cookiecutter.author_name.split() | join(' ') | replace('\\\\', '\\\\\\\\')",
+            tests="tests/test_publishing.py -k text_is_lost",
+        ),
+        Fault(
+            "an optional variable of a bundle gets its placeholder as the value",
+            '      "default": "",\n',
+            "",
+            tests="tests/test_publishing.py -k new_project_says",
+        ),
+        Fault(
+            "the description of a bundle is shortened too",
+            '"description": "{{ description | replace',
+            '"description": "{{ description | truncate(100) | replace',
+            tests="tests/test_publishing.py -k shortened_description",
+        ),
+    ],
+    "fastmcp.json": [
+        Fault(
+            "FastMCP looks for the project in the current folder",
+            '  "deployment": {\n    "cwd": "."\n  }',
+            '  "deployment": {}',
+            tests="tests/test_installing.py -k fastmcp_inspect",
+        ),
+    ],
+    ".mcpbignore": [
+        Fault(
+            "a bundle lacks the README, which its build reads",
+            "!/README.md\n",
+            "",
+            tests="tests/test_installing.py -k bundle_starts",
+        ),
+    ],
+    "tests/test_metadata.py": [
+        Fault(
+            "a second version in server.json is overlooked",
+            'server["version"] if server["version"] == package["version"] else "two versions"',
+            'server["version"]',
+            tests="tests/test_publishing.py -k 'change_in_one_place and version'",
+        ),
+        Fault(
+            "variables of the manifest that reach no server are overlooked",
+            '{name: variables.get(value) for name, value in start.get("env", {}).items()},\n    }\n\n\ndef from_fastmcp_json',
+            'from_project()["variables"],\n    }\n\n\ndef from_fastmcp_json',
+            tests="tests/test_publishing.py -k 'change_in_one_place and fewer'",
         ),
     ],
 }
