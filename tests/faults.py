@@ -614,7 +614,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a method that a client invents is a name",
-            'if method != "initialize" and self._handler(method) is None:',
+            "if not is_handshake and self._handler(method) is None:",
             'if method == "":',
         ),
         Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
