@@ -51,7 +51,12 @@ SHARED = {
     ),
 }
 # The same for the package's `runtime`.
-RUNTIME = {"api_client": API_PATTERNS, "api_failures": API_PATTERNS, "api_urls": API_PATTERNS}
+RUNTIME = {
+    "api_client": API_PATTERNS,
+    "api_failures": API_PATTERNS,
+    "api_urls": API_PATTERNS,
+    "encrypted_store": ("authentication",),
+}
 # The same, in the tests of the running process.
 ENGINES = {
     "engines": ("lazy_initialization", "caching", "rate_limiting", "state_management"),

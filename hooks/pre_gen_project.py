@@ -44,6 +44,7 @@ CHOICES = {
 }
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
+MAX_ADDRESS_LENGTH = 200
 # What a project imports or installs, with underscores. A package with one of these names would shadow it.
 DEPENDENCIES = (
     "aiosqlite",
@@ -190,15 +191,36 @@ def email_problem(answers: dict[str, Any]) -> str | None:
 
 
 def repository_problem(answers: dict[str, Any]) -> str | None:
-    """Check that the repository is empty or the HTTPS address of its page, without credentials."""
+    """Check that the repository is empty or the HTTPS address of its page: others are told to open it."""
     repository = answers["repository"]
-    host, name = r"[a-z0-9-]+(\.[a-z0-9-]+)+", r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
-    is_page = re.fullmatch(f"https://{host}(:[0-9]+)?/{name}(/{name})+", repository)
-    if not repository or (is_page and not repository.endswith(".git")):
-        return None
-    return (
-        f"repository {shown(repository)} is not the address of a repository's page."
-        " Use one such as https://github.com/owner/name, without .git, or leave it empty."
+    scheme, _, rest = repository.partition("://")
+    server, _, path = rest.partition("/")
+    host, colon, port = server.partition(":")
+    segments = path.split("/")
+    label, name = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
+    checks = {
+        f"is longer than {MAX_ADDRESS_LENGTH} characters": len(repository) > MAX_ADDRESS_LENGTH,
+        "contains a space or a character outside ASCII": not re.fullmatch(r"[!-~]*", repository),
+        "does not start with https://": scheme != "https",
+        "contains credentials": "@" in server,
+        "has an invalid port": colon and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536),
+        "has a host name with capital letters": host != host.lower(),
+        "has an invalid host name": not re.fullmatch(rf"({label}\.)+(?![0-9]+$){label}", host),
+        "has a host name that starts with www.": host in ("www.github.com", "www.gitlab.com"),
+        "ends with a slash": path.endswith("/"),
+        "ends with .git": path.endswith(".git"),
+        "has no owner": len(segments) < 2,
+        "is not the page of a repository": not all(
+            re.fullmatch(name, segment) and segment.strip("-") for segment in segments
+        )
+        or (host == "github.com" and len(segments) > 2),
+        "has an owner that GitHub does not allow": host == "github.com"
+        and not re.fullmatch(r"(?=.{1,39}$)[A-Za-z0-9]+(-[A-Za-z0-9]+)*", segments[0]),
+    }
+    problem = next((problem for problem, found in checks.items() if repository and found), None)
+    return problem and (
+        f"repository {shown(repository)} {problem}. Use the address of its page, such as"
+        " https://github.com/owner/name, or leave it empty."
     )
 
 
@@ -263,7 +285,9 @@ def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> l
     if "_commit" not in answers:  # neither Cookiecutter nor cruft
         return []
     if is_compared(project, answers):
-        return ["Run cruft again with other answers. The answers of the project are still in .cruft.json."]
+        return [
+            "Run the update again with other answers. The answers of the project are still in .cruft.json."
+        ]
     return continue_with_cruft(answers, bad, project)
 
 
@@ -302,7 +326,7 @@ def source_of(answers: dict[str, Any]) -> dict[str, Any]:
     if is_saved(before):
         earlier: dict[str, Any] = json.loads(before.read_text(encoding="utf-8")).get("source", {})
         return earlier
-    return {"_template": answers["_template"], "_checkout": answers["_checkout"]}
+    return {name: answers.get(name) for name in ("_template", "_checkout")}
 
 
 def replay_file(answers: dict[str, Any], folder: Path) -> Path:

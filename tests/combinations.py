@@ -145,7 +145,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
     if "environment_config" in chosen:
         files.add(f"{PACKAGE}/environment_config.toml")
     if "authentication" in chosen:
-        files.add("tests/production/authentication.py")
+        files |= {"tests/production/authentication.py", f"{PACKAGE}/runtime/encrypted_store.py"}
     if chosen & set(API_PATTERNS):
         files |= {f"{PACKAGE}/upstream.py", f"{PACKAGE}/example_api.py"}
         files |= {f"{PACKAGE}/runtime/{name}.py" for name in API_RUNTIME}

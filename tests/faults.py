@@ -218,6 +218,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "environment_config.toml": [
         Fault(
+            "a profile needs more time to shut down than containers have",
+            "shutdown_grace_seconds = 60",
+            "shutdown_grace_seconds = 61",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
             "the production profile sets an invalid deadline",
             "tool_deadline_seconds = 30",
             "tool_deadline_seconds = 90",
@@ -358,6 +364,18 @@ FAULTS: dict[str, list[Fault]] = {
             'rb"([-+0-9]*) (.*)"',
             tests=ON_REDIS,
         ),
+        Fault(
+            "replicas on PostgreSQL overwrite each other's updates",
+            "WHERE key = :key FOR UPDATE",
+            "WHERE key = :key",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "replicas on PostgreSQL repeat each other's updates",
+            "if is_postgres(url):\n                    yield",
+            "if not url:\n                    yield",
+            tests=ON_REDIS,
+        ),
     ],
     "tools/state_management.py": [
         Fault("the tool always adds 1", "else 0) + by", "else 0) + min(by, 1)"),
@@ -403,15 +421,21 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an outage of the provider ends the use of known keys",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                self._requests.start()""",
-            """            if self._clock() - self._fetched > FRESH_SECONDS:
-                await self._requests.finish()""",
+            """            with suppress(VerificationUnavailable):
+                await self._requests.finish()
+            return self._known(kid)""",
+            """            await self._requests.finish()
+            return self._known(kid)""",
+        ),
+        Fault(
+            "tokens of known keys wait for a provider that is down",
+            "if now - self._asked <= self._seconds:",
+            "if now < self._asked:",
         ),
         Fault(
             "a withdrawn key stays valid",
-            "            if self._clock() - self._fetched > FRESH_SECONDS:",
-            "            if self._clock() < self._fetched:",
+            "if now - self._fetched <= self._seconds / 2:",
+            "if now >= self._fetched:",
         ),
         Fault(
             "an outage of the provider counts as an invalid token",
@@ -456,16 +480,54 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_authentication.py -k codes_sent_anywhere",
         ),
         Fault(
-            "logins are stored in clear text",
-            "return TTLClampWrapper(encrypted,",
-            "return TTLClampWrapper(plain_store(url),",
-            tests="tests/test_authentication.py -k replicas",
+            "users are not asked before a client gets their login",
+            "require_authorization_consent=True",
+            "require_authorization_consent=False",
+            tests="tests/test_authentication.py -k logs_in_with_consent",
         ),
         Fault(
             "the event loop waits for the provider",
             "proxy = await anyio.to_thread.run_sync(self._create, abandon_on_cancel=True)",
             "proxy = self._create()",
             tests="tests/test_authentication.py -k event_loop_is_free",
+        ),
+        Fault(
+            "an outage of the store fails the request",
+            "        except VerificationUnavailable as error:\n            await self._auth.refuse",
+            "        except ZeroDivisionError as error:\n            await self._auth.refuse",
+            tests="tests/scaling/test_logins.py -k 'outage and redis'",
+        ),
+    ],
+    "runtime/encrypted_store.py": [
+        Fault(
+            "logins are stored in clear text",
+            "return TTLClampWrapper(encrypted,",
+            "return TTLClampWrapper(plain_store(url),",
+            tests="tests/test_authentication.py -k replicas",
+        ),
+        Fault(
+            "the certificate of Redis is verified by another authority than the URL names",
+            "return RedisStore(client=redis.Redis.from_pool(pool))",
+            "return RedisStore(url=url)",
+            tests="tests/scaling/test_logins.py -k certificate",
+        ),
+        Fault(
+            "a process takes ten connections of PostgreSQL",
+            "min_size=0, max_size=CONNECTIONS",
+            "max_size=10",
+            tests="tests/scaling/test_logins.py -k 'few_connections and postgres'",
+        ),
+        Fault(
+            "PostgreSQL is never asked again if it was down at first",
+            "                self._pool = None  # one that could not be set up has been closed\n",
+            "",
+            tests="tests/scaling/test_logins.py -k 'finds_it_later and postgres'",
+        ),
+        Fault(
+            "a request waits for a store that does not respond",
+            "with anyio.fail_after(SECONDS):",
+            "with anyio.fail_after(None):",
+            tests="tests/scaling/test_logins.py -k 'outage and silent and postgres'",
         ),
     ],
     "patterns/rate_limiting.py": [
@@ -514,6 +576,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "patterns/telemetry.py": [
         Fault(
+            "the last flush takes longer than containers allow",
+            "FLUSH_SECONDS = 3\n",
+            "FLUSH_SECONDS = 30\n",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
             "the HTTP header is the parent although the client's span is known",
             "parent = own if own.is_valid else around",
             "parent = around if around.is_valid else own",
@@ -537,6 +605,76 @@ FAULTS: dict[str, list[Fault]] = {
             "a client can create any number of metric series",
             "if await find(name) is not None and len(self._known) < MAX_KNOWN_NAMES:",
             "if len(self._known) < MAX_KNOWN_NAMES:",
+        ),
+        Fault(
+            "a method that a client invents is a name",
+            'if method != "initialize" and self._handler(method) is None:',
+            'if method == "":',
+        ),
+        Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
+        Fault(
+            "a failed call is measured as successful",
+            "failure = failure_of_result(result)",
+            "failure = {}",
+        ),
+        Fault(
+            "spans always name the caller",
+            "        if self._callers:\n",
+            "        if self._callers or True:\n",
+        ),
+        Fault(
+            "a request to the API does not pass the trace on",
+            "request.headers.update(headers)",
+            "pass",
+        ),
+        Fault(
+            "log records do not name the trace",
+            "if span.is_valid and not hasattr",
+            "if not span.is_valid and not hasattr",
+        ),
+        Fault(
+            "the SDK fills the log while the collector is down",
+            "if now - self._kept.get(record.name, -math.inf) < SDK_LOG_SECONDS:",
+            "if now < 0:",
+        ),
+        Fault(
+            "the end waits for the collector without limit",
+            "timeout=max(0, seconds)",
+            "timeout=None",
+        ),
+        Fault(
+            "what is left at the end is not sent",
+            "if not await flush(providers.flushes, seconds):",
+            "if not await flush((), seconds):",
+        ),
+        Fault(
+            "metrics are served by one of several workers",
+            'if metrics and told.get("workers", 1) > 1:',
+            'if metrics and told.get("workers", 1) > 64:',
+        ),
+        Fault("metrics are served to everyone", "if is_public(host):", 'if host == "public":'),
+        Fault(
+            "OTEL_SDK_DISABLED has no effect",
+            "return frozenset() if self.is_disabled else names",
+            "return names",
+        ),
+        Fault(
+            "the server does not start without the extra",
+            "    except ImportError:\n",
+            "    except ZeroDivisionError:\n",
+        ),
+        Fault(
+            "a call waits until the collector has its span",
+            "        yield BatchSpanProcessor(OTLPSpanExporter())",
+            "        from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n\n"
+            "        yield SimpleSpanProcessor(OTLPSpanExporter())",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
+        ),
+        Fault(
+            "the collector gets the whole grace period",
+            "min(FLUSH_SECONDS, end.seconds_left() - RESERVED_SECONDS)",
+            "end.seconds_left() - RESERVED_SECONDS",
+            tests="tests/test_telemetry.py -k 'delays_no_call and silent'",
         ),
     ],
     "server.py": [
@@ -1159,6 +1297,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/serving.py": [
+        Fault(
+            "the default grace period is longer than that of containers",
+            "shutdown_grace_seconds: float = Field(20,",
+            "shutdown_grace_seconds: float = Field(21,",
+            tests="tests/test_container.py -k 'grace_period and none'",
+        ),
         Fault(
             "a session lives in one process",
             "http_sessions: bool = False",
@@ -1869,6 +2013,174 @@ FAULTS: dict[str, list[Fault]] = {
             "`.agents/skills/add-a-tool/SKILL.md`",
             "`.agents/skills/new-tool/SKILL.md`",
             tests="tests/test_agents.py -k 'path and none'",
+        ),
+    ],
+    "Dockerfile": [
+        Fault(
+            "the server runs as root",
+            "USER 65532:0",
+            "USER 0:0",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "the health check asks for a path that the server does not have",
+            "'/livez'",
+            "'/health'",
+            tests='tests/test_container_stack.py -k "first_run and image\'s"',
+        ),
+        Fault(
+            "an outdated lock file is ignored",
+            "uv sync --locked",
+            "uv sync",
+            tests="tests/test_container_stack.py -k outdated",
+        ),
+        Fault(
+            "only one user may write to the data folder",
+            "-m 0770",
+            "-m 0700",
+            tests="tests/test_container_stack.py -k 'first_run and OpenShift'",
+        ),
+        Fault(
+            "the image contains the linter",
+            "UV_NO_DEV=1",
+            "UV_NO_DEV=0",
+            tests="tests/test_container_stack.py -k compiled",
+        ),
+        Fault(
+            "Python compiles the code at each start",
+            "UV_COMPILE_BYTECODE=1",
+            "UV_COMPILE_BYTECODE=0",
+            tests="tests/test_container_stack.py -k compiled",
+        ),
+        Fault(
+            "the image serves everybody by default",
+            "    HTTP_HOST=0.0.0.0 \\",
+            "    HTTP_HOST=0.0.0.0 ALLOW_UNAUTHENTICATED=true \\",
+            tests="tests/test_container_stack.py -k decision",
+        ),
+        Fault(
+            "the default database is outside the data folder",
+            "XDG_DATA_HOME=/data",
+            "XDG_DATA_HOME=/app",
+            tests="tests/test_container_stack.py -k first_run",
+        ),
+        Fault(
+            "Docker replaces a dollar sign in the author's name",
+            " | replace('$', '\\\\$') }} <{{",
+            " }} <{{",
+            tests="tests/test_container.py -k odd_texts_reach",
+        ),
+        Fault(
+            "a client of an engine is missing in the image",
+            '" --extra redis" if uses_redis',
+            '" --extra redis" if cookiecutter.caching',
+            tests="tests/test_container.py -k 'engines_come and state'",
+        ),
+    ],
+    ".dockerignore": [
+        Fault(
+            "secrets are sent to the builder",
+            "!src\n",
+            "!src\n!.env\n",
+            tests="tests/test_container.py -k without_secrets",
+        ),
+    ],
+    "compose.yaml": [
+        Fault(
+            "a replica is killed before its calls are answered",
+            "  stop_grace_period: {{ grace + 10 }}s\n  # Your",
+            "  stop_grace_period: {{ grace }}s\n  # Your",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "a replica may write anywhere",
+            "  init: true\n  read_only: true\n",
+            "  init: true\n",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "the name of a variable has a typo",
+            "TRUSTED_PROXIES: ",
+            "TRUSTED_PROXY: ",
+            tests="tests/test_container.py -k 'is_a_setting and all'",
+        ),
+        Fault(
+            "a password is in the file",
+            "${POSTGRES_PASSWORD:?set it in .env}@postgres",
+            "password@postgres",
+            tests="tests/test_container.py -k 'password and settings'",
+        ),
+        Fault(
+            "the replicas serve everybody by default",
+            "${ALLOW_UNAUTHENTICATED:-false}",
+            "${ALLOW_UNAUTHENTICATED:-true}",
+            tests="tests/test_container.py -k 'nobody_is_served and all'",
+        ),
+        Fault(
+            "each replica keeps its own state",
+            "    STATE_URL: redis://valkey:6379/0\n",
+            "",
+            tests="tests/test_container_stack.py -k 'stack_serves and secret'",
+        ),
+        Fault(
+            "the state is lost when Valkey is restarted",
+            '--appendonly, "yes", ',
+            "",
+            tests="tests/test_container.py -k 'engines_come and state'",
+        ),
+    ],
+    "deploy/nginx.conf": [
+        Fault(
+            "nginx excludes a replica after one refused connection",
+            "server-2:8000 resolve max_fails=0;",
+            "server-2:8000 resolve;",
+            tests="tests/test_container.py -k 'proxy_is_configured and all'",
+        ),
+    ],
+    "deploy/kubernetes/deployment.yaml": [
+        Fault(
+            "a pod is killed before its calls are answered",
+            "{{ 5 + grace + 10 }}",
+            "{{ grace }}",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "the pause before a pod's shutdown is not counted",
+            "sleep:\n                seconds: 5",
+            "sleep:\n                seconds: 15",
+            tests="tests/test_container.py -k 'grace_period and all'",
+        ),
+        Fault(
+            "a pod may write anywhere",
+            "readOnlyRootFilesystem: true",
+            "readOnlyRootFilesystem: false",
+            tests="tests/test_container.py -k 'restricted and all'",
+        ),
+        Fault(
+            "a replica that cannot serve gets traffic",
+            "path: /readyz",
+            "path: /livez",
+            tests="tests/test_container.py -k 'probes_ask and all'",
+        ),
+        Fault(
+            "pods without a shared state are started",
+            '    (cookiecutter.state_management, "STATE_URL"),\n',
+            "",
+            tests="tests/test_container.py -k 'come_from_the_secret and all'",
+        ),
+        Fault(
+            "a field of a manifest has a typo",
+            "terminationGracePeriodSeconds:",
+            "terminationGracePeriod:",
+            tests="tests/test_container.py -k 'accepts_each_manifest and all'",
+        ),
+    ],
+    "deploy/kubernetes/config.env": [
+        Fault(
+            "the name of a variable of the cluster has a typo",
+            "TRUSTED_PROXIES=",
+            "TRUSTED_PROXY=",
+            tests="tests/test_container.py -k 'is_a_setting and all'",
         ),
     ],
 }

@@ -1,33 +1,43 @@
 """Authentication over real HTTP, in both eras: tokens, scopes, keys, metadata, browsers, and logins that replicas share."""
 
 import base64
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-import httpx2
 import pytest
 from joserfc.jwk import ECKey
 
-from .conftest import Projects
-from .identity_provider import ALGORITHM, CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
-from .project import Project
-from .running import ERAS, MODERN, PATIENCE_SECONDS, UNLIMITED, Reply, Running, free_port, message, running
+from .conftest import Bake, Projects
+from .identity_provider import ALGORITHM, CLIENT_ID, IdentityProvider, identity_provider
+from .logins import SIGNING_KEY, browsing, login_settings
+from .project import Project, assert_passed
+from .running import (
+    ERAS,
+    MODERN,
+    PATIENCE_SECONDS,
+    UNLIMITED,
+    Reply,
+    Running,
+    free_port,
+    headers_of,
+    http_request,
+    message,
+    running,
+    start,
+    tool_call,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sweep, pytest.mark.matrix]
 
 METADATA = "/.well-known/oauth-protected-resource"
-REDIRECT_URI = "http://127.0.0.1:7/callback"
-SIGNING_KEY = "a-signing-key-of-more-than-32-characters"
 
 
 def settings(provider: IdentityProvider, **variables: str) -> dict[str, str]:
@@ -181,6 +191,20 @@ async def test_another_scheme_is_as_good_as_none(shared: Running, header: str) -
     reply = await call(shared, None, Authorization=header)
     assert reply.status == 401
     assert "error" not in challenge(reply)
+
+
+@pytest.mark.parametrize("others", [("", "bad"), ("bad", ""), ("", "")], ids=["first", "last", "both"])
+async def test_a_request_with_two_tokens_is_malformed_although_one_of_them_is_valid(
+    shared: Running, shared_provider: IdentityProvider, others: tuple[str, str]
+) -> None:
+    good = shared_provider.token()
+    body = json.dumps(tool_call(MODERN, "process_data", {"text": "tea"})).encode()
+    headers = headers_of(MODERN, json.loads(body))
+    request = http_request(shared.address, body, headers)
+    twice = "".join(f"Authorization: Bearer {token or good}\r\n" for token in others).encode()
+    reply = await shared.send(request.replace(b"\r\n", b"\r\n" + twice, 1))
+    assert reply.status == 400
+    assert challenge(reply)["error"] == "invalid_request"
 
 
 async def test_a_token_in_the_query_does_not_count(
@@ -435,21 +459,6 @@ def test_http_in_production_without_authentication_is_a_warning(project: Project
 # A login through the server.
 
 
-def login_settings(provider: IdentityProvider, port: int, **variables: str) -> dict[str, str]:
-    return {
-        **UNLIMITED,
-        "PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "OIDC_CONFIG_URL": provider.config_url,
-        "OIDC_CLIENT_ID": CLIENT_ID,
-        "OIDC_CLIENT_SECRET": CLIENT_SECRET,
-        "AUTH_SIGNING_KEY": SIGNING_KEY,
-        "AUTH_ALGORITHM": ALGORITHM,
-        "AUTH_SCOPES": "use",
-        "AUTH_WRITE_SCOPES": "change",
-        **variables,
-    }
-
-
 @contextmanager
 def logging_in(
     project: Project, home: Path, provider: IdentityProvider, **variables: str
@@ -459,81 +468,6 @@ def logging_in(
     flags = ("--port", str(port))
     with running(project, home, *flags, **login_settings(provider, port, **variables)) as server:
         yield server
-
-
-class Browser:
-    """A user's client and browser: registers, logs in with consent, and exchanges the code."""
-
-    def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
-        self.url = url
-        self.http = http
-        self.client_id = ""
-
-    async def register(self, redirect_uri: str = REDIRECT_URI) -> httpx2.Response:
-        registration = {
-            "redirect_uris": [redirect_uri],
-            "client_name": "the client",
-            "token_endpoint_auth_method": "none",
-        }
-        answer = await self.http.post("/register", json=registration)
-        self.client_id = answer.json().get("client_id", "")
-        return answer
-
-    async def authorize(self, scope: str = "use") -> dict[str, str]:
-        """Return the code that the client gets after the login."""
-        verifier = "v" * 50
-        digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-        answer = await self.http.get(
-            "/authorize",
-            params={
-                "response_type": "code",
-                "client_id": self.client_id,
-                "redirect_uri": REDIRECT_URI,
-                "code_challenge": digest,
-                "code_challenge_method": "S256",
-                "state": "state",
-                "scope": scope,
-            },
-        )
-        assert answer.status_code == 302, answer.text
-        page = await self.http.get(answer.headers["Location"])
-        assert page.status_code == 200, page.text
-        assert "the client" in page.text
-        form = dict(re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', page.text))
-        answer = await self.http.post(
-            str(page.url), data={**form, "action": "approve"}, headers={"Origin": self.url}
-        )
-        while "Location" in answer.headers and not answer.headers["Location"].startswith(REDIRECT_URI):
-            answer = await self.http.get(answer.headers["Location"])
-        assert "Location" in answer.headers, answer.text
-        return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
-
-    async def exchange(self, code: str) -> httpx2.Response:
-        return await self.http.post(
-            "/token",
-            data={
-                "grant_type": "authorization_code",
-                "code": code,
-                "redirect_uri": REDIRECT_URI,
-                "client_id": self.client_id,
-                "code_verifier": "v" * 50,
-            },
-        )
-
-    async def log_in(self, scope: str = "use") -> str:
-        """Return an access token."""
-        assert (await self.register()).status_code == 201
-        answer = await self.exchange((await self.authorize(scope))["code"])
-        assert answer.status_code == 200, answer.text
-        token: str = answer.json()["access_token"]
-        return token
-
-
-@asynccontextmanager
-async def browsing(server: Running) -> AsyncIterator[Browser]:
-    url = f"http://{server.address}"
-    async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
-        yield Browser(url, http)
 
 
 async def test_a_user_logs_in_with_consent_and_may_do_what_was_granted(
@@ -552,6 +486,32 @@ async def test_a_user_logs_in_with_consent_and_may_do_what_was_granted(
         assert (await call(server, writer, MODERN, "increment_counter")).status == 200
         assert (await call(server, provider.token())).status == 401  # made by the provider for others
         assert not [line for line in server.log if "opaque-access-token" in line or token in line]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_on_stdio_no_token_is_needed_and_the_provider_is_never_asked(
+    project: Project, provider: IdentityProvider, tmp_path: Path, era: str
+) -> None:
+    requests = (
+        [message(era, "initialize"), message(era, "notifications/initialized")] if era != MODERN else []
+    )
+    requests += [
+        tool_call(era, "process_data", {"text": "tea"}),
+        tool_call(era, "increment_counter", {"name": "x"}),
+    ]
+    for number, request in enumerate(requests):
+        request["id"] = number
+        if request["method"].startswith("notifications/"):
+            del request["id"]
+    lines = "".join(f"{json.dumps(request)}\n" for request in requests).encode()
+    for variables in (settings(provider), login_settings(provider, free_port())):
+        with start(project, tmp_path, **variables) as process:
+            out, errors = process.communicate(lines, PATIENCE_SECONDS)
+        answers = [json.loads(line) for line in out.splitlines()]
+        assert len(answers) == len([request for request in requests if "id" in request]), errors
+        assert not [answer for answer in answers if answer["result"].get("isError")], answers
+        assert b'"caller":"local"' in errors
+    assert provider.requests == []
 
 
 @pytest.mark.parametrize(
@@ -624,6 +584,26 @@ async def test_replicas_share_a_login(project: Project, provider: IdentityProvid
     assert stored
     for secret in (b"opaque-access-token", b"refresh-token-of-the-provider", b"the client"):
         assert secret not in stored
+
+
+# The tests of a project whose server requires tokens.
+
+
+OWN_AUTH = """\
+from fastmcp.server.auth import JWTVerifier
+
+mcp.auth = JWTVerifier(public_key="a-secret-of-32-characters-or-more", algorithm="HS256", required_scopes=["use"])
+"""
+
+
+def test_the_suite_and_the_checklist_pass_although_the_server_has_an_auth_of_its_own(bake: Bake) -> None:
+    project = bake()
+    with (project.package / "server.py").open("a", encoding="utf-8") as file:
+        file.write(OWN_AUTH)
+    files = ("checklist", "calls", "authentication", "rate_limiting", "workers")
+    ran = project.run_tests("tests/test_server.py", *(f"tests/production/test_{name}.py" for name in files))
+    assert_passed(ran)
+    assert re.search(r"^Authentication +holds ", ran.stdout, flags=re.MULTILINE)
 
 
 # A scanner of others.

@@ -25,9 +25,9 @@ from .conformance.server import PLAIN
 from .conftest import Bake
 from .consenting_browser import visit
 from .identity_provider import identity_provider
+from .logins import login_settings
 from .project import Project
 from .running import free_port, running
-from .test_authentication import login_settings
 from .unit.calls import CALLS
 
 pytestmark = [pytest.mark.conformance, pytest.mark.matrix]

@@ -99,6 +99,7 @@ def test_the_command_continues_with_typed_answers_in_an_odd_folder(
         ({"package_name": "json"}, ["package_name"]),
         ({"author_email": "nobody"}, ["author_email"]),
         ({"description": "bell\a"}, ["description"]),
+        ({"repository": "git@github.com:owner/name.git"}, ["repository"]),
         ({"project_name": "JSON"}, ["project_slug", "package_name"]),
     ],
     ids=str,

@@ -27,7 +27,7 @@ def texts(project: Project) -> Files:
 
 
 def given(name: str, http_client: str) -> dict[str, Any]:
-    around = {"ci": "github", "repository": ""}
+    around = {"container": True, "ci": "github", "repository": ""}
     return {"package_name": PACKAGE_NAME, "http_client": http_client, **around, **answers(LINEAR[name])}
 
 

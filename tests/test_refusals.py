@@ -74,6 +74,57 @@ EMAILS = [
     *("you me@example.com", "you@example.com ", "you@exa mple.com", "you@example.com\n", "a@b.c\nx = 1"),
     *('you"@example.com', 'you@example.com" }, { name = "x', "you\\@example.com", "you@example..com"),
 ]
+ADDRESS = "https://github.com/owner/name"
+ADDRESSES = {
+    "git@github.com:owner/name": "does not start with https://",
+    "git@github.com:owner/name.git": "does not start with https://",
+    "ssh://git@github.com/owner/name": "does not start with https://",
+    "http://github.com/owner/name": "does not start with https://",
+    "HTTPS://github.com/owner/name": "does not start with https://",
+    "github.com/owner/name": "does not start with https://",
+    "owner/name": "does not start with https://",
+    "none": "does not start with https://",
+    f"{ADDRESS}.git": "ends with .git",
+    f"{ADDRESS}/": "ends with a slash",
+    "https://token@github.com/owner/name": "contains credentials",
+    "https://user:token@git.example.com/owner/name": "contains credentials",
+    "https://git.example.com:/owner/name": "has an invalid port",
+    "https://git.example.com:0/owner/name": "has an invalid port",
+    "https://git.example.com:65536/owner/name": "has an invalid port",
+    "https://git.example.com:8443:1/owner/name": "has an invalid port",
+    "https://git.example.com:https/owner/name": "has an invalid port",
+    "https://GitHub.com/owner/name": "has a host name with capital letters",
+    "https://www.github.com/owner/name": "has a host name that starts with www.",
+    "https:///owner/name": "has an invalid host name",
+    "https://localhost/owner/name": "has an invalid host name",
+    "https://10.0.0.7/owner/name": "has an invalid host name",
+    "https://[::1]/owner/name": "has an invalid port",
+    "https://-git.example.com/owner/name": "has an invalid host name",
+    "https://git..example.com/owner/name": "has an invalid host name",
+    "https://git_hub.example.com/owner/name": "has an invalid host name",
+    "https://github.com": "has no owner",
+    "https://github.com/": "has no owner",
+    "https://github.com/owner": "has no owner",
+    f"{ADDRESS}/tree/main": "is not the page of a repository",
+    "https://gitlab.com/owner/name/-/tree/main": "is not the page of a repository",
+    "https://github.com//name": "is not the page of a repository",
+    "https://gitlab.com/owner/../name": "is not the page of a repository",
+    f"{ADDRESS}?tab=readme": "is not the page of a repository",
+    f"{ADDRESS}#readme": "is not the page of a repository",
+    f"{ADDRESS}%20": "is not the page of a repository",
+    f'{ADDRESS}"': "is not the page of a repository",
+    f"{ADDRESS}\\": "is not the page of a repository",
+    "https://github.com/own_er/name": "has an owner that GitHub does not allow",
+    "https://github.com/-owner/name": "has an owner that GitHub does not allow",
+    f"https://github.com/{'a' * 40}/name": "has an owner that GitHub does not allow",
+    f" {ADDRESS}": "contains a space or a character outside ASCII",
+    f"{ADDRESS} ": "contains a space or a character outside ASCII",
+    f"{ADDRESS}\n": "contains a space or a character outside ASCII",
+    "https://github.com/owner/my name": "contains a space or a character outside ASCII",
+    "https://g\u00edthub.com/owner/name": "contains a space or a character outside ASCII",
+    "https://github.com/owner/n\u00e4me": "contains a space or a character outside ASCII",
+    f"https://git.example.com/{'a' * 300}/name": "is longer than 200 characters",
+}
 CONTROL_CHARACTERS = ["\0", "\a", "\b", "\f", "\v", "\x1b[31m", "\x7f", "\ud800"]
 GOOD: list[dict[str, Any]] = [
     {"project_slug": "a", "package_name": "a"},
@@ -85,6 +136,12 @@ GOOD: list[dict[str, Any]] = [
     {"author_email": "o'brien_1@xn--mnchen-3ya.example"},
     {"description": "Tabs\tand\r\nline ends", "author_name": "\u5c71\u7530 \u592a\u90ce"},
     {"retry": "no", "self_contained": "on"},
+    {"repository": ADDRESS},
+    {"repository": "https://github.com/O-1/na_me.py"},
+    {"repository": "https://gitlab.com/a_group/sub.group/name"},
+    {"repository": "https://git.example.co.uk:8443/team/name"},
+    {"repository": "https://xn--mnchen-3ya.example/a/b"},
+    {"repository": f"https://git.example.com/{'a' * 80}/{'b' * 95}"},
 ]
 
 
@@ -156,6 +213,15 @@ def test_an_invalid_email_address_is_refused(email: str, refused: Refused) -> No
     assert refused(author_email=email) == f"author_email {email!r} {problem}\n"
 
 
+@pytest.mark.parametrize(("address", "problem"), ADDRESSES.items())
+def test_what_is_not_the_page_of_a_repository_is_refused(
+    address: str, problem: str, refused: Refused
+) -> None:
+    shown = address if len(address) <= 80 else f"{address[:80]}..."
+    advice = "Use the address of its page, such as https://github.com/owner/name, or leave it empty."
+    assert refused(repository=address) == f"repository {shown!r} {problem}. {advice}\n"
+
+
 @pytest.mark.parametrize("character", CONTROL_CHARACTERS, ids=ascii)
 @pytest.mark.parametrize("variable", ["project_name", "description", "author_name"])
 def test_a_control_character_is_refused(variable: str, character: str, refused: Refused) -> None:
@@ -182,6 +248,7 @@ def test_everything_else_is_accepted(good: dict[str, Any], bake: Bake) -> None:
         {"package_name": "mcp"},
         {"author_email": "nobody"},
         {"description": "bell\a"},
+        {"repository": "git@github.com:owner/name.git"},
     ],
     ids=str,
 )
@@ -247,7 +314,7 @@ def test_an_unsupported_choice_is_refused(tmp_path: Path) -> None:
     assert "Choose one of: MIT, Apache-2.0" in message_for({"license": "GPL"}, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["license", "http_client"])
+@pytest.mark.parametrize("name", ["license", "http_client", "ci"])
 def test_the_hook_knows_the_choices_of_the_prompts(name: str) -> None:
     assert ast.literal_eval(hook_constant("pre_gen_project", "CHOICES"))[name] == tuple(PROMPTS[name])
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ import httpx2
 import pytest
 
 from .conftest import Projects
-from .fault_server import FaultServer, always, fault_server
+from .fault_server import FaultServer, always, fault_server, reset_always
+from .fault_server import slow as answer_slowly
 from .otlp import attributes_of, running_collector
 from .project import Project
 from .running import (
     ERAS,
+    PATIENCE_SECONDS,
     UNLIMITED,
     Reply,
     Running,
@@ -65,7 +69,7 @@ def collector() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[FaultServer]:
-    with fault_server({"told": always()}) as server:
+    with fault_server({"told": always(), "slow": answer_slowly}) as server:
         yield server
 
 
@@ -220,35 +224,87 @@ async def test_each_worker_sends_its_own_and_everything_that_is_left_at_the_end(
     assert len({instance for _, instance in collector.services}) == 2
 
 
-def refused() -> str:
+@contextmanager
+def down(_: Any) -> Iterator[str]:
     with closing(socket.create_server(("127.0.0.1", 0))) as nobody:
-        return f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    yield url
 
 
-@pytest.mark.parametrize("way", ["refused", "unavailable", "silent"])
+@contextmanager
+def unavailable(collector: Any) -> Iterator[str]:
+    collector.refuses = True
+    yield collector.url
+
+
+@contextmanager
+def slow(collector: Any) -> Iterator[str]:
+    receive = collector.receive
+
+    def receive_slowly(*request: Any) -> Any:
+        time.sleep(SLOW_SECONDS)
+        return receive(*request)
+
+    collector.receive = receive_slowly
+    yield collector.url
+
+
+@contextmanager
+def silent(collector: Any) -> Iterator[str]:
+    with collector.hanging():
+        yield collector.url
+
+
+@contextmanager
+def disconnecting(_: Any) -> Iterator[str]:
+    """Accept connections, and close them after the first bytes."""
+    with fault_server({"metrics": reset_always, "traces": reset_always}) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+SLOW_SECONDS = 0.5
+
+
+@pytest.mark.parametrize("fail", [down, unavailable, slow, silent, disconnecting])
 async def test_a_broken_collector_delays_no_call_and_loses_no_answer_at_the_end(
-    way: str, project: Project, collector: Any, tmp_path: Path
+    fail: Callable[[Any], AbstractContextManager[str]],
+    project: Project,
+    collector: Any,
+    api: FaultServer,
+    tmp_path: Path,
 ) -> None:
-    """If the shutdown hung, the process would be killed after its grace period, with a log line."""
-    collector.refuses = way == "unavailable"
-    grace = {"SHUTDOWN_GRACE_SECONDS": "4"}
-    if way == "refused":
-        grace["OTEL_EXPORTER_OTLP_ENDPOINT"] = refused()
-    silence = collector.hanging() if way == "silent" else nullcontext()
-    with silence, traced(project, tmp_path, collector, **grace) as server:
-        for era in ERAS:
-            for _ in range(20):
-                await server.good_call(era)
-        last = asyncio.create_task(call(server, ERAS[0], "batch_process", {"items": ["tea"] * 50}))
-        await asyncio.sleep(0)
+    """If the shutdown hung, the process would be killed after its grace period, with a log line.
+
+    An exporter would wait for ten minutes, so a call that waited for one would not be answered here.
+    """
+    grace = {"SHUTDOWN_GRACE_SECONDS": "4", "OTEL_EXPORTER_OTLP_TIMEOUT": "600", "API_BASE_URL": api.url}
+    with (
+        fail(collector) as url,
+        traced(project, tmp_path, collector, **{**grace, "OTEL_EXPORTER_OTLP_ENDPOINT": url}) as server,
+    ):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for era in ERAS:
+                for _ in range(20):
+                    await server.good_call(era)
+        calls = [asyncio.create_task(call(server, era, "api_request", {"endpoint": "slow"})) for era in ERAS]
+        known = len(api.requests)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(api.requests) < known + len(calls):
+                await asyncio.sleep(0.02)
         server.process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(server.process.wait, 60)
-        await asyncio.gather(last, return_exceptions=True)
+        for reply in await asyncio.gather(*calls):
+            assert not reply.result.get("isError"), reply
+        code = await asyncio.to_thread(server.process.wait, PATIENCE_SECONDS)
         log = "".join(server.log)
     assert code in CLEAN, log
     assert "Application shutdown complete" in log
     assert "Exiting before the shutdown is complete" not in log
-    assert "The last traces and metrics were lost" in log or way == "refused"
+    if fail is slow:
+        calls_seen = [span for span in collector.spans if span.name == "tools/call process_data"]
+        assert len(calls_seen) == 40
+    if lost := re.search(r"the collector did not take them in ([\d.]+) s", log):
+        assert float(lost[1]) <= 3
+    assert lost or fail is not silent, log
 
 
 async def test_a_broken_collector_writes_few_lines_to_the_log(

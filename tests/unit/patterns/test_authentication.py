@@ -23,7 +23,6 @@ from pydantic import ValidationError
 from my_mcp_server.patterns.authentication import (
     FETCH_BURST,
     FETCH_INTERVAL_SECONDS,
-    FRESH_SECONDS,
     MISSING_SECONDS,
     REJECTIONS_PER_MINUTE,
     AuthenticationSettings,
@@ -45,6 +44,7 @@ from ...production.authentication import ALGORITHM, Issuer
 
 MODULE = SigningKeys.__module__
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})
+KEYS_FOR = 300  # seconds
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def keys(provider: Provider, clock: Clock) -> SigningKeys:
-    return SigningKeys(provider.fetch, ALGORITHM, clock)
+    return SigningKeys(provider.fetch, ALGORITHM, KEYS_FOR, clock)
 
 
 async def settled() -> None:
@@ -303,10 +303,21 @@ async def test_old_keys_are_replaced_while_they_are_used(
 ) -> None:
     await keys.find("first")
     provider.rotate("second")
-    clock.seconds += FRESH_SECONDS + 1
+    clock.seconds += KEYS_FOR / 2 + 1
     assert await keys.find("first") is not None
     await settled()
     assert await keys.find("first") is None
+
+
+async def test_a_withdrawn_key_is_not_accepted_after_a_time_without_tokens(
+    keys: SigningKeys, provider: Provider, clock: Clock
+) -> None:
+    await keys.find("first")
+    provider.rotate("second")
+    clock.seconds += KEYS_FOR + 1
+    found = await asyncio.gather(*(keys.find("first") for _ in range(10)))
+    assert found == [None] * 10
+    assert provider.requests == 2
 
 
 async def test_a_token_waits_for_no_provider_if_its_key_is_known(
@@ -314,12 +325,27 @@ async def test_a_token_waits_for_no_provider_if_its_key_is_known(
 ) -> None:
     await keys.find("first")
     provider.may_answer.clear()
-    clock.seconds += FRESH_SECONDS + 1
+    clock.seconds += KEYS_FOR / 2 + 1
     for _ in range(3):
         async with asyncio.timeout(5):
             assert await keys.find("first") is not None
     await settled()
     assert provider.requests == 2
+    provider.may_answer.set()
+    await settled()
+
+
+async def test_a_token_waits_once_for_a_provider_that_is_down_and_not_again(
+    keys: SigningKeys, provider: Provider, clock: Clock
+) -> None:
+    await keys.find("first")
+    provider.answer = OSError("refused")
+    clock.seconds += KEYS_FOR + 1
+    assert await keys.find("first") is not None
+    provider.may_answer.clear()
+    clock.seconds += KEYS_FOR
+    async with asyncio.timeout(5):
+        assert await keys.find("first") is not None
     provider.may_answer.set()
     await settled()
 
@@ -368,7 +394,7 @@ async def test_a_token_without_key_id_is_accepted_only_if_there_is_one_key(
 ) -> None:
     assert await keys.find(None) is not None
     provider.keys["second"] = ECKey.generate_key("P-256", {"kid": "second"})
-    clock.seconds += FRESH_SECONDS + 1
+    clock.seconds += KEYS_FOR + 1
     await keys.find("first")
     await settled()
     assert await keys.find(None) is None
@@ -421,6 +447,7 @@ PARTIAL: dict[str, tuple[dict[str, Any], str]] = {
     "two keys": ({**WHOLE, "auth_public_key": Issuer().public_key}, "AUTH_JWKS_URL: set either"),
     "scopes alone": ({"auth_scopes": "use"}, "AUTH_SCOPES: has no effect"),
     "no URL": ({**WHOLE, "auth_issuer": "login.example"}, "must be a URL"),
+    "a URL with no port": ({**WHOLE, "auth_jwks_url": "https://x.example:y/"}, "must be a URL"),
     "no scope": ({**WHOLE, "auth_scopes": 'us"e'}, "must be names of scopes"),
     "an unsafe URL": (
         {**WHOLE, "auth_jwks_url": "http://login.example/keys", "environment": "production"},
@@ -480,6 +507,8 @@ PARTIAL |= {
         {**LOGIN, "auth_redirect_uris": "http://x.example/"},
         "complete https URIs",
     ),
+    "a store without a host": ({**LOGIN, "auth_store_url": "redis:///0"}, "must be memory://"),
+    "a store at no port": ({**LOGIN, "auth_store_url": "redis://host:x"}, "must be memory://"),
 }
 
 

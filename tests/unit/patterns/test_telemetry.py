@@ -467,8 +467,9 @@ async def test_the_rest_is_sent_in_the_background_within_a_limit() -> None:
     assert await flush([lambda: sent.append("sent"), fail], 10)
     assert sent == ["sent"]
     try:
-        assert not await flush([release.wait], 0.05)
-        assert not await flush([release.wait], 0)
+        async with asyncio.timeout(10):
+            assert not await flush([release.wait], 0.05)
+            assert not await flush([release.wait], 0)
     finally:
         release.set()
     assert await flush([], 0)

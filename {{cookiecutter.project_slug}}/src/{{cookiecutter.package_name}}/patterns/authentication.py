@@ -12,16 +12,13 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import anyio
 import starlette.middleware as asgi
@@ -44,6 +41,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..runtime.caller import caller_name
+from ..runtime.encrypted_store import MEMORY, checked_store_url, is_in_memory, open_store
 from ..runtime.guards import is_public
 from ..runtime.messages import MESSAGE
 from ..runtime.paths import route_path
@@ -52,7 +50,6 @@ from ..settings import CommaSeparated, Settings
 
 if TYPE_CHECKING:
     from fastmcp.server.auth.oidc_proxy import OIDCProxy
-    from key_value.aio.protocols import AsyncKeyValue
 
 auth_log = logging.getLogger(__name__)
 
@@ -67,8 +64,6 @@ METADATA_PATH = "/.well-known/oauth-protected-resource"
 FETCH_SECONDS = 5
 # The same for a login, where deriving keys takes another second or two.
 LOGIN_SECONDS = 20
-# Keys older than this are fetched again, while the known ones stay in use.
-FRESH_SECONDS = 300
 # How often keys are fetched at most: a burst, then one per interval.
 FETCH_BURST = 3
 FETCH_INTERVAL_SECONDS = 10
@@ -80,18 +75,6 @@ REJECTIONS_PER_MINUTE = 100
 MAX_ADDRESSES = 10_000
 MAX_CLIENT_LENGTH = 100
 
-MEMORY_STORE = "memory://"
-# By the scheme of `AUTH_STORE_URL`: the library that it needs, and the extra that installs it.
-STORES = {
-    "memory": ("", ""),
-    "file": ("", ""),
-    "redis": ("redis", "redis"),
-    "rediss": ("redis", "redis"),
-    "postgresql": ("asyncpg", "postgresql"),
-}
-STORE_SECONDS = 3
-# For entries without an expiry of their own: the registrations of clients.
-KEPT_SECONDS = 90 * 86_400
 MIN_KEY_LENGTH = 32
 # Where a login may redirect the browser, besides `AUTH_REDIRECT_URIS`.
 LOOPBACK_URIS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
@@ -107,10 +90,6 @@ OIDC = ("oidc_config_url", "oidc_client_id", "oidc_client_secret")
 LOGIN_ONLY = ("auth_signing_key", "auth_redirect_uris", "auth_store_url")
 
 
-def scheme_of(url: str) -> str:
-    return url.partition("://")[0].lower()
-
-
 class AuthenticationSettings(Settings):
     auth_issuer: str = ""
     auth_audience: str = ""
@@ -121,12 +100,13 @@ class AuthenticationSettings(Settings):
     auth_write_scopes: CommaSeparated = ()
     auth_clock_skew_seconds: int = Field(30, ge=0, le=300)
     auth_max_token_seconds: int = Field(86_400, ge=60)
+    auth_jwks_seconds: int = Field(300, ge=10, le=86_400)
     oidc_config_url: str = ""
     oidc_client_id: str = ""
     oidc_client_secret: SecretStr = SecretStr("")
     auth_signing_key: SecretStr = SecretStr("")
     auth_redirect_uris: CommaSeparated = ()
-    auth_store_url: SecretStr = SecretStr(MEMORY_STORE)
+    auth_store_url: SecretStr = SecretStr(MEMORY)
     workers: int = Field(1, ge=1, le=64)
     public_url: str = ""
     http_host: str = "127.0.0.1"
@@ -136,9 +116,10 @@ class AuthenticationSettings(Settings):
     @field_validator("auth_issuer", "auth_jwks_url", "oidc_config_url")
     @classmethod
     def _is_a_url(cls, url: str) -> str:
-        if url and not (urlsplit(url).scheme in {"http", "https"} and urlsplit(url).hostname):
-            raise ValueError("must be a URL such as https://login.example.com/")
-        return url
+        with suppress(ValueError):
+            if not url or AnyHttpUrl(url):
+                return url
+        raise ValueError("must be a URL such as https://login.example.com/")
 
     @field_validator("auth_scopes", "auth_write_scopes")
     @classmethod
@@ -163,14 +144,7 @@ class AuthenticationSettings(Settings):
     @field_validator("auth_store_url")
     @classmethod
     def _is_a_store(cls, url: SecretStr) -> SecretStr:
-        scheme = scheme_of(url.get_secret_value())
-        if scheme not in STORES:
-            raise ValueError(
-                "must be memory://, file:///folder, redis://host or postgresql://user@host/name"
-            )
-        module, extra = STORES[scheme]
-        if module and find_spec(module) is None:
-            raise ValueError(f"needs {module}: uv add 'py-key-value-aio[{extra}]'")
+        checked_store_url(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
@@ -223,7 +197,7 @@ class AuthenticationSettings(Settings):
             where = "in production" if self.environment == "production" else "for several workers"
             if not key:
                 raise ValueError(f"AUTH_SIGNING_KEY: is required {where}: openssl rand -hex 32")
-            if scheme_of(self.auth_store_url.get_secret_value()) == "memory":
+            if is_in_memory(self.auth_store_url.get_secret_value()):
                 raise ValueError(
                     f"AUTH_STORE_URL: a shared store is required {where}, such as redis://host;"
                     " in memory, logins are lost at a restart and unknown to other processes"
@@ -362,22 +336,25 @@ class ProviderRequests:
 class SigningKeys:
     """The public keys of the identity provider, by key id.
 
-    They are fetched with the first token, and again when they are old or a token names an unknown
-    key. While the provider is down, known keys stay in use.
+    They are fetched with the first token, and again when a token names an unknown key or they are
+    older than `seconds`: a withdrawn key is refused after that time. While the provider is down,
+    known keys stay in use.
     """
 
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Any]],
         algorithm: str,
+        seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._algorithm = algorithm
+        self._seconds = seconds
         self._clock = clock
         self._requests = ProviderRequests(self._refresh, clock)
         self._keys: dict[str | None, Key] = {}
-        self._fetched = -math.inf
+        self._asked = self._fetched = -math.inf
         self._missing: OrderedDict[str | None, float] = OrderedDict()
 
     async def find(self, kid: str | None) -> Key | None:
@@ -388,9 +365,15 @@ class SigningKeys:
         """
         key = self._known(kid)
         if key is not None:
-            if self._clock() - self._fetched > FRESH_SECONDS:
+            now = self._clock()
+            if now - self._fetched <= self._seconds / 2:
+                return key
+            if now - self._asked <= self._seconds:  # soon enough, or the provider is down
                 self._requests.start()
-            return key
+                return key
+            with suppress(VerificationUnavailable):
+                await self._requests.finish()
+            return self._known(kid)
         if self._clock() - self._missing.get(kid, -math.inf) < MISSING_SECONDS:
             return None
         await self._requests.finish()
@@ -408,6 +391,7 @@ class SigningKeys:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
+        self._asked = self._clock()
         self._keys = usable_keys(await self._fetch(), self._algorithm)
         self._fetched = self._clock()
 
@@ -446,13 +430,25 @@ def _public_key(text: str, algorithm: str) -> Key:
 
 @dataclass(frozen=True)
 class TokenRules:
-    """Which tokens are valid. Times are in seconds."""
+    """Which tokens are valid. Times are in seconds. `keys_for` is that of `SigningKeys`."""
 
     issuer: str
     audience: str
     algorithm: str = "RS256"
     clock_skew: int = 30
     longest: int = 86_400
+    keys_for: int = 300
+
+
+def token_rules(settings: AuthenticationSettings, issuer: str, audience: str) -> TokenRules:
+    return TokenRules(
+        issuer,
+        audience,
+        settings.auth_algorithm,
+        settings.auth_clock_skew_seconds,
+        settings.auth_max_token_seconds,
+        settings.auth_jwks_seconds,
+    )
 
 
 class StrictVerifier(JWTVerifier):
@@ -471,7 +467,7 @@ class StrictVerifier(JWTVerifier):
         )
         self._rules = rules
         self._fixed = _public_key(public_key, rules.algorithm) if public_key else None
-        self._keys = SigningKeys(self._fetch_jwks, rules.algorithm)
+        self._keys = SigningKeys(self._fetch_jwks, rules.algorithm, rules.keys_for)
         self._claims = jwt.JWTClaimsRegistry(
             leeway=rules.clock_skew,
             iss={"essential": True, "value": rules.issuer},
@@ -608,13 +604,7 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
     )
     audience = settings.auth_audience
     scopes = [*dict.fromkeys(("openid", *settings.auth_scopes, *settings.auth_write_scopes))]
-    rules = TokenRules(
-        str(found.issuer),
-        audience or settings.oidc_client_id,
-        settings.auth_algorithm,
-        settings.auth_clock_skew_seconds,
-        settings.auth_max_token_seconds,
-    )
+    rules = token_rules(settings, str(found.issuer), audience or settings.oidc_client_id)
 
     class Proxy(OIDCProxy):
         async def authorize(self, client: Any, params: Any) -> str:
@@ -636,83 +626,15 @@ def create_proxy(settings: AuthenticationSettings) -> "OIDCProxy":
         base_url=settings.base_url,
         allowed_client_redirect_uris=[*LOOPBACK_URIS, *settings.auth_redirect_uris],
         valid_scopes=scopes,
-        client_storage=open_store(settings.auth_store_url.get_secret_value(), key),
+        client_storage=open_store(
+            "AUTH_STORE_URL",
+            settings.auth_store_url.get_secret_value(),
+            key,
+            partial(VerificationUnavailable, "The store of logins", FETCH_INTERVAL_SECONDS),
+        ),
         jwt_signing_key=key,
         require_authorization_consent=True,
     )
-
-
-def open_store(url: str, key: str) -> "AsyncKeyValue":
-    """Return the store of logins, encrypted with `key`. It connects at its first use."""
-    from key_value.aio.wrappers.base import BaseWrapper  # noqa: PLC0415
-    from key_value.aio.wrappers.encryption import FernetEncryptionWrapper  # noqa: PLC0415
-    from key_value.aio.wrappers.ttl_clamp import TTLClampWrapper  # noqa: PLC0415
-
-    class Watched(BaseWrapper):
-        """Distinguishes an outage of the store from an unknown login."""
-
-        def __init__(self, store: "AsyncKeyValue") -> None:
-            self.key_value = store
-
-        async def get(self, key: str, **options: Any) -> dict[str, Any] | None:
-            with store_failures():
-                found: dict[str, Any] | None = await super().get(key, **options)
-            return found
-
-        async def put(self, key: str, value: Mapping[str, Any], **options: Any) -> None:
-            with store_failures():
-                await super().put(key, value, **options)
-
-        async def delete(self, key: str, **options: Any) -> bool:
-            with store_failures():
-                deleted: bool = await super().delete(key, **options)
-            return deleted
-
-    encrypted = FernetEncryptionWrapper(
-        Watched(plain_store(url)),
-        source_material=key,
-        salt="logins",
-        raise_on_decryption_error=False,
-    )
-    return TTLClampWrapper(encrypted, 1, 365 * 86_400, missing_ttl=KEPT_SECONDS)
-
-
-@contextmanager
-def store_failures() -> Iterator[None]:
-    """Raise VerificationUnavailable if the store raises any error or takes too long."""
-    try:
-        with anyio.fail_after(STORE_SECONDS):
-            yield
-    except Exception as error:
-        auth_log.warning("The store of logins fails: %s", str(error) or type(error).__name__)
-        raise VerificationUnavailable("The store of logins", FETCH_INTERVAL_SECONDS) from error
-
-
-def plain_store(url: str) -> "AsyncKeyValue":
-    scheme = scheme_of(url)
-    if scheme == "file":
-        from key_value.aio.stores import filetree  # noqa: PLC0415
-
-        folder = Path(url2pathname(urlsplit(url).path))
-        folder.mkdir(parents=True, exist_ok=True)
-        return filetree.FileTreeStore(
-            data_directory=folder,
-            key_sanitization_strategy=filetree.FileTreeV1KeySanitizationStrategy(folder),
-            collection_sanitization_strategy=filetree.FileTreeV1CollectionSanitizationStrategy(
-                folder
-            ),
-        )
-    if scheme in {"redis", "rediss"}:
-        from key_value.aio.stores.redis import RedisStore  # noqa: PLC0415
-
-        return RedisStore(url=url)
-    if scheme == "postgresql":
-        from key_value.aio.stores.postgresql import PostgreSQLStore  # noqa: PLC0415
-
-        return PostgreSQLStore(url=url)
-    from key_value.aio.stores.memory import MemoryStore  # noqa: PLC0415
-
-    return MemoryStore()
 
 
 class LoginEndpoint:
@@ -893,7 +815,11 @@ class TokenGate:
 
     async def _admit(self, scope: Scope) -> AccessToken | Refusal:
         scopes = self._auth.required_scopes
-        kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        sent = Headers(scope=scope).getlist("authorization")
+        if len(sent) > 1:  # what is in front of this server may have looked at another one
+            reason = "There is more than one Authorization header."
+            return Refusal(HTTPStatus.BAD_REQUEST, reason, "invalid_request", scopes)
+        kind, _, token = "".join(sent).partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             return Refusal(HTTPStatus.UNAUTHORIZED, "A token is required.", scopes=scopes)
         try:
@@ -963,13 +889,7 @@ def token_auth(settings: AuthenticationSettings) -> TokenAuth | None:
     if settings.oidc_config_url:
         verifier: StrictVerifier | Login = Login(partial(create_proxy, settings))
     else:
-        rules = TokenRules(
-            settings.auth_issuer,
-            settings.auth_audience,
-            settings.auth_algorithm,
-            settings.auth_clock_skew_seconds,
-            settings.auth_max_token_seconds,
-        )
+        rules = token_rules(settings, settings.auth_issuer, settings.auth_audience)
         verifier = StrictVerifier(
             rules, jwks_url=settings.auth_jwks_url, public_key=settings.auth_public_key
         )
