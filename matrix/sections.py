@@ -76,7 +76,9 @@ def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
         return all(is_plain(inner, tree) for branch in branches(node) for inner in branch)
     if isinstance(node, nodes.Assign):
         # Two names of one object, of which one changes it.
-        return not (isinstance(node.node, nodes.Name) and {node.node.name, *assigned(node)} & {*changed(tree)})
+        return not (
+            isinstance(node.node, nodes.Name) and {node.node.name, *assigned(node)} & {*changed(tree)}
+        )
     if not isinstance(node, nodes.Output | nodes.If | nodes.For):
         return False
     names = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
