@@ -15,7 +15,7 @@ What tests of the whole project open beyond what their modules name is found whe
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .closures import MissingModuleError, ProjectClosures
+from .closures import ProjectClosures
 from .families import Entry, Varied, names_of
 from .template import ANY_FOUR, EACH, Declaration
 from .trees import folders, is_test
@@ -81,18 +81,11 @@ class Beside:
                     yield f"{seer} sees {path}, which {self.who(entry)} changes"
 
     def problems_apart(self, path: str, entry: Entry, project: ProjectClosures) -> Iterator[str]:
-        """Return what is wrong with a module that such a prompt adds, and who imports it."""
-        try:
-            project.imported(path)
-        except SyntaxError as error:
-            yield f"{path} is not valid Python: {error.msg}, line {error.lineno}"
-        except MissingModuleError as error:
-            yield str(error)
-        else:
-            yield from self.importers(project, {path: entry}, {path})
-            for name, other in project.data.items():
-                if self.sees_all(path) and self.namer(project, name, {path: project.tree[path]}):
-                    self.seen_apart.add(other)
+        """Return who imports a module that such a prompt adds, and learn what such a test names."""
+        yield from self.importers(project, {path: entry}, {path})
+        for name, other in project.data.items():
+            if self.sees_all(path) and self.namer(project, name, {path: project.tree[path]}):
+                self.seen_apart.add(other)
 
     def importers(
         self, project: ProjectClosures, changed: Mapping[str, Entry], modules: set[str]

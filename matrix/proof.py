@@ -331,6 +331,9 @@ class Run:
                 return [f"{text}{self.under(variation)}" for text in found]
             if self.is_twin(one):
                 self.projects[one | variation] = project
+        for combination, path, project in self.modules_apart(one):
+            if found := project.problems_of(path):
+                return [f"{text}{self.under(combination - one)}" for text in found]
         return []
 
     def under(self, variation: Combination) -> str:

@@ -67,18 +67,11 @@ UNKNOWN = "?"
 
 
 def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
-    """Does a statement change no variable that others see, unless it is an assignment, or a loop around some?"""
+    """Does a statement change no variable that others see, unless it is a definition, or a loop around some?"""
     if UNKNOWN in changed(node):
         return False
-    if isinstance(node, nodes.Macro):
-        return not any(changed(node))
-    if isinstance(node, nodes.If) and is_definition(node):
-        return all(is_plain(inner, tree) for branch in branches(node) for inner in branch)
-    if isinstance(node, nodes.Assign):
-        # Two names of one object, of which one changes it.
-        return not (
-            isinstance(node.node, nodes.Name) and {node.node.name, *assigned(node)} & {*changed(tree)}
-        )
+    if is_definition(node):
+        return is_plain_definition(node, tree)
     if not isinstance(node, nodes.Output | nodes.If | nodes.For):
         return False
     names = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
@@ -86,6 +79,17 @@ def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
     if any(isinstance(item, nodes.Name) and item.name in names for item in called):
         return False  # an object with a state
     return isinstance(node, nodes.For) or not (any(node.find_all(nodes.Assign)) or any(changed(node)))
+
+
+def is_plain_definition(node: nodes.Node, tree: nodes.Template) -> bool:
+    if isinstance(node, nodes.Macro):
+        return not any(changed(node))
+    if isinstance(node, nodes.Assign):
+        # Two names of one object, of which one changes it.
+        return not (
+            isinstance(node.node, nodes.Name) and {node.node.name, *assigned(node)} & {*changed(tree)}
+        )
+    return all(is_plain(inner, tree) for branch in branches(node) for inner in branch)
 
 
 def is_definition(node: nodes.Node) -> bool:
