@@ -116,7 +116,7 @@ def test_only_the_registry_gets_a_shortened_description_which_ends_after_a_word(
     project = published(DESCRIPTIONS[kind])
     text = joined(DESCRIPTIONS[kind])
     assert tomllib.loads(project.text("pyproject.toml"))["project"]["description"] == text
-    assert loaded(project, "manifest.json")["description"] == text or SLUG
+    assert loaded(project, "manifest.json")["description"] == (text or SLUG)
     server = loaded(project, "server.json")
     for field in ("description", "title"):
         shown = server[field]
@@ -272,7 +272,7 @@ DRIFT = {
         *("manifest.json", '"API_KEY": "${user_config.API_KEY}"', '"API_TOKEN": "${user_config.API_KEY}"'),
         "manifest.json: change variables from ",
     ),
-    "a secret that everybody sees": (
+    "a secret that everyone sees": (
         *("manifest.json", '"required": false,\n      "sensitive": true', '"required": false'),
         "manifest.json: change variables from ",
     ),
