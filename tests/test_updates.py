@@ -1,26 +1,28 @@
-"""`cruft update` adds and removes patterns in a project that a user has edited.
+"""`update.py` adds and removes patterns, and takes a newer template, in a project that a user has edited.
 
-Every round starts from an edited project. Afterwards, the project must be the same as if it had been generated
-with the new answers and then edited in the same way.
+Afterwards, the project must be the same as if it had been generated with the new answers and then edited in the same way.
 """
 
 import ast
 import json
-import os
+import random
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .combinations import PACKAGE, PATTERNS, PROMPTS, SKELETON, TEMPLATE
+import update as updater
+
+from .combinations import PACKAGE, PATTERNS, PROMPTS, REPOSITORY, SKELETON, TEMPLATE
 from .conftest import Bake
 from .hooks import HOOKS
-from .project import Project, assert_passed
+from .project import RECORD, Project, assert_passed
+from .test_recipe import ACCEPT, follow, remove
 from .user import User
 
 # Pure computation and the file system: no clock, randomness, processes or network.
@@ -32,6 +34,7 @@ HARMLESS = {
     "itertools",
     "json",
     "keyword",
+    "os",
     "pathlib",
     "re",
     "shlex",
@@ -40,6 +43,21 @@ HARMLESS = {
     "typing",
 }
 
+PATTERN = '''"""Put texts in quotes."""
+
+from pydantic import Field
+
+from ..settings import Settings
+
+
+class QuoteSettings(Settings):
+    quote_mark: str = Field("'", min_length=1, max_length=1)
+
+
+def quoted(text: str) -> str:
+    mark = QuoteSettings().quote_mark
+    return f"{mark}{text}{mark}"
+'''
 TOOL = '''"""A tool written by the user."""
 
 from typing import Annotated
@@ -47,13 +65,15 @@ from typing import Annotated
 from fastmcp.tools import tool
 from pydantic import BaseModel, Field
 
+from ..patterns.own import quoted
+
 
 class Answer(BaseModel):
     text: str
 
 
 @tool(
-    title="NAME",
+    title="Quote",
     annotations={
         "readOnlyHint": True,
         "destructiveHint": False,
@@ -61,11 +81,11 @@ class Answer(BaseModel):
         "openWorldHint": False,
     },
 )
-async def NAME(
+async def quote(
     text: Annotated[str, Field(description="The text to put in quotes.", max_length=1000)],
 ) -> Answer:
     """Put a text in quotes."""
-    return Answer(text=f"'{text}'")
+    return Answer(text=quoted(text))
 '''
 TEST = '''"""A test written by the user."""
 
@@ -73,238 +93,171 @@ from ..client import McpClient
 
 
 async def test_a_text_is_put_in_quotes(client: McpClient) -> None:
-    assert await client.call("NAME", text="tea") == {"text": "'tea'"}
+    assert await client.call("quote", text="tea") == {"text": "'tea'"}
 '''
-PROCESS_DATA = "from .tools.process_data import process_data\n"
-UNMERGED = "<<<<<<< "
-# The layout, the pattern whose neighbouring lines a user has edited, and one other pattern.
-QUICK = ("self_contained", "retry", "caching")
-
-Content = dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class Round:
-    """A project in which the answer to one prompt was changed, and then changed back."""
-
-    pattern: str
-    before: Content
-    switched: Project
-    restored: Project
+SERVER = "src/my_mcp_server/server.py"
+CONFLICT = "CONFLICT: you and the template have changed the same lines, between     replace(project.path / tool, "Request the API with retries", "Ask again")
+    user.commit(project.path, "Edit")
+    assert update(project, retry=False) == 0
+    assert f"{KEPT}{tool}\n" in capsys.readouterr().out
+    assert "Ask again" in project.text(tool)
+    assert not (project.path / "tests" / "tools" / "test_retry.py").exists()
 
 
-def content(project: Project) -> Content:
-    """Return the files of a project, except those of Git."""
-    return {name: text for name, text in project.files().items() if not name.startswith(".git/")}
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    """Replace text that occurs exactly once in a file."""
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
-    path.write_text(text.replace(old, new), encoding="utf-8", newline="\n")
-
-
-def change_default(project: Project, module: str, field: str, old: str, new: str) -> None:
-    """Change a default in the code and in the README table."""
-    replace(project.package / module, f"{field} = Field({old},", f"{field} = Field({new},")
-    variable = field.partition(":")[0].upper()
-    replace(project.path / "README.md", f"| `{variable}` | `{old}` |", f"| `{variable}` | `{new}` |")
-
-
-def grow(project: Project, pattern: str) -> None:
-    """Edit lines that do not belong to `pattern`: a tool, its registration and test, a default, the README.
-
-    An import directly next to a line of the pattern would conflict with it, as in any merge.
-    """
-    tool = "plan" if pattern == "retry" else "quote"
-    imports = f"from .tools.{tool} import {tool}\n"
-    (project.package / "tools" / f"{tool}.py").write_text(TOOL.replace("NAME", tool), encoding="utf-8")
-    server = project.package / "server.py"
-    replace(server, PROCESS_DATA, imports + PROCESS_DATA if tool == "plan" else PROCESS_DATA + imports)
-    replace(server, "    tools=[\n", f"    tools=[\n        {tool},\n")
-    test = project.path / "tests" / "tools" / f"test_{tool}.py"
-    test.write_text(TEST.replace("NAME", tool), encoding="utf-8")
-    replace(project.path / "README.md", f"\n{PROMPTS['description']}\n", "\nIt quotes.\n\nAsk Ada.\n")
-    if pattern == "self_contained":
-        change_default(project, "runtime/api_client.py", "api_timeout_seconds: float", "10", "15")
-    elif pattern == "rate_limiting":
-        change_default(project, "patterns/retry.py", "retry_longest_pause_seconds: float", "10", "20")
-    else:
-        change_default(project, "patterns/rate_limiting.py", "rate_limit_burst: int", "100", "200")
-
-
-def copy(project: Project, folder: Path) -> Project:
-    shutil.copytree(project.path, folder)
-    return Project(folder, project.package_name)
-
-
-@pytest.fixture(scope="module")
-def created(user: User, published: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Create a project with every default, and commit it."""
-    folder = tmp_path_factory.mktemp("created")
-    assert_passed(user.run(["cruft", "create", str(published), "--no-input"], cwd=folder))
-    project = Project(folder / "my-mcp-server", "my_mcp_server")
-    user.commit(project.path, "Create")
-    return project
-
-
-@pytest.fixture(scope="module")
-def update(user: User) -> Callable[..., None]:
-    """Return a function that commits a project and updates it with other answers."""
-
-    def updated(project: Project, *flags: str, **answers: bool) -> None:
-        user.commit(project.path, "Edit")
-        variables = ["--variables-to-update", json.dumps(answers)] if answers else []
-        command = ["cruft", "update", "--skip-apply-ask", *flags, *variables]
-        assert_passed(user.run(command, cwd=project.path))
-
-    return updated
-
-
-@pytest.fixture(scope="module")
-def rounds(
-    request: pytest.FixtureRequest,
-    created: Project,
-    update: Callable[..., None],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], Round]]:
-    """Prepare every round that a selected test needs, in parallel."""
-
-    def make(pattern: str, folder: Path) -> Round:
-        switched = copy(created, folder / "switched")
-        grow(switched, pattern)
-        before = content(switched)
-        update(switched, **{pattern: not PROMPTS[pattern]})
-        restored = copy(switched, folder / "restored")
-        update(restored, **{pattern: PROMPTS[pattern]})
-        return Round(pattern, before, switched, restored)
-
-    calls = filter(None, (getattr(item, "callspec", None) for item in request.session.items))
-    asked = dict.fromkeys(call.params["there_and_back"] for call in calls if "there_and_back" in call.params)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = {pattern: pool.submit(make, pattern, tmp_path_factory.mktemp(pattern)) for pattern in asked}
-        yield lambda pattern: made[pattern].result()
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(pattern, marks=[] if pattern in QUICK else pytest.mark.matrix) for pattern in PATTERNS
-    ]
-)
-def there_and_back(request: pytest.FixtureRequest, rounds: Callable[[str], Round]) -> Round:
-    return rounds(request.param)
-
-
-@pytest.mark.parametrize("hook", HOOKS)
-def test_a_hook_cannot_depend_on_anything_but_the_answers(hook: str) -> None:
-    tree = ast.parse((TEMPLATE / "hooks" / f"{hook}.py").read_text(encoding="utf-8"))
-    imported = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add(str(node.module).split(".")[0])
-    assert imported <= HARMLESS
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert not names & {"__import__", "eval", "exec", "input", "id", "hash"}
-
-
-def test_cruft_and_cookiecutter_give_the_same_project(created: Project, bake: Bake) -> None:
-    assert content(created) == bake().files()
-
-
-def test_switching_a_pattern_gives_the_project_generated_with_it_plus_every_edit(
-    there_and_back: Round, bake: Bake
+def test_a_file_of_the_user_with_the_name_of_a_new_one_is_kept_and_named(
+    edited: Callable[..., Project], user: User, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pattern = there_and_back.pattern
-    expected = bake(**{pattern: not PROMPTS[pattern]})
-    grow(expected, pattern)
-    assert content(there_and_back.switched) == content(expected)
+    project = edited(retry=False)
+    tool = "src/my_mcp_server/tools/retry.py"
+    (project.path / tool).write_text("MINE = 1\n", encoding="utf-8")
+    user.commit(project.path, "Edit")
+    assert update(project, retry=True) == 0
+    assert f"{KEPT}{tool}\n" in capsys.readouterr().out
+    assert project.text(tool) == "MINE = 1\n"
 
 
-def test_switching_a_pattern_back_restores_the_edited_project(there_and_back: Round) -> None:
-    assert content(there_and_back.restored) == there_and_back.before
+def test_a_project_with_windows_line_endings_keeps_them(bake: Bake, user: User, repository: Path) -> None:
+    project, expected = bake(), bake(retry=False)
+    for each in (project, expected):
+        replace(each.package / "server.py", "lifespan=", "lifespan =")
+    for path in project.path.rglob("*.*"):
+        if path.is_file() and path.name != RECORD:
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    committed(user, project, repository)
+    assert update(project, retry=False) == 0
+    assert b"\n" not in (project.path / SERVER).read_bytes().replace(b"\r\n", b"")
+    unified = {name: text.replace(b"\r\n", b"\n") for name, text in content(project).items()}
+    assert unified == content(expected)
 
 
-def test_a_switched_project_is_valid_python(there_and_back: Round) -> None:
-    for path in there_and_back.switched.path.rglob("*.py"):
-        compile(path.read_text(encoding="utf-8"), path, "exec")
+def test_files_to_skip_are_not_changed(bake: Bake, user: User, repository: Path) -> None:
+    project = bake()
+    state = json.loads(project.text(RECORD))
+    (project.path / RECORD).write_text(json.dumps({**state, "skip": ["README.md", "tests/*"]}))
+    before = committed(user, project, repository).files()
+    assert update(project, retry=False) == 0
+    after = project.files()
+    assert {name: after.get(name) for name in before if name.startswith(("README.md", "tests/"))} == {
+        name: text for name, text in before.items() if name.startswith(("README.md", "tests/"))
+    }
+    assert "src/my_mcp_server/tools/retry.py" not in after
 
 
-def test_a_switched_project_is_clean(there_and_back: Round) -> None:
-    assert there_and_back.switched.lint() == ""
+def dirty(project: Project) -> None:
+    (project.path / "notes").touch()
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize("there_and_back", ["self_contained"], indirect=True)
-def test_a_switched_project_passes_its_own_tests(there_and_back: Round, tmp_path: Path) -> None:
-    project = copy(there_and_back.switched, tmp_path / "project")
-    assert_passed(project.run_tests("tests/test_surface.py", "--update-surface"))  # includes the user's tool
-    assert_passed(project.run_tests("--ignore=tests/production"))
+def without_git(project: Project) -> None:
+    shutil.rmtree(project.path / ".git")
+
+
+def without_record(project: Project) -> None:
+    (project.path / RECORD).unlink()
+
+
+def recorded(**changes: Any) -> Callable[[Project], None]:
+    def change(project: Project) -> None:
+        state = json.loads(project.text(RECORD))
+        (project.path / RECORD).write_text(json.dumps({**state, **changes}), encoding="utf-8")
+        User(project.path.parent).commit(project.path, "Edit")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "problem"),
+    [
+        (None, ["cacheing=no"], "cacheing is not a question of this template. Choose from: project_name, "),
+        (None, ["caching"], "'caching' is not an answer. Write one as NAME=VALUE, such as caching=no."),
+        (None, ["caching=perhaps"], "perhaps provided for variable caching could not be converted"),
+        (None, ["ci=jenkins"], "jenkins provided for choice variable ci, but the choices are"),
+        (None, ["project_slug=x"], "project_slug cannot be changed by an update."),
+        (None, ["repository=nowhere"], "repository 'nowhere' is not the address of a repository's page."),
+        (None, ["--checkout", "v9"], "The template has no commit v9"),
+        (None, ["--template", "/nowhere"], "If it has moved, add --template and its address."),
+        (dirty, [], "The project has uncommitted changes. Commit them, so that you can undo the update."),
+        (without_git, [], "is not in a git repository. Commit it to one, so that you can undo the update."),
+        (without_record, [], "There is no .cruft.json in "),
+        (recorded(commit=None), [], "does not name the template's commit, because the template was not in"),
+        (recorded(commit="0" * 40), [], f"The template has no commit {'0' * 40}"),
+        (recorded(context=1), [], ".cruft.json is not valid: "),
+    ],
+)
+def test_what_cannot_be_updated_is_refused_in_a_sentence_and_not_changed(
+    prepare: Callable[[Project], None] | None,
+    words: list[str],
+    problem: str,
+    plain: Project,
+    user: User,
+) -> None:
+    project = plain
+    if prepare:
+        prepare(project)
+    before = {path: path.read_bytes() for path in project.path.rglob("*.*") if path.is_file()}
+    run = user.run([sys.executable, str(TEMPLATE / "update.py"), *words], cwd=project.path)
+    assert run.returncode == 1
+    assert problem in run.stderr
+    assert "Traceback" not in run.stderr
+    assert {path: path.read_bytes() for path in project.path.rglob("*.*") if path.is_file()} == before
 
 
 def test_the_command_in_a_projects_readme_switches_the_pattern_that_it_names(
-    created: Project, user: User, bake: Bake, tmp_path: Path
+    plain: Project, user: User, bake: Bake
 ) -> None:
-    project = copy(created, tmp_path / "project")
-    commands = re.findall(r"^cruft update .*$", project.text("README.md"), flags=re.MULTILINE)
-    assert len(commands) == 1
-    assert_passed(user.run(commands[0], cwd=project.path))
-    answers = json.loads(shlex.split(commands[0])[-1])
-    assert len(answers) == 1
-    assert content(project) == bake(**answers).files()
+    project = plain
+    (line,) = re.findall(r"^uv run (https://\S+ .*)$", project.text("README.md"), flags=re.MULTILINE)
+    address, *words = shlex.split(line)
+    assert address == f"https://raw.githubusercontent.com/{REPOSITORY}/main/update.py"
+    assert_passed(user.run([sys.executable, str(TEMPLATE / "update.py"), *words], cwd=project.path))
+    (name,) = updater.changes_in(words)
+    assert content(project) == bake(**{name: False}).files()
 
 
-def test_only_a_line_next_to_one_of_the_pattern_is_a_merge_conflict(
-    created: Project, update: Callable[..., None], bake: Bake, tmp_path: Path
-) -> None:
-    project, expected = copy(created, tmp_path / "project"), bake(retry=False)
-    for each in (project, expected):
-        grow(each, "caching")
-    update(project, retry=False)
-    actual = content(project)
-    server = "src/my_mcp_server/server.py"
-    assert {name for name, text in content(expected).items() if actual[name] != text} == {server}
-    assert project.text(server).count(UNMERGED) == 1
-    assert "from .tools.quote import quote\n" in project.text(server)
+def joined(*lines: str) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
-def test_an_edited_file_of_a_removed_pattern_is_kept(
-    created: Project, update: Callable[..., None], bake: Bake, tmp_path: Path
-) -> None:
-    project = copy(created, tmp_path / "project")
-    tool = "src/my_mcp_server/tools/retry.py"
-    replace(project.path / tool, "Send an API request with retries", "Ask again")
-    edited = project.text(tool)
-    update(project, retry=False)
-    assert content(project) == {**bake(retry=False).files(), tool: edited.encode()}
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "merged"),
+    [
+        ("abcd", "acd", "abd", "ad"),  # both delete, side by side
+        ("abcd", "abxcd", "acd", "axcd"),  # one adds where the other deletes
+        ("abcd", "abcdx", "abcdy", "abcdyx"),  # both add at the end
+        ("abcd", "abxd", "abd", "abxd"),  # one has already replaced what the other deletes
+        ("abcd", "Abcd", "aBcd", "ABcd"),  # both replace, side by side
+        ("a)b)c", "b)c", "a)c", "c"),  # repeated lines
+        ("", "x", "", "x"),
+        ("abc", "", "abc", ""),
+    ],
+)
+def test_changes_side_by_side_are_merged(base: str, ours: str, theirs: str, merged: str) -> None:
+    assert updater.merge(joined(*base), joined(*ours), joined(*theirs)) == (joined(*merged), True)
 
 
-def test_a_user_file_is_kept_when_the_layout_changes(
-    created: Project, update: Callable[..., None], tmp_path: Path
-) -> None:
-    project = copy(created, tmp_path / "project")
-    own = project.package / "patterns" / "own.py"
-    own.write_text('"""Mine."""\n', encoding="utf-8")
-    update(project, self_contained=True)
-    assert own.read_text(encoding="utf-8") == '"""Mine."""\n'
-    assert (project.package / "utils.py").is_file()
+def test_lines_that_both_sides_have_changed_stay_between_markers() -> None:
+    base, ours, theirs = (joined("a", f"limit = {number}", "b") for number in (1, 2, 3))
+    merged = joined("a", "<<<<<<< yours", "limit = 2", "=======", "limit = 3", ">>>>>>> template", "b")
+    assert updater.merge(base, ours, theirs) == (merged, False)
+    assert updater.merge(base, ours, ours) == (ours, True)
 
 
-def test_an_update_applies_template_changes_and_keeps_every_edit(
-    created: Project, update: Callable[..., None], user: User, published: Path, tmp_path: Path
-) -> None:
-    newer = tmp_path / "newer"
-    user.git("clone", "--quiet", str(published), str(newer), cwd=tmp_path)
-    improved = f"{SKELETON.name}/{PACKAGE}/runtime/__init__.py"
-    (newer / improved).write_text('"""Improved."""\n', encoding="utf-8")
-    user.commit(newer, "Improve")
-    project = copy(created, tmp_path / "project")
-    grow(project, "caching")
-    before = content(project)
-    update(project, "--template-path", str(newer))
-    assert content(project) == {
-        **before,
-        "src/my_mcp_server/runtime/__init__.py": b'"""Improved."""\n',
-    }
+@pytest.mark.parametrize("seed", range(60))
+def test_no_line_is_lost_and_a_side_without_changes_yields_to_the_other(seed: int) -> None:
+    choice = random.Random(seed)
+    base = [choice.choice(["alpha", "beta", ")", "", "gamma delta"]) for _ in range(choice.randrange(12))]
+
+    def changed() -> list[str]:
+        lines = list(base)
+        for _ in range(choice.randrange(4)):
+            position = choice.randrange(len(lines) + 1)
+            new = [[], [f"new {choice.randrange(99)}"], [*lines[position : position + 1], "twice"]]
+            lines[position : position + 1] = choice.choice(new)
+        return lines
+
+    ours, theirs = changed(), changed()
+    texts = [joined(*lines) for lines in (base, ours, theirs)]
+    assert updater.merge(texts[0], texts[1], texts[0]) == (texts[1], True)
+    assert updater.merge(texts[0], texts[0], texts[2]) == (texts[2], True)
+    assert updater.merge(texts[0], texts[1], texts[1]) == (texts[1], True)
+    merged = updater.merge(*texts)[0].decode().splitlines()
+    assert ({*ours, *theirs} - {*base}) <= {*merged}
