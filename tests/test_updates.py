@@ -96,7 +96,306 @@ async def test_a_text_is_put_in_quotes(client: McpClient) -> None:
     assert await client.call("quote", text="tea") == {"text": "'tea'"}
 '''
 SERVER = "src/my_mcp_server/server.py"
-CONFLICT = "CONFLICT: you and the template have changed the same lines, between     replace(project.path / tool, "Request the API with retries", "Ask again")
+CONFLICT = "CONFLICT: you and the template have changed the same lines, between <<<<<<< and >>>>>>>: "
+KEPT = "Kept, because it is yours or you have edited it: "
+
+NONE = {**dict.fromkeys(PATTERNS, False), "container": False, "ci": "none", "license": "Proprietary"}
+# The answers of a project, and the one that changes: every pattern off and on, and every choice.
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    **{f"from-all-{name}": ({}, {name: not PROMPTS[name]}) for name in PATTERNS},
+    **{f"from-none-{name}": (NONE, {name: True}) for name in PATTERNS},
+    **{
+        f"{name}-{value}": ({}, {name: value})
+        for name in ("license", "http_client", "ci")
+        for value in PROMPTS[name][1:]
+    },
+    "from-httpx": ({"http_client": "httpx"}, {"http_client": "httpx2"}),
+    "container-no": ({}, {"container": False}),
+    "container-yes": (NONE, {"container": True}),
+    "ci-github": (NONE, {"ci": "github"}),
+    "license-MIT": (NONE, {"license": "MIT"}),
+    "published": ({}, {"repository": "https://github.com/ada/quotes"}),
+    "description": ({}, {"description": 'It quotes "texts".'}),
+    "several": ({}, {"retry": False, "caching": False, "self_contained": True}),
+}
+# A pattern next to the removed example, that example's own, the layout, and what is added to a bare project.
+QUICK = ("from-all-connection_pooling", "from-all-caching", "from-all-self_contained", "from-none-telemetry")
+SELECTED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.matrix) for name in CHANGES]
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Replace text that occurs exactly once in a file."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
+    path.write_text(text.replace(old, new), encoding="utf-8", newline="\n")
+
+
+def edit(project: Project) -> None:
+    """Do what the README of a project shows: add tools, remove examples, change a setting, describe the server.
+
+    And add a pattern of the user's own, with a setting, a tool and a test.
+    """
+    follow(project)
+    for example in ("caching", "process_data"):
+        if (project.package / "tools" / f"{example}.py").exists():
+            remove(project, example)
+            (project.path / "tests" / "surface" / f"{example}.json").unlink()
+    own = project.package / "patterns"
+    own.mkdir(exist_ok=True)
+    (own / "__init__.py").touch()
+    (own / "own.py").write_text(PATTERN, encoding="utf-8")
+    (project.package / "tools" / "quote.py").write_text(TOOL, encoding="utf-8")
+    (project.path / "tests" / "tools" / "test_quote.py").write_text(TEST, encoding="utf-8")
+    server = project.package / "server.py"
+    replace(server, "from .tools.issues", "from .tools.quote import quote\nfrom .tools.issues")
+    replace(server, "    ],\n    mask_error_details", "        quote,\n    ],\n    mask_error_details")
+    readme = project.path / "README.md"
+    title = readme.read_text(encoding="utf-8").partition("\n")[0]
+    replace(readme, f"{title}\n", f"{title}\n\nAsk Ada.\n")
+    row = "| `QUOTE_MARK` | `'` | Mark before and after a text |\n"
+    replace(readme, "| `TOOL_DEADLINE_SECONDS` | `50` |", f"{row}| `TOOL_DEADLINE_SECONDS` | `40` |")
+    replace(
+        project.package / "runtime" / "deadlines.py",
+        "seconds: float = Field(50,",
+        "seconds: float = Field(40,",
+    )
+    tidy(project)
+
+
+def tidy(project: Project) -> None:
+    """Sort the imports, as the README tells to."""
+    project.run("-m", "ruff", "check", "--no-cache", "--fix", "--quiet", ".")
+
+
+def content(project: Project) -> dict[str, bytes]:
+    """Return the files of a project, except those of Git."""
+    return {name: text for name, text in project.files().items() if not name.startswith(".git/")}
+
+
+def answers_of(project: Project) -> dict[str, Any]:
+    state = json.loads(project.text(RECORD))
+    return {name: value for name, value in state["context"]["cookiecutter"].items() if name[0] != "_"}
+
+
+def committed(user: User, project: Project, repository: Path) -> Project:
+    """Commit a project, as one generated from a repository."""
+    state = json.loads(project.text(RECORD))
+    state["template"] = str(repository)
+    state["commit"] = user.git("rev-parse", "HEAD", cwd=repository).strip()
+    (project.path / RECORD).write_text(json.dumps(state), encoding="utf-8")
+    user.commit(project.path, "Create")
+    return project
+
+
+@pytest.fixture(scope="session")
+def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository that contains the template; no test may change it."""
+    folder = tmp_path_factory.mktemp("template") / "mcp-server-template"
+    copy_template(folder)
+    user.commit(folder, "Template")
+    return folder
+
+
+def copy_template(folder: Path) -> None:
+    for path in (TEMPLATE / "hooks", SKELETON):
+        shutil.copytree(
+            path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
+    shutil.copy(TEMPLATE / "cookiecutter.json", folder)
+
+
+@pytest.fixture
+def edited(user: User, repository: Path, bake: Bake) -> Callable[..., Project]:
+    """Return a function that creates a project, edits and commits it."""
+
+    def made(**answers: Any) -> Project:
+        project = bake(**answers)
+        edit(project)
+        return committed(user, project, repository)
+
+    return made
+
+
+@pytest.fixture
+def plain(user: User, repository: Path, bake: Bake) -> Project:
+    """Return a project that nobody has edited, committed."""
+    return committed(user, bake(), repository)
+
+
+def update(project: Project, checkout: str | None = None, moved: str | None = None, **changes: Any) -> int:
+    given = {name: {True: "yes", False: "no"}.get(value, value) for name, value in changes.items()}
+    return updater.update(project.path, given, checkout, moved)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_cannot_depend_on_anything_but_the_answers_and_the_template(hook: str) -> None:
+    tree = ast.parse((TEMPLATE / "hooks" / f"{hook}.py").read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+            assert "os" not in imported
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).split(".")[0])
+            # Only to find the template.
+            assert node.module != "os" or [alias.name for alias in node.names] == ["environ"]
+    assert imported <= HARMLESS
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not names & {"__import__", "eval", "exec", "input", "id", "hash"}
+
+
+@pytest.mark.parametrize("change", SELECTED)
+def test_an_update_gives_the_project_generated_with_the_new_answers_plus_every_edit(
+    change: str, edited: Callable[..., Project], bake: Bake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, changes = CHANGES[change]
+    project, expected = edited(**before), bake(**{**before, **changes})
+    edit(expected)
+    assert update(project, **changes) == 0
+    printed = capsys.readouterr().out
+    assert CONFLICT not in printed
+    tidy(project)
+    assert content(project) == content(expected)
+    assert project.lint() == ""
+    assert answers_of(project) == answers_of(expected)
+
+
+@pytest.mark.parametrize(
+    "change", ["from-all-retry", pytest.param("from-none-caching", marks=pytest.mark.matrix)]
+)
+def test_another_developer_can_change_it_back(
+    change: str, edited: Callable[..., Project], user: User, tmp_path: Path
+) -> None:
+    """Their clone has none of git's objects of the first update."""
+    before, changes = CHANGES[change]
+    project = edited(**before)
+    original = content(project)
+    assert update(project, **changes) == 0
+    tidy(project)
+    user.commit(project.path, "Update")
+    user.git("clone", "--quiet", project.path.as_uri(), str(tmp_path / "clone"), cwd=tmp_path)
+    clone = Project(tmp_path / "clone", project.package_name)
+    assert update(clone, **{name: before.get(name, PROMPTS[name]) for name in changes}) == 0
+    tidy(clone)
+    assert content(clone) == original
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("change", ["from-all-self_contained", "from-none-retry"])
+def test_an_updated_project_passes_its_own_tests(change: str, edited: Callable[..., Project]) -> None:
+    before, changes = CHANGES[change]
+    project = edited(**before)
+    assert update(project, **changes) == 0
+    tidy(project)
+    assert project.lint() == ""
+    assert_passed(project.run("-m", "mypy"))
+    assert_passed(project.run_tests(*ACCEPT))
+    assert_passed(project.run_tests("--ignore=tests/production"))
+
+
+def improve(template: Path) -> None:
+    """Change the template: files of its own, a new one, one less, and the server next to the user's lines."""
+    skeleton = template / SKELETON.name
+    (skeleton / PACKAGE / "runtime" / "__init__.py").write_text('"""Improved."""\n', encoding="utf-8")
+    (skeleton / PACKAGE / "runtime" / "added.py").write_text('"""Added."""\n', encoding="utf-8")
+    (skeleton / "tests" / "changes.py").unlink()
+    replace(
+        skeleton / PACKAGE / "server.py", "    mask_error_details=True,\n", "    mask_error_details=False,\n"
+    )
+    prompts = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
+    (template / "cookiecutter.json").write_text(
+        json.dumps({**prompts, "greeting": "Hello"}), encoding="utf-8"
+    )
+
+
+def test_a_newer_template_is_applied_beside_every_edit(
+    edited: Callable[..., Project],
+    user: User,
+    repository: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = edited()
+    expected = content(project)
+    newer = tmp_path / "newer"
+    user.git("clone", "--quiet", str(repository), str(newer), cwd=tmp_path)
+    improve(newer)
+    user.commit(newer, "Improve")
+    assert update(project, moved=str(newer)) == 0
+    expected["src/my_mcp_server/runtime/__init__.py"] = b'"""Improved."""\n'
+    expected["src/my_mcp_server/runtime/added.py"] = b'"""Added."""\n'
+    expected[SERVER] = expected[SERVER].replace(b"details=True", b"details=False")
+    del expected["tests/changes.py"]
+    assert content(project) == expected
+    assert 'New question, answered with its default: greeting="Hello"' in capsys.readouterr().out
+    state = json.loads(project.text(RECORD))
+    assert state["template"] == str(newer)
+    assert state["commit"] == user.git("rev-parse", "HEAD", cwd=newer).strip()
+
+
+@pytest.mark.matrix
+def test_an_edited_project_of_the_last_template_commit_becomes_one_of_this_template(
+    user: User, bake: Bake, tmp_path: Path
+) -> None:
+    parts = ("hooks", "cookiecutter.json", SKELETON.name)
+    run = user.run(["git", "log", "--max-count=2", "--format=%H", "--", *parts], cwd=TEMPLATE)
+    commits = run.stdout.split()
+    if len(commits) < 2:
+        pytest.skip("needs the history of the template")
+    template = tmp_path / "mcp-server-template"
+    template.mkdir()
+    archive = tmp_path / "last.tar"
+    user.git("archive", "--output", str(archive), commits[1], "--", *parts, cwd=TEMPLATE)
+    shutil.unpack_archive(archive, template)
+    user.commit(template, "Last")
+    assert_passed(user.run(["cookiecutter", str(template), "--no-input"], cwd=tmp_path))
+    project = Project(tmp_path / "my-mcp-server", "my_mcp_server")
+    last = user.git("rev-parse", "HEAD", cwd=template).strip()
+    if not (project.path / RECORD).exists():  # the last commit is older than the record
+        context = {name: value[0] if isinstance(value, list) else value for name, value in PROMPTS.items()}
+        context |= {"project_slug": "my-mcp-server", "package_name": "my_mcp_server"}
+        state = {"template": str(template), "commit": last, "context": {"cookiecutter": context}}
+        (project.path / RECORD).write_text(json.dumps(state), encoding="utf-8")
+    edit(project)
+    user.commit(project.path, "Edit")
+    for part in parts[:-1:2]:
+        shutil.rmtree(template / part)
+    shutil.rmtree(template / SKELETON.name)
+    copy_template(template)
+    user.commit(template, "This")
+    assert update(project) == 0
+    tidy(project)
+    expected = bake()
+    edit(expected)
+    assert content(project) == content(expected)
+
+
+def test_a_line_that_both_sides_have_changed_is_a_conflict_with_a_name(
+    edited: Callable[..., Project], user: User, bake: Bake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, expected = edited(), bake(lazy_initialization=False)
+    edit(expected)
+    replace(project.path / SERVER, "lifespan=runtime", "lifespan=mine | runtime")
+    user.commit(project.path, "Edit")
+    assert update(project, lazy_initialization=False) == 1
+    tidy(project)
+    assert f"{CONFLICT}{SERVER}\n" in capsys.readouterr().out
+    text = project.text(SERVER)
+    conflict = re.findall(r"<<<<<<< yours\n(.+)\n=======\n(.+)\n>>>>>>> template\n", text)
+    assert [(["mine" in side for side in sides]) for sides in conflict] == [[True, False]]
+    resolved = re.sub(r"<<<<<<< yours\n.+\n=======\n(.+\n)>>>>>>> template\n", r"\1", text)
+    (project.path / SERVER).write_text(resolved, encoding="utf-8", newline="\n")
+    tidy(project)
+    assert content(project) == content(expected)
+    assert answers_of(project)["lazy_initialization"] is False
+
+
+def test_an_edited_file_of_a_removed_pattern_is_kept_and_named(
+    edited: Callable[..., Project], user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = edited()
+    tool = "src/my_mcp_server/tools/retry.py"
+    replace(project.path / tool, "Send an API request with retries", "Ask again")
     user.commit(project.path, "Edit")
     assert update(project, retry=False) == 0
     assert f"{KEPT}{tool}\n" in capsys.readouterr().out
