@@ -233,6 +233,11 @@ def compare(project: Path, before: dict[str, Path], after: dict[str, Path], skip
         result.written[path] = merged.replace(b"\n", b"\r\n") if crlf else merged
         if not is_clean:
             result.conflicts.append(path)
+    for path in [path for path in result.deleted if path.endswith("/__init__.py")]:
+        modules = {other.relative_to(project).as_posix() for other in (project / path).parent.rglob("*.py")}
+        if modules - set(result.deleted):  # of the user, or edited
+            result.deleted.remove(path)
+            result.kept.append(path)
     return result
 
 
@@ -302,7 +307,7 @@ def in_parts(base: Lines, change: Change) -> list[Change]:
     deleted = base[change.start : change.end]
     if not deleted or not change.lines or any(alike(old, new) for old in deleted for new in change.lines):
         return [change]
-    return [Change(change.start, change.start, change.lines), Change(change.start, change.end, ())]
+    return [Change(change.start, change.end, ()), Change(change.end, change.end, change.lines)]
 
 
 def alike(old: bytes, new: bytes) -> bool:

@@ -3,11 +3,12 @@
 Such a prompt adds, removes or changes files: an image, a workflow, a badge. None of them may be
 
 - a file of the package, or a module that another imports,
-- a file that a unit test, or a test of the whole project, names, unless the prompt only changes lines in it: then
-  these must be the same lines everywhere, and such tests run again on the linear design,
+- a file that a unit test, or a test of the whole project, names, unless the prompt only changes lines in it: then these
+  tests run again with each answer on the linear design, which must show every form of a section with such lines,
 - the configuration of pytest or mypy.
 
-A test file of the project whose closures are counted may be such a file, or open one: it runs once for each closure.
+A test file that such a prompt adds may see all of this. It runs once for each closure, if these are counted. Otherwise
+it sees the whole project too: it runs where it is, as stated, and on the linear design with every other answer.
 What tests of the whole project open beyond what their modules name is found when they run.
 """
 
@@ -37,8 +38,9 @@ def changed_files(declaration: Declaration, project: Varied) -> dict[str, Entry]
 @dataclass
 class Beside:
     declaration: Declaration
-    # The files other than modules that the modules of these tests name, with those of the package.
+    # The files other than modules that these tests name, and those that such tests name which a prompt beside the server adds.
     seen: set[str] = field(default_factory=set)
+    seen_apart: set[str] = field(default_factory=set)
     # By name, the modules that name a file, of those that were judged.
     _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
 
@@ -57,12 +59,12 @@ class Beside:
         for path, entry in changed.items():
             if path.startswith(sources):
                 yield f"{self.who(entry)} changes {path}, a file of the package"
-            elif path.endswith(".py") and not self.is_counted(path):
-                yield f"{self.who(entry)} changes {path}, and its closures are not counted"
-        modules = {path for path in changed if path.endswith(".py")}
+            elif path.endswith(".py") and not (self.is_apart(path, entry) or self.is_counted(path)):
+                yield f"{self.who(entry)} changes {path}, which is neither a test file of its own nor a script"
+        counted = {path for path in changed if self.is_counted(path)}
         for one in variations:
-            yield from self.importers(one, changed, modules)
-            tests = self.modules_of_tests(one)
+            yield from self.importers(one, changed, counted)
+            tests = self.modules_of_tests(one, changed)
             for path, entry in project.family.entries.items():
                 if path.endswith(".py") or path.startswith(sources):
                     continue
@@ -78,6 +80,13 @@ class Beside:
                 if seer:
                     yield f"{seer} sees {path}, which {self.who(entry)} changes"
 
+    def problems_apart(self, path: str, entry: Entry, project: ProjectClosures) -> Iterator[str]:
+        """Return who imports a module that such a prompt adds, and learn what such a test names."""
+        yield from self.importers(project, {path: entry}, {path})
+        for name, other in project.data.items():
+            if self.sees_all(path) and self.namer(project, name, {path: project.tree[path]}):
+                self.seen_apart.add(other)
+
     def importers(
         self, project: ProjectClosures, changed: Mapping[str, Entry], modules: set[str]
     ) -> Iterator[str]:
@@ -86,9 +95,9 @@ class Beside:
                 if path != module and path.endswith(".py") and module in project.imported(path):
                     yield f"{path} imports {module}, which {self.who(changed[module])} changes"
 
-    def modules_of_tests(self, project: ProjectClosures) -> dict[str, str]:
+    def modules_of_tests(self, project: ProjectClosures, changed: Mapping[str, Entry]) -> dict[str, str]:
         """Return the modules outside the package that tests of the whole project load, with their identities."""
-        tests = [path for path in project.tree if is_test(path) and self.sees_all(path)]
+        tests = [path for path in project.tree if self.sees_all(path) and path not in changed]
         starts = dict.fromkeys(tests)
         for path in tests:
             starts |= dict.fromkeys(project.surroundings(path))
@@ -117,13 +126,16 @@ class Beside:
             path.endswith(".py") or path.startswith(sources) or path == "pyproject.toml" or path in self.seen
         )
 
-    def reads(self, project: Varied, read: list[str]) -> Iterator[str]:
-        """Return what a test of the whole project has read that a prompt beside the server changes, or that varies unnoticed."""
+    def reads(self, project: Varied, read: list[str], *, apart: bool) -> Iterator[str]:
+        """Return what a test of the whole project has read that a prompt beside the server changes, or that varies unnoticed.
+
+        One that such a prompt adds may read what it names.
+        """
         changed = changed_files(self.declaration, project)
         around = {path for path, entry in changed.items() if is_around(self.declaration, entry)}
         coming = {*around, *(folders(around) - folders(project.family.constant))}
         for line in read:
-            if line.startswith(("writes ", "starts ")):
+            if line.startswith(("writes ", "starts ")) or (apart and line in self.seen_apart):
                 continue
             if line.startswith("asks for "):
                 if (path := line.removeprefix("asks for ")) in coming:
@@ -131,8 +143,18 @@ class Beside:
             elif line.endswith("/"):
                 if any(path.rpartition("/")[0] == line.rstrip("/.") for path in coming):
                     yield f"lists {line}"
-            elif line in around or (line in project.family.entries and not self.is_seen(line)):
+            elif (line in around and not (apart and line.endswith(".py"))) or (
+                line in project.family.entries and not self.is_seen(line)
+            ):
                 yield f"reads {line}"
+
+    def is_apart(self, path: str, entry: Entry) -> bool:
+        """Is it a script that such a prompt adds, or a test of the whole project?"""
+        if not path.endswith(".py") or not is_around(self.declaration, entry):
+            return False
+        name = path.rpartition("/")[2]
+        is_loaded = name in ("conftest.py", "__init__.py") or path.startswith(f"{self.declaration.sources}/")
+        return self.sees_all(path) if is_test(path) else not is_loaded
 
     def who(self, entry: Entry) -> str:
         return ", ".join(sorted(self.declaration.beside.keys() & names_of(entry)))

@@ -7,14 +7,12 @@ shown in a few projects, and not in each.
 
 Both are checked section by section, over the variations of the prompts on which a section depends: all others leave it
 as it is. They are held to it in the files that tests of the whole project see, with the prompts beside the server at their
-defaults. These are uniform in such files, whatever else is varied. So what such a test sees follows from few projects.
+defaults. These may change sections of such files in any way, if a project of the linear design shows each form of them.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from functools import cached_property
 from typing import NamedTuple
 
 from .families import Entry, Function, Varied, constant
@@ -191,13 +189,15 @@ def replace_lines(lines: Lines, table: dict[Block, Lines]) -> Lines:
 
 @dataclass
 class Claims:
-    """The claims of a template, held against all its projects."""
+    """The claims of a template, compared with all its projects."""
 
     store: Store
     declaration: Declaration
     projects: Mapping[Combination, Varied]
     # Is a file one that tests of the whole project see?
     is_seen: Callable[[str], bool] = bool
+    # The same, with the tests that prompts beside the server add.
+    is_shown: Callable[[str], bool] = bool
     # The sections of each file; one where they are not the same everywhere.
     sections: dict[str, int] = field(default_factory=dict)
 
@@ -218,9 +218,8 @@ class Claims:
         for name in self.declaration.uniform:
             for value in self.declaration.choices.get(name, ())[1:]:
                 yield from self.check_uniform(name, value)
-        for name in self.declaration.beside:
-            for value in self.declaration.choices[name][1:]:
-                yield from self.check_beside(name, value)
+        if self.declaration.beside:
+            yield from self.check_beside()
 
     def entry(self, project: Varied, path: str) -> Entry:
         """Return a file, section by section where all projects have the same sections."""
@@ -237,10 +236,9 @@ class Claims:
     ) -> Iterator[tuple[Place, Combination, Change]]:
         """Return what a change of a prompt does to a file, in each variation of the others on which it depends.
 
-        Those beside the server are at their defaults, unless the prompt is one of them.
+        Those beside the server are at their defaults.
         """
-        beside = self.declaration.beside
-        fixed = self.declaration.scope({name} if name in beside else {name, *beside})
+        fixed = self.declaration.scope({name, *self.declaration.beside})
         for number, function in enumerate(self.entry(project, path)):
             for variation, old in function.table.items():
                 if not variation & fixed:
@@ -322,13 +320,24 @@ class Claims:
             if problem:
                 yield Finding(combination, f"{name} is not uniform: {problem} with {name}={value}")
 
-    def check_beside(self, name: str, value: str) -> Iterator[Finding]:
-        """Find that a prompt beside the server is uniform in the files that tests of the whole project see."""
-        change = frozenset({f"{name}={value}"})
-        replacements = self.learn(name, change)
-        for combination, project in self.projects.items():
-            if problem := next(self.unreplaced(project, replacements, name, change), ""):
-                yield Finding(combination, f"{name} is not beside the server: {problem} with {name}={value}")
+    def check_beside(self) -> Iterator[Finding]:
+        """Find the sections whose lines a prompt beside the server changes otherwise than in each project of the linear design."""
+        design = {self.declaration.core(one) for one in self.declaration.linear_design().values()}
+        shown = {form for one in design & self.projects.keys() for _, form in self.forms(one)}
+        for combination in self.projects:
+            for who, form in self.forms(combination):
+                if form not in shown:
+                    text = f"no project of the linear design has these lines of {form[0][0]}"
+                    yield Finding(combination, f"{who} is not beside the server: {text}")
+
+    def forms(self, combination: Combination) -> Iterator[tuple[str, tuple[Place, object]]]:
+        """Return how sections depend on prompts beside the server, with these, where a test of the whole sees the file."""
+        project = self.projects[combination]
+        for path in filter(self.is_shown, project.family.entries):
+            for number, function in enumerate(self.entry(project, path)):
+                if names := function.names & self.declaration.beside.keys():
+                    form = function.names, tuple(function.table.values())
+                    yield ", ".join(sorted(names)), ((path, number), form)
 
     def learn(self, name: str, change: Combination) -> Replacements:
         """Return which lines are replaced in any project."""
@@ -338,17 +347,6 @@ class Claims:
                 for place, _, (old, new) in self.changes(project, path, name, change):
                     replacements.learn(place, old, new)
         return replacements
-
-    @cached_property
-    def alike(self) -> set[Place]:
-        """The sections that depend on the varied prompts in the same way in every project."""
-        forms: dict[Place, set[object]] = defaultdict(set)
-        paths = {path for project in self.projects.values() for path in project.family.entries}
-        for project in self.projects.values():
-            for path in filter(self.is_seen, paths):
-                for number, function in enumerate(self.entry(project, path)):
-                    forms[path, number].add((function.names, tuple(function.table.values())))
-        return {place for place, functions in forms.items() if len(functions) == 1}
 
     def presence(
         self, project: Varied, name: str, change: Combination
@@ -386,8 +384,7 @@ class Claims:
     ) -> Iterator[str]:
         for path in replacements.replaced:
             for place, variation, (old, new) in self.changes(project, path, name, change):
-                is_alike = name in self.declaration.beside and place in self.alike
-                if old and new and not is_alike and not replacements.is_replaced(place, old, new):
+                if old and new and not replacements.is_replaced(place, old, new):
                     yield f"{path} does not change in the same lines as elsewhere{self.under(variation)}"
 
     def under(self, variation: Combination) -> str:

@@ -97,16 +97,17 @@ class ProjectClosures:
 
     def problems(self) -> list[str]:
         """Return which files are not valid Python, and which import a module that the project does not have."""
-        found = []
-        for path in self.tree:
-            if path.endswith(".py"):
-                try:
-                    self.imported(path)
-                except SyntaxError as error:
-                    found.append(f"{path} is not valid Python: {error.msg}, line {error.lineno}")
-                except MissingModuleError as error:
-                    found.append(str(error))
-        return found
+        return [text for path in self.tree if path.endswith(".py") for text in self.problems_of(path)]
+
+    def problems_of(self, path: str) -> list[str]:
+        """Return why a module cannot be loaded."""
+        try:
+            self.imported(path)
+        except SyntaxError as error:
+            return [f"{path} is not valid Python: {error.msg}, line {error.lineno}"]
+        except MissingModuleError as error:
+            return [str(error)]
+        return []
 
     def of_test(self, path: str) -> frozenset[str]:
         """Return the paths of all that a test file can load or open, with itself.

@@ -296,6 +296,8 @@ class Run:
         first = next(self.declaration.combinations())
         fold = self.declaration.fold
         claimed = [first, *([first | {fold.prompt}] if fold else [])] if self.declaration.varying else []
+        if self.declaration.beside:
+            claimed += map(self.declaration.core, self.declaration.linear_design().values())
         needed = dict.fromkeys([*claimed, *self.combinations, *(self.twin(one) for one in self.combinations)])
         self.progress.begin("Render", len(needed))
         problems: dict[Combination, list[str]] = {}
@@ -329,6 +331,9 @@ class Run:
                 return [f"{text}{self.under(variation)}" for text in found]
             if self.is_twin(one):
                 self.projects[one | variation] = project
+        for combination, path, project in self.modules_apart(one):
+            if found := project.problems_of(path):
+                return [f"{text}{self.under(combination - one)}" for text in found]
         return []
 
     def under(self, variation: Combination) -> str:
@@ -365,6 +370,8 @@ class Run:
             if path.endswith(".py") and not self.sees_all(path)
         }
         for path, entry in family.entries.items():
+            if self.beside.is_apart(path, entry):
+                continue
             if path.endswith(".py"):
                 yield path
             if path.endswith(".py") and not self.sees_all(path):
@@ -487,8 +494,26 @@ class Run:
             found = [f"{name} changes the unit tests" for name in sorted(names)]
             found += self.beside.problems(self.proof.varied[one], variations[twin], self.unit_tree(twin))
             found += self.configuring(one)
+            entries = self.proof.varied[twin].family.entries
+            for _, path, project in self.modules_apart(twin) if one == twin else ():
+                found += self.beside.problems_apart(path, entries[path], project)
             for text in dict.fromkeys(found):
                 self.blame([one], f"Not only beside the server: {text}", "uv run pytest")
+
+    def modules_apart(self, one: Combination) -> Iterator[tuple[Combination, str, ProjectClosures]]:
+        """Return the scripts that a prompt beside the server adds, and tests of the whole: the first project of each form."""
+        project = self.proof.varied[one]
+        for path, entry in project.family.entries.items():
+            known = {""}
+            for variation in (
+                self.declaration.variations_of(project.family.names([path]))
+                if self.beside.is_apart(path, entry)
+                else ()
+            ):
+                identity = project.identity(path, variation)
+                if identity not in known:
+                    known.add(identity)
+                    yield one | variation, path, self.closures.of_project(self.tree(one | variation))
 
     def configuring(self, combination: Combination) -> Iterator[str]:
         """Return which tools are configured by a prompt beside the server. Ruff may be: it judges each file under all rules."""
@@ -505,7 +530,11 @@ class Run:
     def check_claims(self) -> None:
         """Hold the claims of the template against every project that was rendered."""
         self.find_seen()
-        claims = Claims(self.store, self.declaration, self.proof.varied, self.beside.is_seen)
+        seen = self.beside.is_seen
+        apart = self.beside.seen_apart
+        claims = Claims(
+            self.store, self.declaration, self.proof.varied, seen, lambda path: seen(path) or path in apart
+        )
         for combination, text in claims.findings():
             self.blame([combination], text, "uv run pytest")
 
@@ -527,6 +556,8 @@ class Run:
         for combination in self.twins():
             for file in self.each(combination):
                 self.proof.closures[file] = self.proof.closures.get(file, 0) + 1
+        for _, file in self.tests_apart():
+            self.proof.closures[file] = self.proof.closures.get(file, 0) + 1
 
     def twins(self) -> list[Combination]:
         """Return the combinations, as they are without variation, whose tests run."""
@@ -554,6 +585,29 @@ class Run:
             path for path in files if path in everywhere or (len(combination) == 1 and path not in always)
         ]
 
+    def tests_apart(self) -> Iterator[tuple[Combination, str]]:
+        """Return the tests of the whole that a prompt beside the server adds, and where they run.
+
+        That is where such tests run, with the first answer that adds them, and on the linear design with each other answer.
+        """
+        design = {self.declaration.core(one) for one in self.linear()}
+        for one in self.twins():
+            for first, path, _ in self.modules_apart(one):
+                if not is_test(path) or (
+                    self.declaration.closures[path] != EACH and one not in self.covering
+                ):
+                    continue
+                names = self.proof.varied[one].family.names([path])
+                variations = [first - one]
+                if one in design:
+                    variations += self.declaration.variations_of(names)
+                    for other in self.declaration.sampled_variations:
+                        changed = {item.partition("=")[0] for item in other}
+                        variations.append((first - one - self.declaration.scope(changed)) | other)
+                for variation in dict.fromkeys(variations):
+                    if self.proof.varied[one].identity(path, variation):
+                        yield one | variation, path
+
     def is_process(self, path: str) -> bool:
         return path.startswith(f"{self.declaration.processes}/")
 
@@ -563,11 +617,15 @@ class Run:
 
     def each(self, combination: Combination) -> list[str]:
         """Return the test files that see the whole project, and run in this one."""
-        everywhere = self.declaration.core(combination) in self.covering
+        core = self.declaration.core(combination)
+        everywhere = core in self.covering
+        entries = self.proof.varied[core].family.entries
         return [
             file
             for file in self.test_files(combination)
-            if self.sees_all(file) and (everywhere or self.declaration.closures[file] == EACH)
+            if self.sees_all(file)
+            and (everywhere or self.declaration.closures[file] == EACH)
+            and not (file in entries and self.beside.is_apart(file, entries[file]))
         ]
 
     @cached_property
@@ -634,25 +692,23 @@ class Run:
         return list(dict.fromkeys([*self.twins(), *folded, *self.sampled()]))
 
     def typed_alone(self) -> Iterator[tuple[Combination, str, Tree]]:
-        """Return the test files that a prompt beside the server changes, each form with what it imports."""
+        """Return the test files and scripts that a prompt beside the server changes, each form with what it imports."""
         known: set[tuple[str, str]] = set()
+        for one, path, project in chain(self.modules_counted(), *map(self.modules_apart, self.twins())):
+            closure = project.of_module(path)
+            if (path, project.key(closure)) not in known:
+                known.add((path, project.key(closure)))
+                # The initializers decide how mypy is run.
+                kept = {other for other in project.tree if other.endswith(("/__init__.py", "pyproject.toml"))}
+                yield one, path, {other: project.tree[other] for other in {*closure, *kept}}
+
+    def modules_counted(self) -> Iterator[tuple[Combination, str, ProjectClosures]]:
+        """Return the test files with closures of their own that a prompt beside the server changes."""
         for one, project in self.projects.items():
-            varied = self.proof.varied[self.declaration.core(one)]
-            changed = changed_files(self.declaration, varied).keys() & project.tree.keys()
-            for path in sorted(path for path in changed if path.endswith(".py")):
-                closure = project.of_module(path)
-                if (path, project.key(closure)) not in known:
-                    known.add((path, project.key(closure)))
-                    # The initializers decide how mypy is run.
-                    yield (
-                        one,
-                        path,
-                        {
-                            other: identity
-                            for other, identity in project.tree.items()
-                            if other in closure or other.endswith(("/__init__.py", "pyproject.toml"))
-                        },
-                    )
+            changed = changed_files(self.declaration, self.proof.varied[self.declaration.core(one)])
+            for path in changed.keys() & project.tree.keys():
+                if self.beside.is_counted(path):
+                    yield one, path, project
 
     def blame_types(self, typed: typechecking.Findings) -> None:
         for combination, path, tree in self.typed_alone():
@@ -722,6 +778,8 @@ class Run:
             # Those that begin with the same modules follow each other.
             for one, job in sorted(jobs, key=lambda item: item[1].stamp):
                 yield one, job, [one]
+            for one, file in self.tests_apart():
+                yield one, self.job([file], watched=True, shared=True), [one]
         else:
             for combination in self.combinations:
                 tests = self.test_files(combination)
@@ -799,7 +857,9 @@ class Run:
         for test, text in outcome.not_passed.items():
             self.blame(blamed, f"{test}: {text}", f"uv run pytest {test}")
         if job.shared:
-            for text in self.beside.reads(self.proof.varied[self.declaration.core(tree)], outcome.read):
+            project = self.proof.varied[self.declaration.core(tree)]
+            apart = not job.probe
+            for text in self.beside.reads(project, outcome.read, apart=apart):
                 self.blame(
                     blamed, f"A test of the whole project {text}, which its modules do not name", command
                 )

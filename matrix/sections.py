@@ -19,7 +19,6 @@ OPAQUE = (
     nodes.FromImport,
     nodes.Import,
     nodes.Include,
-    nodes.Macro,
     nodes.NSRef,
 )
 # Methods of lists, sets and mappings that change them.
@@ -43,7 +42,7 @@ def sections(environment: Environment, source: str, reads: Reads) -> list[nodes.
     merged: list[tuple[list[nodes.Node], list[nodes.Node], frozenset[str]]] = []
     before: list[nodes.Node] = []
     for section in group(tree.body):
-        if all(isinstance(node, nodes.Assign) for node in section):
+        if all(map(is_definition, section)):
             before += section
             continue
         read = reads(template_of(environment, [*needed(section, before), *section]))
@@ -68,11 +67,11 @@ UNKNOWN = "?"
 
 
 def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
-    """Does a statement change no variable that others see, unless it is an assignment, or a loop around some?"""
+    """Does a statement change no variable that others see, unless it is a definition, or a loop around some?"""
     if UNKNOWN in changed(node):
         return False
-    if isinstance(node, nodes.Assign):
-        return not (isinstance(node.node, nodes.Name) and any(changed(tree)))
+    if is_definition(node):
+        return is_plain_definition(node, tree)
     if not isinstance(node, nodes.Output | nodes.If | nodes.For):
         return False
     names = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
@@ -82,8 +81,27 @@ def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
     return isinstance(node, nodes.For) or not (any(node.find_all(nodes.Assign)) or any(changed(node)))
 
 
+def is_plain_definition(node: nodes.Node, tree: nodes.Template) -> bool:
+    if isinstance(node, nodes.Macro):
+        return not any(changed(node))
+    if isinstance(node, nodes.Assign):
+        # Two names of one object, of which one changes it.
+        return not (
+            isinstance(node.node, nodes.Name) and {node.node.name, *assigned(node)} & {*changed(tree)}
+        )
+    return all(is_plain(inner, tree) for branch in branches(node) for inner in branch)
+
+
+def is_definition(node: nodes.Node) -> bool:
+    """Does a statement define variables or macros, and print nothing?"""
+    if isinstance(node, nodes.Assign | nodes.Macro):
+        return True
+    inner = [item for branch in branches(node) for item in branch] if isinstance(node, nodes.If) else []
+    return bool(inner) and all(map(is_definition, inner))
+
+
 def is_assigning(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.Assign) or (isinstance(node, nodes.For) and any(changed(node)))
+    return is_definition(node) or (isinstance(node, nodes.For) and any(changed(node)))
 
 
 def changed(node: nodes.Node) -> Iterator[str]:
@@ -119,13 +137,19 @@ def every(node: nodes.Node, kind: type[nodes.Name]) -> Iterator[nodes.Name]:
 
 
 def assigned(node: nodes.Node) -> Iterator[str]:
-    if isinstance(node, nodes.Assign):
+    if isinstance(node, nodes.Macro):
+        yield node.name
+    elif isinstance(node, nodes.Assign):
         for name in every(node.target, nodes.Name):
             yield name.name
+    elif is_definition(node):
+        for branch in branches(node):
+            for inner in branch:
+                yield from assigned(inner)
 
 
 def unprinted(node: nodes.Node) -> nodes.Node:
-    if isinstance(node, nodes.Assign):
+    if is_definition(node):
         return node
     return nodes.AssignBlock(nodes.Name("_unprinted", "store", lineno=1), None, [node], lineno=1)
 
@@ -135,7 +159,7 @@ def group(body: Sequence[nodes.Node]) -> Iterator[list[nodes.Node]]:
     section: list[nodes.Node] = []
     at_start = True
     for node in atoms(body):
-        if isinstance(node, nodes.Assign):
+        if is_definition(node):
             # Before a section it prints nothing there, and what it reads is not read there.
             if section:
                 section.append(node)

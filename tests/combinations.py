@@ -253,6 +253,7 @@ CLOSURES = {
     "tests/unit/patterns/test_environment_config.py": 2,
     "tests/unit/patterns/test_retry.py": SETTINGS * 2 * CLIENTS,
     "tests/unit/runtime/test_api_client.py": SETTINGS * CLIENTS,
+    "tests/test_metadata.py": ANY_FOUR,
     "tests/unit/test_calls.py": EACH,
     "tests/unit/test_composition.py": EACH,
     "tests/unit/test_discovery.py": EACH,

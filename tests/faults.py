@@ -40,6 +40,11 @@ ON_REDIS = "tests/test_on_redis.py -k share"
 FAULTS: dict[str, list[Fault]] = {
     "patterns/lazy_initialization.py": [
         Fault(
+            "a probe reads the settings of the database",
+            "partial(check_postgres, url, DatabaseSettings())",
+            "lambda: check_postgres(url, DatabaseSettings())",
+        ),
+        Fault(
             "a page has one row more than requested",
             "for row in rows[:limit]]",
             "for row in rows[: limit + 1]]",
@@ -174,6 +179,42 @@ FAULTS: dict[str, list[Fault]] = {
             "return self.parts == key.parts",
         ),
         Fault("loads continue after the server has closed", "await opened.close()", "pass"),
+        Fault(
+            "replicas join a load from before another's invalidation",
+            "key=lambda key, loading, stamp, _: (key, loading, stamp)",
+            "key=lambda key, loading, *_: (key, loading)",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a replica keeps what another has invalidated",
+            "if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end",
+            "if redis.call('GET', KEYS[i]) == '' then return 0 end",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "an invalidation is lost while Redis is down",
+            "        if self._pending:\n            await self._invalidate_pending()\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a failure of Redis is a failure of the call",
+            "        except RedisUnavailable:\n            return Found(MISSING, None)\n",
+            "        except RedisUnavailable:\n            raise\n",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "values on Redis do not expire",
+            "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[1])",
+            "redis.call('SET', KEYS[1], ARGV[3])",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a value of any size is sent to Redis",
+            "if len(text) > self._max_value_bytes:",
+            "if not text:",
+            tests=ON_REDIS,
+        ),
     ],
     "tools/caching.py": [
         Fault(
@@ -301,6 +342,16 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "patterns/health_check.py": [
         Fault(
+            "every probe reads the settings",
+            "settings = cache(HealthCheckSettings)",
+            "settings = HealthCheckSettings",
+        ),
+        Fault(
+            "READINESS_STRICT has no effect",
+            "strict=settings().readiness_strict",
+            "strict=not settings",
+        ),
+        Fault(
             "a draining process reports that it is ready",
             'report.status in ("ready", "degraded")',
             'report.status != "unready"',
@@ -368,6 +419,48 @@ FAULTS: dict[str, list[Fault]] = {
             "an update repeats forever on a value of another program",
             'rb"([1-9][0-9]*) (.*)"',
             'rb"([-+0-9]*) (.*)"',
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "an update of a serializable database fails instead of being repeated",
+            "                if not failure.engine_code.startswith(ROLLED_BACK):\n                    raise\n",
+            "                if failure:\n                    raise\n",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a key of PostgreSQL can be written two billion times only",
+            "version BIGINT NOT NULL",
+            "version INTEGER NOT NULL",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "replicas on PostgreSQL overwrite each other's updates",
+            "WHERE key = :key FOR UPDATE",
+            "WHERE key = :key",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "replicas on PostgreSQL repeat each other's updates",
+            "if is_postgres(url):\n                    yield",
+            "if not url:\n                    yield",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis does not compare versions",
+            "if version ~= ARGV[2] then return 0 end\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis remembers every write forever",
+            "redis.call('SET', KEYS[2], '', 'PX', ARGV[5])",
+            "redis.call('SET', KEYS[2], '')",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a write that may be stored is called retryable",
+            "            if failure.may_be_applied:\n                failure.put_in_doubt()\n",
+            "",
             tests=ON_REDIS,
         ),
     ],
@@ -552,6 +645,18 @@ FAULTS: dict[str, list[Fault]] = {
             "local was_set_back = false",
             tests=ON_REDIS,
         ),
+        Fault(
+            "each replica allows the whole limit",
+            "return await shared.wait(caller)",
+            "return await self._local.wait(caller)",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "calls fail while Redis is down",
+            'if self._settings.rate_limit_fail == "closed":',
+            "if caller:",
+            tests=ON_REDIS,
+        ),
     ],
     "patterns/structured_logging.py": [
         Fault(
@@ -602,7 +707,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a method that a client invents is a name",
-            'if method != "initialize" and self._handler(method) is None:',
+            "if not is_handshake and self._handler(method) is None:",
             'if method == "":',
         ),
         Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
@@ -730,6 +835,18 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "upstream.py": [
+        Fault(
+            "an API that is down takes every replica out of the balancer",
+            'partial(authorization, settings))\n        with readiness.reporting("api", api.ping, has_passed=True):',
+            'partial(authorization, settings))\n        with readiness.reporting("api", api.ping):',
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "a probe reads the settings of the API",
+            "partial(check_configuration, UpstreamSettings())",
+            "lambda: check_configuration(UpstreamSettings())",
+            [only("connection_pooling")],
+        ),
         Fault(
             "the API does not get its key",
             'return f"Bearer {key}" if key else ""',
@@ -878,6 +995,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "database.py": [
+        Fault(
+            "a probe reports a busy pool as an outage",
+            "pool.checkedout() >= pool.size()",
+            "pool.checkedout() < 0",
+            tests=ON_REDIS,
+        ),
         Fault(
             "replicas that create a table at the same time fail",
             "ATTEMPTS_TO_CREATE = 3",
@@ -1208,6 +1331,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/readiness.py": [
+        Fault(
+            "a resource that a call has opened counts as one that never worked",
+            "        if has_passed:\n",
+            "        if not name:\n",
+        ),
         Fault(
             "every probe runs the checks",
             "now - self._cached[0] >= self._cache_seconds",
@@ -1899,7 +2027,7 @@ FAULTS: dict[str, list[Fault]] = {
             "an image is built for a project without a Dockerfile",
             "{% if cookiecutter.container %}",
             "{% if true %}",
-            tests="tests/test_ci.py -k no_trace",
+            tests="tests/test_ci.py -k not_in_the_files",
         ),
     ],
     ".github/workflows/canary.yml": [
@@ -2068,7 +2196,7 @@ FAULTS: dict[str, list[Fault]] = {
             "the health check asks for a path that the server does not have",
             "'/livez'",
             "'/health'",
-            tests='tests/test_container_stack.py -k "first_run and image\'s"',
+            tests="tests/test_container_stack.py -k 'first_run and own'",
         ),
         Fault(
             "an outdated lock file is ignored",
@@ -2095,7 +2223,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_container_stack.py -k compiled",
         ),
         Fault(
-            "the image serves everybody by default",
+            "the image serves everyone by default",
             "    HTTP_HOST=0.0.0.0 \\",
             "    HTTP_HOST=0.0.0.0 ALLOW_UNAUTHENTICATED=true \\",
             tests="tests/test_container_stack.py -k decision",
@@ -2153,7 +2281,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_container.py -k 'password and settings'",
         ),
         Fault(
-            "the replicas serve everybody by default",
+            "the replicas serve everyone by default",
             "${ALLOW_UNAUTHENTICATED:-false}",
             "${ALLOW_UNAUTHENTICATED:-true}",
             tests="tests/test_container.py -k 'nobody_is_served and all'",

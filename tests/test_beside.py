@@ -171,7 +171,7 @@ SEEN = {
     "a test of the whole": (
         (f"{PROJECT}/tests/test_main.py", "def test", "{{ '# Boxed.\n' if cookiecutter.box }}def test"),
         NONE,
-        "box changes tests/test_main.py, and its closures are not counted",
+        "box changes tests/test_main.py, which is neither a test file of its own nor a script",
     ),
     "a file that a test of the whole names": (
         (f"{PROJECT}/tests/test_main.py", "README =", 'BOX = Path(__file__).parents[1] / "box.txt"\nREADME ='),
@@ -217,44 +217,21 @@ def test_a_prompt_is_not_beside_the_server_if_it_changes(way: str, new_folder: F
     assert found == {one for one in declaration.combinations() if one >= where}
 
 
-UNLIKE = {
-    "changes other lines in some combinations": (
-        "'.\n' if cookiecutter.address",
-        "('!' if cookiecutter.colour else '.') ~ '\n' if cookiecutter.address",
-        COLOUR,
-        "address is not beside the server: README.md does not change in the same lines as elsewhere",
-    ),
-    "changes other lines where two others meet": (
-        "'.\n' if cookiecutter.address",
-        "('!' if cookiecutter.colour and cookiecutter.tone == 'cold' and cookiecutter.service == 'south' else '.')"
-        " ~ '\n' if cookiecutter.address",
-        COLOUR,
-        "address is not beside the server: README.md does not change in the same lines as elsewhere",
-    ),
-    "changes lines only where two others meet": (
-        "if cookiecutter.address else",
-        "if cookiecutter.address and not (cookiecutter.colour and cookiecutter.tone == 'cold') else",
-        COLOUR,
-        "address is not beside the server: README.md does not change in the same lines as elsewhere",
-    ),
-}
-
-
-@pytest.mark.parametrize("way", UNLIKE)
-def test_a_prompt_is_not_beside_the_server_if_it_in_a_file_that_tests_of_the_whole_see(
-    way: str, new_folder: Folder
-) -> None:
-    old, new, where, text = UNLIKE[way]
+def test_each_form_of_lines_that_tests_of_the_whole_see_is_in_the_linear_design(new_folder: Folder) -> None:
+    """Of four prompts, it has every triple of settings. So a section of four has a form that it does not have."""
     small = SmallTemplate(new_folder("claim"))
-    declaration = small.surround()
-    small.change(README, old, new)
-    proof = checked(declaration, new_folder("run"))
-    found = {
-        one
-        for one in declaration.combinations()
-        if any(problem.startswith(text) for problem in texts(proof, one))
-    }
-    assert where in found, proof.problems
+    declaration = replace(small.surround(), additive=[])
+    both = frozenset({"colour", "shout"})
+    wanted = replace(declaration, files=lambda chosen: declaration.files(frozenset(chosen)))
+    few = "cookiecutter.colour and cookiecutter.shout and not cookiecutter.one_file"
+    small.change(
+        README, "'.\n' if cookiecutter.address", f"('!' if {few} else '.') ~ '\n' if cookiecutter.address"
+    )
+    assert checked(wanted, new_folder("run")).problems == {}
+    small.change(README, few, f"{few} and not cookiecutter.greeting")
+    proof = checked(wanted, new_folder("run"))
+    text = "address is not beside the server: no project of the linear design has these lines of README.md"
+    assert {one: texts(proof, one) for one in proof.problems} == {both: [text]}
 
 
 def test_they_may_change_other_files_in_any_way(new_folder: Folder) -> None:
@@ -354,9 +331,81 @@ def test_a_small_test_is_typed_and_linted_with_the_answer_that_adds_it(
     assert found, proof.problems
 
 
-def test_a_test_of_the_whole_cannot_be_added_by_such_a_prompt(new_folder: Folder) -> None:
-    declaration = SmallTemplate(new_folder("whole")).surround()
-    closures = {**declaration.closures, "tests/test_card.py": EACH}
-    proof = checked(replace(declaration, closures=closures), new_folder("run"))
-    text = "Not only beside the server: address changes tests/test_card.py, and its closures are not counted"
-    assert text in texts(proof, NONE)
+def whole(small: SmallTemplate, stated: int) -> Declaration:
+    """Let the test that an address adds see the whole project."""
+    declaration = small.surround()
+    text = 'PROJECT = CARD.parent\nREADME = (PROJECT / "README.md").read_text(encoding="utf-8")\n\n\ndef test'
+    small.change(f"{PROJECT}/tests/test_card.py", "\ndef test", text)
+    return replace(declaration, closures={**declaration.closures, "tests/test_card.py": stated})
+
+
+def test_a_test_of_the_whole_that_such_a_prompt_adds_runs_where_others_do_and_with_each_answer(
+    new_folder: Folder,
+) -> None:
+    declaration = whole(SmallTemplate(new_folder("whole")), EACH)
+    proof = proven(declaration, new_folder("run"))
+    assert proof.problems == {}
+    # In each of four projects: with an address, with the other, and with that one what the eight sampled variations change.
+    assert proof.closures["tests/test_card.py"] == 4 * (2 + 6 + 1)
+
+
+def test_its_fault_is_found_in_one_combination(new_folder: Folder) -> None:
+    small = SmallTemplate(new_folder("whole"))
+    declaration = whole(small, EACH)
+    small.change(
+        f"{PROJECT}/tests/test_card.py",
+        "    assert CARD",
+        '    assert "paints" not in README\n    assert CARD',
+    )
+    proof = proven(declaration, new_folder("run"))
+    found = {one for one in proof.problems if "::test_the_card_has_an_address: " in str(proof.problems[one])}
+    assert found == {one for one in declaration.combinations() if "colour" in one}
+
+
+def test_it_must_not_see_a_file_that_varies_unnoticed(new_folder: Folder) -> None:
+    small = SmallTemplate(new_folder("whole"))
+    declaration = add_files(whole(small, EACH), "notes.txt")
+    small.add("notes.txt", "{{ cookiecutter.tone }}\n")
+    look = '    assert (PROJECT / ("notes" + ".txt")).read_text(encoding="utf-8")\n    assert CARD'
+    small.change(f"{PROJECT}/tests/test_card.py", "    assert CARD", look)
+    proof = proven(declaration, new_folder("run"), GREETING)
+    text = "A test of the whole project reads notes.txt, which its modules do not name"
+    assert text in texts(proof, GREETING)
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("TRIES = 3\n", ""),
+        ("TRIES: str = 3\n", "mypy: scripts/try.py"),
+        ("TRIES  = 3\n", "ruff format: scripts/try.py"),
+        ("from small.nothing import TRIES\n", "scripts/try.py imports small.nothing, which"),
+        ("TRIES = (\n", "scripts/try.py is not valid Python"),
+    ],
+)
+def test_a_script_that_such_a_prompt_adds_is_typed_and_linted_in_every_form(
+    script: str, text: str, new_folder: Folder
+) -> None:
+    small = SmallTemplate(new_folder("script"))
+    declaration = small.surround()
+    small.change(
+        HOOK,
+        "    return found | (set()",
+        '    found |= {"scripts/try.py"} if answers["service"] == "none" else set()\n    return found | (set()',
+    )
+    small.add(
+        "scripts/try.py",
+        f"{{% if cookiecutter.service == 'south' and cookiecutter.colour %}}\n{script}{{% endif %}}\nTWICE = 2\n",
+    )
+    wanted = declaration.files
+    declaration = replace(
+        declaration,
+        files=lambda chosen: wanted(chosen) | (set() if "service=none" in chosen else {"scripts/try.py"}),
+    )
+    proof = proven(declaration, new_folder("run"), COLOUR, GREETING)
+    assert not proof.problems[GREETING]
+    assert (
+        any(problem.startswith(text) for problem in texts(proof, COLOUR))
+        if text
+        else not proof.problems[COLOUR]
+    )

@@ -35,6 +35,7 @@ from .pipelines import (
     steps,
 )
 from .project import assert_passed
+from .test_bounds import PYTHONS
 from .test_tutorial import FROM_THE_MACHINE
 
 POST = load_hook("post_gen_project")
@@ -119,7 +120,7 @@ def test_without_ci_nothing_is_left_of_it(bake_once: Bake) -> None:
 
 
 @pytest.mark.parametrize("ci", ["github", "gitlab"])
-def test_what_was_not_chosen_leaves_no_trace(ci: str) -> None:
+def test_what_was_not_chosen_is_not_in_the_files(ci: str) -> None:
     for container, repository in product([True, False], REPOSITORIES):
         files = rendered(ci, container=container, repository=repository)
         text = "\n".join(text for path, text in files.items() if not path.endswith(".py"))
@@ -185,6 +186,17 @@ def test_a_workflow_has_the_least_privilege_a_time_limit_and_one_run_at_a_time()
 
 def parse(text: str) -> dict[str, Any]:
     return normalized(yaml.safe_load(text))
+
+
+def test_the_tests_run_on_every_supported_python_and_the_other_jobs_on_that_of_the_project(
+    bake_once: Bake,
+) -> None:
+    github = bake_once().text(".github/workflows/ci.yml")
+    gitlab = bake_once(**ON_GITLAB).text(".gitlab-ci.yml")
+    versions = parse(github)["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert versions == PYTHONS
+    assert parse(gitlab)["test"]["parallel"]["matrix"] == [{"PYTHON": versions}]
+    assert f"-python{bake_once().text('.python-version').strip()}-" in parse(gitlab)["default"]["image"]
 
 
 def test_only_a_tag_releases_and_only_after_all_checks() -> None:
@@ -423,7 +435,7 @@ def test_every_job_on_gitlab_works_as_written(machine: Machine) -> None:
     push = ["--pull", "--push", "--sbom=true", "--provenance=mode=max", "--tag", image, "."]
     *checks, sign, publish, login, context, create, build, release = machine.calls()
     assert checks == DOCKER_CHECKS
-    assert sign[:3] == ["uvx", "pypi-attestations@0.0.31", "sign"]
+    assert sign[:3] == ["uvx", "pypi-attestations@0.0.30", "sign"]
     assert [Path(name).suffix for name in sign[3:]] == [".whl", ".gz"]
     assert publish == ["publish", "publish", "--trusted-publishing", "always"]
     assert login == [

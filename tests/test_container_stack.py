@@ -85,7 +85,7 @@ FIRST_CALLS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("user", [None, OTHER_USER], ids=["the image's user", "a user of OpenShift"])
+@pytest.mark.parametrize("user", [None, OTHER_USER], ids=["own-user", "user-of-OpenShift"])
 def test_the_first_run_serves_and_writes_only_to_the_data_folder(whole: Built, user: int | None) -> None:
     """Without HOME, with no variable but the image's, as its user."""
     if user and not can_change_user():

@@ -16,6 +16,9 @@ NAMES = {"package_name", "project_slug"}
 # What a chosen pattern keeps on an engine.
 ENGINES = {"lazy_initialization", "caching", "rate_limiting", "state_management"}
 SEES = {
+    ".agents/skills/add-a-tool/SKILL.md": {"package_name", *API_PATTERNS},
+    ".claude/skills/add-a-tool/SKILL.md": {"package_name", *API_PATTERNS},
+    ".env.example": ALL - {"self_contained", "structured_errors", "structured_logging"} | {"project_slug"},
     ".github/dependabot.yml": {"container"},
     ".github/workflows/ci.yml": {"project_slug", "container", "repository"},
     ".github/workflows/release.yml": {"container", "repository"},
@@ -25,6 +28,7 @@ SEES = {
         *("project_slug", "description", "author_name", "author_email", "license", "repository"),
         *("health_check", "telemetry", *ENGINES),
     },
+    "AGENTS.md": {"project_slug", "package_name", *ALL},
     "LICENSE": {"license", "author_name"},
     "README.md": {"project_name", "project_slug", "package_name", "description", *ALL, *AROUND},
     "compose.yaml": {

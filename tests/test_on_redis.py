@@ -16,11 +16,26 @@ pytestmark = [
 ]
 
 
+# A test that hangs prints where, and ends the process.
+DEADLINE = ("-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true")
+
+
 def test_the_patterns_share_through_a_real_server(bake: Bake) -> None:
     redis_program()  # skips the test if there is none
     project = bake()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "anyio", "-p", "no:cacheprovider", "tests/on_redis"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "anyio",
+            "-p",
+            "no:cacheprovider",
+            *DEADLINE,
+            "tests/on_redis",
+        ],
         cwd=TEMPLATE,
         env=project.environment(ENGINE_TESTS="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD=""),
         capture_output=True,

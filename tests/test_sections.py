@@ -31,6 +31,21 @@ SPLIT = {
         "{% set any = answers.colour or answers.shout %}\nOne.\n{% if any %}\nTwo.\n{% endif %}\nThree {{ answers.greeting }}.\n",
         [set(), {"colour", "shout"}, {"greeting"}],
     ),
+    "an assignment in a branch": (
+        "{% set one = 1 %}\n{% if answers.colour %}\n{% set one = 2 %}\n{% elif answers.shout %}\n{% set one = 3 %}\n{% endif %}\n"
+        "One {{ answers.greeting }}.\nIt is {{ one }}.\n",
+        [{"greeting"}, {"colour", "shout"}],
+    ),
+    "a macro, defined in a branch": (
+        "{% if answers.colour %}\n{% set word = answers.shout %}\n{% macro said(end) %}\n{% set word = word ~ end %}\nSaid {{ word }}\n"
+        "{% endmacro %}\n{% endif %}\nOne {{ answers.greeting }}.\n{% if answers.colour %}\nIt {{ said('.') }}\n{% endif %}\nEnd.\n",
+        [{"greeting"}, {"colour", "shout"}, set()],
+    ),
+    "two names of a text": (
+        "{% set one = 'a' %}\n{% set two = one %}\n{% set all = [] %}\n{% set _ = all.append(answers.colour) %}\n"
+        "One {{ answers.greeting }}.\n{{ two }}\nAll {{ all | join }}.\n",
+        None,
+    ),
     "a list that a loop fills": (
         "{% set found = [] %}\n{% for name in ['colour', 'shout'] if answers[name] %}\n{% set _ = found.append(name) %}\n"
         "{% endfor %}\nOne {{ answers.greeting }}.\n{{ found | join(',') }}\n",
@@ -43,8 +58,8 @@ SPLIT = {
 }
 WHOLE = {
     "a block": "{% block one %}\nOne.\n{% endblock %}\nTwo {{ answers.colour }}.\n",
-    "a macro": "{% macro one() %}\nOne.\n{% endmacro %}\n{{ one() }}\nTwo {{ answers.colour }}.\n",
-    "an assignment in a branch": "{% set one = 1 %}\n{% if answers.colour %}\n{% set one = 2 %}\n{% endif %}\nIt is {{ one }}.\n",
+    "an assignment in a branch that prints": "{% set one = 1 %}\n{% if answers.colour %}\n{% set one = 2 %}\nTwo.\n{% endif %}\nIt is {{ one }}.\n",
+    "a macro that changes a list": "{% set all = [] %}\n{% macro one() %}{{ all.append(1) }}{% endmacro %}\n{{ one() }}\n{{ all }}\nTwo {{ answers.colour }}.\n",
     "a list that is changed while printing": "{% set all = [] %}\n{{ all.append(1) }}\n{{ all | length }}\nTwo {{ answers.colour }}.\n",
     "an object with a state": "{% set comma = joiner() %}\n{{ comma() }}one\n{{ comma() }}two\nTwo {{ answers.colour }}.\n",
     "a namespace": "{% set seen = namespace(n=0) %}\n{% set seen.n = 1 %}\n{{ seen.n }}\nTwo {{ answers.colour }}.\n",

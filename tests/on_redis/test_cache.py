@@ -16,6 +16,8 @@ from .conftest import Opened, keys_of
 
 pytestmark = pytest.mark.anyio
 KEY = cache_key("issues", "1")
+# A test that would wait for a load that it has not released fails instead.
+LONGEST_LOAD_SECONDS = 20
 
 
 class Source:
@@ -32,7 +34,8 @@ class Source:
     async def __call__(self) -> Any:
         self.loads += 1
         self.begun.set()
-        await self.release.wait()
+        async with asyncio.timeout(LONGEST_LOAD_SECONDS):
+            await self.release.wait()
         return self.value
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import socket
+from contextlib import suppress
 
 import pytest
 from my_mcp_server.patterns.state_management import (
@@ -240,3 +242,26 @@ async def test_more_callers_than_connections_wait_for_one(opened: Opened, wire: 
     await asyncio.gather(*(state.update(str(number % 50), increment) for number in range(300)))
     assert wire.accepted <= 20
     assert await state._backend.read("50") == ABSENT
+
+
+async def test_a_server_without_a_free_connection_is_used_when_it_has_one(
+    opened: Opened, engine: RedisEngine
+) -> None:
+    state = await store(opened)
+    before = engine.ask("CONFIG", "GET", "maxclients")[1]
+    engine.configure(maxclients="20")
+    held = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(20)]
+    try:
+        with pytest.raises(RedisUnavailable) as failure:
+            await state.update("n", increment)
+        assert failure.value.retryable
+        assert not failure.value.in_doubt
+    finally:
+        for connection in held:
+            connection.close()
+        while True:  # until the server has noticed
+            with suppress(OSError):
+                engine.configure(maxclients=before)
+                break
+            await asyncio.sleep(0.05)
+    assert await state.update("n", increment) == 1

@@ -213,7 +213,7 @@ def test_logins_of_another_signing_key_have_ended_and_users_can_log_in_again(rep
 
 
 def test_many_requests_at_once_need_few_connections(replicas: Replicas, engine: Engine) -> None:
-    """The first ones also create the table; one that meets another replica there is told to come back."""
+    """The first ones also create the table; one that meets another replica there has to retry."""
     servers = [replicas.start() for _ in range(2)]
 
     async def register() -> set[int]:

@@ -27,8 +27,13 @@ CLIENTS = 9
 NAMESPACE = "my-mcp-server:"
 
 
-async def burst(ports: list[int], headers: dict[str, str], calls: int) -> tuple[list[Reply], float]:
-    """Make calls of one caller, a few at a time and through the servers in turn; return the replies and the seconds."""
+async def burst(
+    ports: list[int], headers: dict[str, str], calls: int, clients: int = CLIENTS
+) -> tuple[list[Reply], float]:
+    """Make calls of one caller through the servers in turn, one at a time for each client.
+
+    Return the replies and the seconds.
+    """
     start = time.monotonic()
     replies: list[Reply] = []
     turns = iter(range(calls))
@@ -38,7 +43,7 @@ async def burst(ports: list[int], headers: dict[str, str], calls: int) -> tuple[
             port = ports[number % len(ports)]
             replies.append(await call(port, "process_data", headers, text="tea for two"))
 
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    await asyncio.gather(*(client() for _ in range(clients)))
     return replies, time.monotonic() - start
 
 
@@ -53,6 +58,15 @@ def assert_one_limit(replies: list[Reply], seconds: float) -> None:
 
 def test_one_limit_holds_over_three_replicas(fleets: Fleets) -> None:
     assert_one_limit(*asyncio.run(burst(fleets("redis").ports, caller(), 2 * BURST)))
+
+
+def test_one_limit_holds_for_two_hundred_calls_at_once(fleets: Fleets) -> None:
+    """Also while each replica has more calls than connections to the engine."""
+    fleet = fleets("redis")
+    logged = [len(server.log) for server in fleet.replicas.servers]
+    assert_one_limit(*asyncio.run(burst(fleet.ports, caller(), 2 * BURST, clients=2 * BURST)))
+    for server, before in zip(fleet.replicas.servers, logged, strict=True):
+        assert not [line for line in server.log[before:] if "RATE_LIMIT_URL" in line]
 
 
 def test_a_refusal_says_how_long_to_wait_whichever_replica_refuses(fleets: Fleets) -> None:

@@ -2,9 +2,18 @@
 
 from typing import Any
 
+import pytest
+from fastmcp import Client
+
 import my_mcp_server.server as composition
+from my_mcp_server.runtime.readiness import (
+    readiness,
+)
 from my_mcp_server.server import (
     mcp,
+)
+from my_mcp_server.settings import (
+    Settings,
 )
 
 # Outermost first. A project has only those of its patterns.
@@ -45,3 +54,21 @@ def test_each_kind_of_failure_has_its_code() -> None:
     assert {kind.__name__: str(code) for kind, code in codes.items()} == {
         kind.__name__: CODES[kind.__name__] for kind in codes
     }
+
+
+async def test_a_readiness_probe_reads_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe comes every second, and reading settings means reading files."""
+    nowhere = "postgresql://127.0.0.1:1/none"
+    monkeypatch.setenv("DATABASE_URL", nowhere)
+    monkeypatch.setenv("STATE_URL", nowhere)
+    read: list[str] = []
+
+    def record(settings: Settings, **_: object) -> None:
+        read.append(type(settings).__name__)
+
+    async with Client(mcp):
+        with monkeypatch.context() as patched:
+            patched.setattr(Settings, "__init__", record)
+            report = await readiness.report()
+    assert "ok" not in report.checks.values()
+    assert read == []

@@ -23,8 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from my_mcp_server.database import (
     Database,
+    DatabaseSettings,
     DatabaseUnavailable,
     StatementRefused,
+    Transaction,
     check_postgres,
     checked_url,
     default_database_url,
@@ -94,6 +96,26 @@ async def test_a_statement_that_fails_changes_nothing() -> None:
         with pytest.raises(DatabaseUnavailable):
             await database.execute(INSERT, {"id": 1, "text": "one"}, {"id": 1, "text": "again"})
         assert await count(database) == 0
+
+
+async def test_a_transaction_commits_all_of_its_statements_or_none() -> None:
+    async def write_two(transaction: Transaction) -> int:
+        await transaction.execute(INSERT, {"id": 1, "text": "one"})
+        await transaction.execute(INSERT, {"id": 2, "text": "two"})
+        return len(await transaction.fetch("SELECT id FROM notes"))
+
+    async def write_and_raise(transaction: Transaction) -> None:
+        await transaction.execute(INSERT, {"id": 3, "text": "three"})
+        raise ZeroDivisionError
+
+    async with open_database("sqlite://") as database:
+        await database.execute(TABLE)
+        assert await database.transaction(write_two) == 2
+        with pytest.raises(ZeroDivisionError):
+            await database.transaction(write_and_raise)
+        with pytest.raises(StatementRefused):
+            await database.transaction(write_two)
+        assert len(await database.fetch("SELECT id FROM notes")) == 2
 
 
 @pytest.mark.parametrize(
@@ -174,7 +196,7 @@ async def test_hosts_are_tried_one_after_the_other(
 
     monkeypatch.setattr("asyncpg.connect", connect)
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
-        await check_postgres(checked_url(f"postgresql://ada:p%40@{rest}"))
+        await check_postgres(checked_url(f"postgresql://ada:p%40@{rest}"), DatabaseSettings())
     assert tried == [f"postgresql://ada:p%40@{host}" for host in hosts]
 
 
@@ -190,7 +212,7 @@ async def test_a_host_that_refuses_the_password_is_the_last_to_be_tried(
 
     monkeypatch.setattr("asyncpg.connect", connect)
     with pytest.raises(StatementRefused, match="refuses the password"):
-        await check_postgres(checked_url("postgresql://one,two/name"))
+        await check_postgres(checked_url("postgresql://one,two/name"), DatabaseSettings())
     assert tried == ["postgresql://one/name"]
 
 
@@ -221,6 +243,10 @@ def test_a_password_may_contain_any_character() -> None:
         ("postgresql://host/name?sslmode=on", "an invalid sslmode: use one of disable, allow"),
         ("postgresql://host/name?target_session_attrs=first", "invalid target_session_attrs"),
         ("postgresql://host/name?connect_timeout=soon", "an invalid connect_timeout"),
+        (
+            "postgresql://host/name?ssl_min_protocol_version=1.2",
+            "an invalid ssl_min_protocol_version",
+        ),
         ("postgresql://host/name?sslrootcert=/missing", "sslrootcert that does not exist"),
         (f"postgresql://host/name?sslrootcert={__file__}", "without a readable certificate"),
     ],
@@ -340,6 +366,7 @@ async def test_a_table_that_another_process_creates_at_the_same_time_is_not_a_fa
         ("28000", 'role "canary" does not exist', False, "that does not exist"),
         ("3D000", 'database "canary" does not exist', False, "that does not exist"),
         ("23505", "duplicate key value: canary", False, "refuses the statement"),
+        ("54000", "index row requires 9016 bytes: canary", False, "refuses the statement"),
         ("40001", "could not serialize access", True, "does not answer"),
         ("53300", "sorry, too many clients already", True, "has no free connection"),
         ("57P03", "the database system is starting up", True, "does not answer"),
@@ -362,6 +389,13 @@ def test_postgresql_error_codes_determine_what_is_retryable(
     [
         (ConnectionError('server at "canary" rejected SSL upgrade'), "does not offer TLS"),
         (ssl.SSLCertVerificationError("certificate verify failed: canary"), "is not trusted"),
+        (ssl.SSLError(1, "[SSL] PEM lib (canary)"), "TLS handshake with the database failed"),
+        (
+            importlib.import_module("asyncpg").ClientConfigurationError(
+                'root certificate file "canary" does not exist'
+            ),
+            "set sslrootcert in the URL",
+        ),
     ],
 )
 def test_a_refused_tls_connection_is_not_retryable(error: Exception, sentence: str) -> None:
@@ -369,6 +403,10 @@ def test_a_refused_tls_connection_is_not_retryable(error: Exception, sentence: s
     assert not failure.retryable
     assert sentence in str(failure)
     assert "canary" not in str(failure)
+
+
+def test_a_connection_that_ends_during_the_tls_handshake_is_retryable() -> None:
+    assert explain(ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] canary")).retryable
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from {{ cookiecutter.package_name }}.settings import (
 from {{ cookiecutter.package_name }}.upstream import (
     Api,
     UpstreamApi,
+    UpstreamSettings,
     check_configuration,
     upstream_api,
 )
@@ -119,7 +120,7 @@ async def test_no_header_of_a_caller_reaches_the_api(upstream: Upstream) -> None
 
 async def test_without_a_base_url_a_call_names_the_variable() -> None:
     with pytest.raises(UpstreamNotConfigured, match="API_BASE_URL is not set"):
-        await check_configuration()
+        await check_configuration(UpstreamSettings())
     with pytest.raises(UpstreamNotConfigured, match="API_BASE_URL is not set"):
         async with upstream_api():
             pass
@@ -158,7 +159,7 @@ async def test_the_example_api_answers_without_a_network(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_BASE_URL", name)
-    await check_configuration()
+    await check_configuration(UpstreamSettings())
     async with upstream_api() as api:
         assert (await api.get("")).data == {"name": "example API"}
         assert (await api.get("users/1")).data == {"id": "1", "name": "Ada"}
@@ -208,10 +209,15 @@ async def test_readiness_checks_the_api_only_while_it_is_open(upstream: Upstream
     assert len(upstream.requests) == 1
 
 
-async def test_an_api_that_answers_with_server_errors_is_not_ready(upstream: Upstream) -> None:
+async def test_an_api_that_has_never_answered_leaves_the_server_degraded(
+    upstream: Upstream,
+) -> None:
+    """All replicas have the same API: if they were unready, none would get a call."""
     upstream.default = answer(503)
     with readiness.serving():
         async with upstream_api():
             report = await readiness.report()
-    assert report.status == "unready"
+            strict = await readiness.report(strict=True)
+    assert report.status == "degraded"
     assert report.checks["api"] == "The API answered 503."
+    assert strict.status == "unready"

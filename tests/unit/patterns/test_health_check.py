@@ -46,6 +46,24 @@ async def test_probes_use_the_registry_of_the_process_by_default() -> None:
     assert response.json()["checks"]["database"] == "ConnectionRefusedError"
 
 
+@pytest.mark.parametrize("strict", ["true", "false"])
+async def test_an_outage_is_unready_only_where_readiness_is_strict(
+    strict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("READINESS_STRICT", strict)
+    registry = Readiness()
+    server = FastMCP[Any]("test")
+    add_probes(server, registry)
+    async with asgi_server(server) as http, http.http_client() as client:
+        with registry.serving(), registry.reporting("database", crashing, has_passed=True):
+            first = await client.get("/readyz")
+            monkeypatch.delenv("READINESS_STRICT")  # settings are read once
+            second = await client.get("/readyz")
+    expected = (503, "unready") if strict == "true" else (200, "degraded")
+    for response in (first, second):
+        assert (response.status_code, response.json()["status"]) == expected
+
+
 class BusyProcess(psutil.Process):
     """This process, with sixty years of CPU time and a pebibyte of memory."""
 

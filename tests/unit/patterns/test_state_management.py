@@ -11,6 +11,9 @@ import pytest
 from fastmcp import Client, FastMCP
 from pydantic import JsonValue
 
+from my_mcp_server.database import (
+    open_database,
+)
 from my_mcp_server.patterns.state_management import (
     LONGEST_PAUSE_SECONDS,
     MemoryBackend,
@@ -18,6 +21,7 @@ from my_mcp_server.patterns.state_management import (
     StateFull,
     StateManagementSettings,
     StateStore,
+    StateUnreadable,
     Turns,
     Versioned,
     state_readiness,
@@ -66,6 +70,20 @@ async def test_any_json_value_is_stored_unchanged(state: StateStore, value: Json
     seen: list[JsonValue] = []
     await state.update("key", seen.append)
     assert seen == [value]
+
+
+@pytest.mark.parametrize("value", ["", "{", "NaN!", "[" * 100_000])
+@pytest.mark.parametrize("version", [1, 0, -1])
+async def test_a_row_of_another_program_is_neither_used_nor_overwritten(
+    value: str, version: int, in_a_file: None
+) -> None:
+    url = StateManagementSettings().state_url.get_secret_value()
+    row = {"key": "n", "value": value if version == 1 else "1", "version": version}
+    async with state_store() as state, open_database(url) as database:
+        await database.execute("INSERT INTO state VALUES (:key, :value, :version)", row)
+        with pytest.raises(StateUnreadable, match="format"):
+            await state.update("n", increment)
+        assert await database.fetch("SELECT * FROM state") == [row]
 
 
 async def test_concurrent_new_keys_do_not_overfill_the_store(

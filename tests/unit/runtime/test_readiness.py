@@ -115,6 +115,21 @@ async def test_only_a_required_engine_that_never_worked_makes_the_process_unread
         assert (await readiness.report(strict=strict)).status == "ready"
 
 
+async def test_a_resource_that_was_just_opened_has_worked() -> None:
+    """A call opened it, and no probe came before its outage."""
+
+    async def fail() -> None:
+        raise ConnectionRefusedError
+
+    readiness = Readiness(cache_seconds=0)
+    readiness.register("engine", fail)
+    with readiness.serving():
+        assert (await readiness.report()).status == "unready"
+        with readiness.reporting("engine", fail, has_passed=True):
+            assert (await readiness.report()).status == "degraded"
+            assert (await readiness.report(strict=True)).status == "unready"
+
+
 async def test_the_report_is_cached_for_one_second() -> None:
     now = 0.0
     runs = 0

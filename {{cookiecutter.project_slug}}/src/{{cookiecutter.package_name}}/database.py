@@ -10,7 +10,7 @@ import importlib.util
 import re
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 POSTGRES = ("postgresql", "postgres")
 # Options of a PostgreSQL URL that the driver, or this module, understands. The names are libpq's
@@ -37,11 +37,14 @@ OPTIONS = {
     *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
+TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": (
         *("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
     ),
+    "ssl_min_protocol_version": TLS_VERSIONS,
+    "ssl_max_protocol_version": TLS_VERSIONS,
 }
 CERTIFICATES = ("sslcert", "sslrootcert")
 FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
@@ -65,9 +68,11 @@ LASTING_SQLITE = {
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_NOTADB,
 }
-LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42")
+LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42", "54")
 # A COMMIT that fails with one of these, or without a code, may have been applied.
 UNKNOWN_OUTCOME = ("08", "57", "58", "XX")
+# PostgreSQL has rolled the transaction back, because of another one.
+ROLLED_BACK = "40"
 # When several create the same table at once, PostgreSQL answers all but one with one of these,
 # although they say IF NOT EXISTS: unique_violation, duplicate_table, duplicate_object. The second
 # attempt finds the table.
@@ -99,6 +104,10 @@ EXPLANATIONS = {
     r"CERTIFICATE_VERIFY_FAILED|certificate verify failed": (
         "The certificate of the database server is not trusted: check sslrootcert in the URL."
     ),
+    r"root certificate file": (
+        "The certificate of the database server cannot be checked: set sslrootcert in the URL."
+    ),
+    r"\[SSL": "The TLS handshake with the database failed: check the ssl options in the URL.",
     r"too many (?:clients|connections)|remaining connection slots": (
         "The database has no free connection."
     ),
@@ -125,10 +134,31 @@ class StatementRefused(DatabaseUnavailable):
     """The database answered that it will not carry this out, now or later."""
 
 
+class Transaction:
+    """Statements on one connection, none of them committed."""
+
+    def __init__(self, connection: "AsyncConnection", text: "Callable[[str], TextClause]") -> None:
+        self._connection = connection
+        self._text = text
+
+    async def fetch(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
+        """Return the rows of a query."""
+        result = await self._connection.execute(self._text(statement), values)
+        return [dict(row) for row in result.mappings()]
+
+    async def execute(self, statement: str, *rows: Mapping[str, Any]) -> int:
+        """Run a statement, once for each of `rows`, and return how many rows it changed."""
+        result = await self._connection.execute(
+            self._text(statement), [dict(row) for row in rows] or None
+        )
+        return result.rowcount
+
+
 class Database:
     """An open engine. Statements are SQL with `:name` parameters, each its own transaction.
 
     One that has begun completes, even if its call is cancelled. `seconds` is its time limit.
+    `check` connects once, for a ping while calls use all connections of the pool.
     """
 
     def __init__(
@@ -137,11 +167,13 @@ class Database:
         text: "Callable[[str], TextClause]",
         errors: tuple[type[Exception], ...],
         seconds: float | None = None,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._text = text
         self._errors = errors
         self._seconds = seconds
+        self._check = check
 
     async def fetch(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
         """Return the rows of a query.
@@ -153,8 +185,7 @@ class Database:
 
         async def run() -> list[Mapping[str, Any]]:
             async with self._engine.connect() as connection:
-                result = await connection.execute(self._text(statement), values)
-                return [dict(row) for row in result.mappings()]
+                return await Transaction(connection, self._text).fetch(statement, **values)
 
         return await self._carry_out(run())
 
@@ -178,18 +209,27 @@ class Database:
         raise AssertionError
 
     async def _execute(self, statement: str, rows: tuple[Mapping[str, Any], ...]) -> int:
+        return await self.transaction(lambda opened: opened.execute(statement, *rows))
+
+    async def transaction(self, work: "Callable[[Transaction], Awaitable[Result]]") -> Result:
+        """Return what `work` returns, with all of its statements in one transaction.
+
+        What `work` raises undoes them. It should only wait for statements: it holds a connection.
+
+        Raises:
+            StatementRefused: a statement does not fit the database; nothing has changed.
+            DatabaseUnavailable: as `execute`.
+        """
         committing = False
 
-        async def run() -> int:
+        async def run() -> Result:
             nonlocal committing
             async with self._engine.connect() as connection:
-                result = await connection.execute(
-                    self._text(statement), [dict(row) for row in rows] or None
-                )
+                result = await work(Transaction(connection, self._text))
                 committing = True
                 await connection.commit()
                 committing = False
-                return result.rowcount
+                return result
 
         try:
             return await self._carry_out(run())
@@ -209,7 +249,21 @@ class Database:
         return await self._carry_out(run())
 
     async def ping(self) -> None:
-        await self.fetch("SELECT 1")
+        """Ask the database for an answer. It does not wait for calls that use the whole pool.
+
+        Raises:
+            DatabaseUnavailable: there is no answer.
+        """
+
+        async def run() -> None:
+            pool: Any = self._engine.pool
+            if self._check is not None and pool.checkedout() >= pool.size():
+                await self._check()
+                return
+            async with self._engine.connect() as connection:
+                await connection.execute(self._text("SELECT 1"))
+
+        await self._carry_out(run())
 
     async def _carry_out(self, work: Coroutine[Any, Any, Result]) -> Result:
         try:
@@ -244,16 +298,23 @@ def _lasts(error: Exception, cause: Any) -> bool:
         return code & 0xFF in LASTING_SQLITE
     if state := getattr(cause, "sqlstate", None):
         return str(state).startswith(LASTING_SQLSTATE)
-    if isinstance(cause, ssl.SSLCertVerificationError) or "rejected SSL upgrade" in str(cause):
+    if isinstance(cause, OSError):
+        return _is_refused_by_tls(cause)
+    # The driver's own objection to the URL, as SQLAlchemy passes it on, or as it is.
+    if isinstance(cause.__cause__ or cause, ValueError):
         return True
-    if isinstance(error, OSError):
-        return False
     from sqlalchemy import exc  # noqa: PLC0415 - slow to import
 
     if isinstance(error, exc.DBAPIError):
         return isinstance(error, (exc.ProgrammingError, exc.DataError, exc.NotSupportedError))
     # A mistake in the use of SQLAlchemy, such as a parameter without a value.
     return isinstance(error, (exc.StatementError, exc.InvalidRequestError))
+
+
+def _is_refused_by_tls(error: OSError) -> bool:
+    if isinstance(error, ssl.SSLError):
+        return not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    return "rejected SSL upgrade" in str(error)
 
 
 def _columns(connection: "Connection", table: str) -> set[str]:
@@ -281,6 +342,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
     except ValueError as error:
         raise DatabaseUnavailable(f"The database URL {error}.") from None
     settings = DatabaseSettings()
+    check: Callable[[], Awaitable[None]] | None = None
     errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
     if is_postgres(url):
         engine = create_async_engine(
@@ -294,6 +356,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         )
         errors += _driver_errors()
         limit: float | None = settings.database_timeout_seconds
+        check = partial(check_postgres, url, settings)
     else:
         file = url.removeprefix("sqlite://").removeprefix("/").partition("?")[0]
         if file not in ("", ":memory:"):
@@ -305,7 +368,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         limit = None  # LOCK_SECONDS, and an interrupted statement would keep its lock
     try:
-        database = Database(engine, text, errors, limit)
+        database = Database(engine, text, errors, limit, check)
         try:
             await database.ping()
         except TypeError as error:
@@ -318,7 +381,7 @@ async def open_database(url: str) -> AsyncIterator[Database]:
             await engine.dispose()
 
 
-async def check_postgres(url: str) -> None:
+async def check_postgres(url: str, settings: DatabaseSettings) -> None:
     """Connect to PostgreSQL, and close the connection again.
 
     For a readiness check before the first call opens the database. It needs no SQLAlchemy.
@@ -327,7 +390,7 @@ async def check_postgres(url: str) -> None:
         DatabaseUnavailable: PostgreSQL does not answer, or refuses.
     """
     try:
-        connection = await _connect(url, DatabaseSettings())
+        connection = await _connect(url, settings)
         await connection.close()
     except _driver_errors() as error:
         raise explain(error) from error

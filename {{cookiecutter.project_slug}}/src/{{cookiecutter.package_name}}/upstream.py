@@ -58,15 +58,19 @@ async def authorization(settings: UpstreamSettings) -> str:
     return f"Bearer {key}" if key else ""
 
 
-async def check_configuration() -> None:
-    """Raise `UpstreamNotConfigured` while there is no API to call; opens nothing."""
-    base_url(UpstreamSettings().api_base_url)
+async def check_configuration(settings: UpstreamSettings) -> None:
+    """Raise `UpstreamNotConfigured` if there is no API to call; opens nothing."""
+    base_url(settings.api_base_url)
 
 
 @lifespan
 async def api_configuration(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]]:
-    """Report unready while no API is configured; the first call replaces this check by a ping."""
-    with readiness.reporting("api", check_configuration):
+    """Report unready if no API is configured; the first call replaces this check by a ping.
+
+    An API that is down makes the server degraded only, even if it has never answered: the server
+    cannot know before the first call, and all replicas have the same API.
+    """
+    with readiness.reporting("api", partial(check_configuration, UpstreamSettings())):
         yield {}
 
 
@@ -78,12 +82,12 @@ async def upstream_api() -> AsyncIterator[UpstreamApi]:
 {% if cookiecutter.connection_pooling %}
     async with connection_pool(ConnectionPoolingSettings(), **options) as client:
         api = UpstreamApi(base, lambda: nullcontext(client), partial(authorization, settings))
-        with readiness.reporting("api", api.ping):
+        with readiness.reporting("api", api.ping, has_passed=True):
             yield api
 {% else %}
     connect = partial(httpx.AsyncClient, **options)
     api = UpstreamApi(base, connect, partial(authorization, settings))
-    with readiness.reporting("api", api.ping):
+    with readiness.reporting("api", api.ping, has_passed=True):
         yield api
 {% endif %}
 

@@ -41,7 +41,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..runtime.caller import caller_name
-from ..runtime.encrypted_store import MEMORY, checked_store_url, is_in_memory, open_store
+from ..runtime.encrypted_store import IN_MEMORY, checked_store_url, is_in_memory, open_store
 from ..runtime.guards import is_public
 from ..runtime.messages import MESSAGE
 from ..runtime.paths import route_path
@@ -106,7 +106,7 @@ class AuthenticationSettings(Settings):
     oidc_client_secret: SecretStr = SecretStr("")
     auth_signing_key: SecretStr = SecretStr("")
     auth_redirect_uris: CommaSeparated = ()
-    auth_store_url: SecretStr = SecretStr(MEMORY)
+    auth_store_url: SecretStr = SecretStr(IN_MEMORY)
     workers: int = Field(1, ge=1, le=64)
     public_url: str = ""
     http_host: str = "127.0.0.1"

@@ -6,6 +6,7 @@ of the resources that are open. Process figures are for people and do not affect
 """
 
 import time
+from functools import lru_cache
 from typing import Any
 
 from fastmcp import FastMCP
@@ -42,6 +43,7 @@ def add_probes(server: FastMCP[Any], registry: Readiness = readiness) -> None:
 
     A degraded server answers 200. With `READINESS_STRICT`, the outage of a required engine is 503.
     """
+    settings = lru_cache(HealthCheckSettings)  # read with the first probe
 
     @server.custom_route("/livez", methods=["GET"])
     async def livez(_: Request) -> Response:
@@ -49,7 +51,7 @@ def add_probes(server: FastMCP[Any], registry: Readiness = readiness) -> None:
 
     @server.custom_route("/readyz", methods=["GET"])
     async def readyz(_: Request) -> Response:
-        report = await registry.report(strict=HealthCheckSettings().readiness_strict)
+        report = await registry.report(strict=settings().readiness_strict)
         serves = report.status in ("ready", "degraded")
         return JSONResponse(
             {"status": report.status, "checks": report.checks},

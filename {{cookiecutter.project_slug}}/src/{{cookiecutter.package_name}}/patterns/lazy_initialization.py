@@ -20,6 +20,7 @@ from pydantic import BaseModel, SecretStr, ValidationError, field_validator
 
 from ..database import (
     Database,
+    DatabaseSettings,
     StatementRefused,
     check_postgres,
     checked_url,
@@ -155,7 +156,7 @@ async def database_readiness(_server: FastMCP[Any]) -> AsyncIterator[dict[str, A
     if not is_postgres(url):
         yield {}
         return
-    with readiness.reporting("database", partial(check_postgres, url)):
+    with readiness.reporting("database", partial(check_postgres, url, DatabaseSettings())):
         yield {}
 
 
@@ -165,7 +166,7 @@ async def user_directory() -> AsyncIterator[UserDirectory]:
     async with open_database(url or default_database_url("users.db")) as database:
         users = UserDirectory(database)
         await users.create()
-        with readiness.reporting("database", database.ping):
+        with readiness.reporting("database", database.ping, has_passed=True):
             yield users
 
 

@@ -25,7 +25,17 @@ from fastmcp.dependencies import Shared
 from fastmcp.server.lifespan import lifespan
 from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 
-from ..database import Database, check_postgres, checked_url, is_postgres, open_database
+from ..database import (
+    ROLLED_BACK,
+    Database,
+    DatabaseSettings,
+    DatabaseUnavailable,
+    Transaction,
+    check_postgres,
+    checked_url,
+    is_postgres,
+    open_database,
+)
 from ..redis_client import (
     MEMORY,
     NAMESPACE,
@@ -109,6 +119,20 @@ class Versioned:
 ABSENT = Versioned(None, 0)
 
 
+def _versioned(text: Any, version: Any) -> Versioned:
+    """Return what a store has under a key.
+
+    Raises:
+        StateUnreadable: it is not what this server writes: JSON, and a number.
+    """
+    with suppress(ValueError, TypeError, RecursionError):
+        if version > 0:
+            return Versioned(json.loads(text), version)
+    raise StateUnreadable(
+        "A value of the state is not in the format of this server: another program has written it."
+    )
+
+
 class Backend(Protocol):
     async def read(self, key: str) -> Versioned: ...
 
@@ -154,16 +178,24 @@ class DatabaseBackend:
     async def create(self) -> None:
         await self._database.execute(
             "CREATE TABLE IF NOT EXISTS state"
-            " (key TEXT PRIMARY KEY, value TEXT NOT NULL, version INTEGER NOT NULL)"
+            " (key TEXT PRIMARY KEY, value TEXT NOT NULL, version BIGINT NOT NULL)"
         )
 
     async def read(self, key: str) -> Versioned:
         rows = await self._database.fetch(
             "SELECT value, version FROM state WHERE key = :key", key=key
         )
-        return Versioned(json.loads(rows[0]["value"]), rows[0]["version"]) if rows else ABSENT
+        return _versioned(rows[0]["value"], rows[0]["version"]) if rows else ABSENT
 
     async def write(self, key: str, new: Versioned) -> bool:
+        try:
+            return await self._write(key, new)
+        except DatabaseUnavailable as failure:
+            if failure.engine_code.startswith(ROLLED_BACK):
+                return False
+            raise
+
+    async def _write(self, key: str, new: Versioned) -> bool:
         row = {"key": key, "value": json.dumps(new.value), "version": new.version}
         if new.version > 1:
             updated = await self._database.execute(
@@ -216,13 +248,8 @@ class RedisBackend:
         stored = await self._server.run(lambda: self._server.client.hget(STATE_KEY, key))
         if stored is None:
             return ABSENT
-        with suppress(ValueError, RecursionError):
-            if found := STORED.fullmatch(stored):
-                return Versioned(json.loads(found[2]), int(found[1]))
-        raise StateUnreadable(
-            "A value of the state is not in the format of this server: another program has"
-            " written it."
-        )
+        found = STORED.fullmatch(stored)
+        return _versioned(found[2], int(found[1])) if found else _versioned(None, 0)
 
     async def write(self, key: str, new: Versioned) -> bool:
         keys = [STATE_KEY, f"{WRITE_KEYS}:{secrets.token_hex(8)}"]
@@ -296,8 +323,49 @@ class StateStore:
             new = Versioned(change(old.value), old.version + 1)
             if await self._backend.write(key, new):
                 return new.value
-            # A random pause, so that two callers do not keep colliding.
-            await self._sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for a random time, so that two callers do not keep colliding."""
+        await self._sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311
+
+
+class PostgresStore(StateStore):
+    """State on PostgreSQL, where a row is locked from its reading to its writing.
+
+    Replicas that change one key wait for each other there. With compare-and-set alone, two of
+    three writes are too late and repeated.
+    """
+
+    def __init__(self, database: Database, backend: DatabaseBackend) -> None:
+        super().__init__(backend, turns=Turns())
+        self._database = database
+
+    async def _update(self, key: str, change: Callable[[JsonValue], JsonValue]) -> JsonValue:
+        async def update(transaction: Transaction) -> Versioned:
+            rows = await transaction.fetch(
+                "SELECT value, version FROM state WHERE key = :key FOR UPDATE", key=key
+            )
+            if not rows:
+                return ABSENT
+            old = _versioned(rows[0]["value"], rows[0]["version"])
+            new = Versioned(change(old.value), old.version + 1)
+            await transaction.execute(
+                "UPDATE state SET value = :value, version = :version WHERE key = :key",
+                {"key": key, "value": json.dumps(new.value), "version": new.version},
+            )
+            return new
+
+        while True:
+            try:
+                updated = await self._database.transaction(update)
+            except DatabaseUnavailable as failure:
+                # Where transactions are serializable, the slower of two is rolled back.
+                if not failure.engine_code.startswith(ROLLED_BACK):
+                    raise
+                await self._pause()
+            else:
+                return updated.value if updated != ABSENT else await super()._update(key, change)
 
 
 def _full(max_keys: int) -> StateFull:
@@ -332,7 +400,7 @@ async def state_readiness(_server: FastMCP[Any]) -> AsyncIterator[dict[str, Any]
             with readiness.reporting("state", server.ping):
                 yield {}
     elif is_postgres(url):
-        with readiness.reporting("state", partial(check_postgres, url)):
+        with readiness.reporting("state", partial(check_postgres, url, DatabaseSettings())):
             yield {}
     else:
         yield {}
@@ -352,8 +420,11 @@ async def state_store() -> AsyncIterator[StateStore]:
         async with open_database(url) as database:
             backend = DatabaseBackend(database, settings.state_max_keys)
             await backend.create()
-            with readiness.reporting("state", database.ping):
-                yield StateStore(backend, turns=Turns())
+            with readiness.reporting("state", database.ping, has_passed=True):
+                if is_postgres(url):
+                    yield PostgresStore(database, backend)
+                else:
+                    yield StateStore(backend, turns=Turns())
 
 
 State = Annotated[StateStore, Shared(state_store)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 store_log = logging.getLogger(__name__)
 
-MEMORY = "memory://"
+IN_MEMORY = "memory://"
 # By the scheme of a URL: the library that it needs, and the extra of py-key-value that brings it.
 STORES = {
     "memory": ("", ""),

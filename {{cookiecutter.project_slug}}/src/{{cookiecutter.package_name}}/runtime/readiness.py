@@ -59,16 +59,26 @@ class Readiness:
         self._servers = 0
         self._draining = False
 
-    def register(self, name: str, check: Check, *, optional: bool = False) -> None:
-        """Run `check` with every report. The server works without what is `optional`."""
+    def register(
+        self, name: str, check: Check, *, optional: bool = False, has_passed: bool = False
+    ) -> None:
+        """Run `check` with every report.
+
+        The server works without what is `optional`. What `has_passed` already, as a resource that
+        has just been opened, makes the process at most degraded.
+        """
         self._checks[name] = Registered(check, optional)
+        if has_passed:
+            self._passed_once.add(name)
         self._cached = None
 
     @contextmanager
-    def reporting(self, name: str, check: Check, *, optional: bool = False) -> Iterator[None]:
+    def reporting(
+        self, name: str, check: Check, *, optional: bool = False, has_passed: bool = False
+    ) -> Iterator[None]:
         """Run `check` while the context is open, instead of an earlier check of that name."""
         before = self._checks.get(name)
-        self.register(name, check, optional=optional)
+        self.register(name, check, optional=optional, has_passed=has_passed)
         try:
             yield
         finally:
