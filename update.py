@@ -288,7 +288,7 @@ def split(text: bytes) -> Lines:
 
 
 def changes_of(base: bytes, side: bytes) -> list[Change]:
-    """Return what git finds different. It shifts each change as far down as possible, so both sides agree on repeated lines."""
+    """Return what git finds different. It moves each change as far down as possible, so that both sides treat repeated lines alike."""
     with TemporaryDirectory() as folder:
         names = ("base", "side")
         for name, text in zip(names, (base, side), strict=True):

@@ -260,7 +260,9 @@ def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> l
     if "_commit" not in answers:  # neither Cookiecutter nor cruft
         return []
     if is_compared(project, answers):
-        return ["Run the update again with other answers. The answers of the project are still in .cruft.json."]
+        return [
+            "Run the update again with other answers. The answers of the project are still in .cruft.json."
+        ]
     return continue_with_cruft(answers, bad, project)
 
 

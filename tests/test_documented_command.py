@@ -139,7 +139,7 @@ def test_the_documented_commands_work_with_a_clone(
 ) -> None:
     clone = folder / "mcp-server-template"
     user.git("clone", "--quiet", str(published), str(clone), cwd=folder)
-    (create,) = re.findall(r"^\.tools/bin/(cookiecutter \. --output-dir \.\.) ", README, flags=re.MULTILINE)
+    create, _ = re.findall(r"^\.tools/bin/(cookiecutter \. --output-dir \.\.) ", README, flags=re.MULTILINE)
     assert_passed(user.run(create, cwd=clone, typed=ENTER_EVERYWHERE))
     project = Project(folder / "my-mcp-server", "my_mcp_server")
     user.commit(project.path, "Create")

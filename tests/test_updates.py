@@ -133,7 +133,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def edit(project: Project, recipe: Project | None = None) -> None:
     """Do what the README of a project shows: add tools, remove examples, change a setting, describe the server.
 
-    And add a pattern of the user's own, with a setting, a tool and a test. `recipe` is the project whose README is read.
+    And add a pattern that the user has written, with a setting, a tool and a test. `recipe` is the project whose README is read.
     """
     readme = project.path / "README.md"
     text = readme.read_bytes()
