@@ -159,7 +159,7 @@ def is_shared(path: str, answers: dict[str, Any]) -> bool:
 
 
 def finish_together(files: Files, answers: dict[str, Any]) -> Files:
-    """Fold the patterns if asked to, and remove the packages that are empty then."""
+    """Fold the patterns if asked to, and remove the packages that this leaves empty."""
     package = answers["package_name"]
     if answers["self_contained"]:
         ours = {path: text for path, text in files.items() if path in template_paths(package)}
