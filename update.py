@@ -4,13 +4,16 @@
 # ///
 """Update a generated project: add or remove a pattern, take a newer template, or both. Your edits stay.
 
-Run it with uv in the project, as docs/patterns-later.md shows. It renders the template twice, as `.cruft.json` records it
-and as it will be, and applies the difference to the project. It reads and writes that file as cruft does, so you can use
-cruft too. But cruft fails more often: it needs git to have the unedited files, and adjacent changes are a conflict.
+Run it with uv in the project, as docs/patterns-later.md shows. It renders the template twice, with the commit and answers in
+`.cruft.json` and with the new ones, and applies the difference to the project. It writes that file as cruft does.
+
+`cruft update` leaves the merge to git, which reports a conflict if changed lines are only next to each other, and needs
+the unedited files in the history of the project.
 """
 
 import argparse
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -22,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, NamedTuple
 
-from cookiecutter.exceptions import CookiecutterException
+from cookiecutter.exceptions import CookiecutterException, FailedHookException
 from cookiecutter.generate import apply_overwrites_to_context, generate_context, generate_files
 from cookiecutter.prompt import render_variable
 from cookiecutter.utils import create_env_with_context
@@ -63,6 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkout", metavar="REF", help="a tag, branch or commit instead of the newest")
     parser.add_argument("--template", metavar="ADDRESS", help="the template, if it has moved")
     given = parser.parse_args(words)
+    logging.getLogger("cookiecutter").addHandler(logging.NullHandler())  # otherwise it prints a traceback
     try:
         return update(Path.cwd(), changes_in(given.answers), given.checkout, given.template)
     except UpdateError as error:
@@ -201,6 +205,8 @@ def rendered(template: Path, context: Answers, folder: Path) -> dict[str, Path]:
     """Return the files of a project that nobody has edited. Its hooks see from the folder's name that it is temporary."""
     try:
         made = generate_files(str(template), {"cookiecutter": context}, output_dir=mkdtemp(dir=folder))
+    except FailedHookException:
+        raise UpdateError("The template does not accept the answers. Nothing has been changed.") from None
     except CookiecutterException as error:
         raise UpdateError(f"The template cannot be rendered: {error}") from error
     root = Path(made)
@@ -233,6 +239,11 @@ def compare(project: Path, before: dict[str, Path], after: dict[str, Path], skip
         result.written[path] = merged.replace(b"\n", b"\r\n") if crlf else merged
         if not is_clean:
             result.conflicts.append(path)
+    for path in [path for path in result.deleted if path.endswith("/__init__.py")]:
+        modules = {other.relative_to(project).as_posix() for other in (project / path).parent.rglob("*.py")}
+        if modules - set(result.deleted):  # of the user, or edited
+            result.deleted.remove(path)
+            result.kept.append(path)
     return result
 
 
@@ -277,7 +288,7 @@ def split(text: bytes) -> Lines:
 
 
 def changes_of(base: bytes, side: bytes) -> list[Change]:
-    """Return what git finds different. It shifts each change as far down as possible, so both sides agree on repeated lines."""
+    """Return what git finds different. It moves each change as far down as possible, so that both sides treat repeated lines alike."""
     with TemporaryDirectory() as folder:
         names = ("base", "side")
         for name, text in zip(names, (base, side), strict=True):
@@ -302,7 +313,7 @@ def in_parts(base: Lines, change: Change) -> list[Change]:
     deleted = base[change.start : change.end]
     if not deleted or not change.lines or any(alike(old, new) for old in deleted for new in change.lines):
         return [change]
-    return [Change(change.start, change.start, change.lines), Change(change.start, change.end, ())]
+    return [Change(change.start, change.end, ()), Change(change.end, change.end, change.lines)]
 
 
 def alike(old: bytes, new: bytes) -> bool:

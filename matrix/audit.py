@@ -4,6 +4,7 @@ Every open and import raises an audit event (PEP 578); Python processes that a t
 `sitecustomize.py` in `follow`. Asking whether a file exists raises no event, so `os.stat` is wrapped.
 """
 
+import importlib.metadata
 import os
 import re
 import sys
@@ -19,6 +20,8 @@ FOLLOW = str(Path(__file__).parent / "follow")
 CACHES = ("/__pycache__/", "/.pytest_cache/")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir"}
+# Lists the folders of sys.path to find installed distributions.
+METADATA = importlib.metadata.__file__
 # Options with which Python does not look at PYTHONPATH, or not for sitecustomize.py.
 ISOLATING = re.compile(r"-[A-Za-z]*[EIS][A-Za-z]*")
 
@@ -113,10 +116,10 @@ def asked_by_pytest() -> bool:
 
 
 def asked_by_project(root: str) -> bool:
-    """Return whether the project asks, and not the import system that looks for a module."""
+    """Return whether the project asks, and not the import system that looks for a module or a distribution."""
     for frame in stack():
         name = frame.f_code.co_filename
-        if name.startswith("<frozen importlib"):
+        if name.startswith("<frozen importlib") or name == METADATA:
             return False
         if name.startswith(root) or name == "<string>":  # the code of `python -c`
             return True

@@ -40,6 +40,11 @@ ON_REDIS = "tests/test_on_redis.py -k share"
 FAULTS: dict[str, list[Fault]] = {
     "patterns/lazy_initialization.py": [
         Fault(
+            "a probe reads the settings of the database",
+            "partial(check_postgres, url, DatabaseSettings())",
+            "lambda: check_postgres(url, DatabaseSettings())",
+        ),
+        Fault(
             "a page has one row more than requested",
             "for row in rows[:limit]]",
             "for row in rows[: limit + 1]]",
@@ -174,6 +179,42 @@ FAULTS: dict[str, list[Fault]] = {
             "return self.parts == key.parts",
         ),
         Fault("loads continue after the server has closed", "await opened.close()", "pass"),
+        Fault(
+            "replicas join a load from before another's invalidation",
+            "key=lambda key, loading, stamp, _: (key, loading, stamp)",
+            "key=lambda key, loading, *_: (key, loading)",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a replica keeps what another has invalidated",
+            "if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end",
+            "if redis.call('GET', KEYS[i]) == '' then return 0 end",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "an invalidation is lost while Redis is down",
+            "        if self._pending:\n            await self._invalidate_pending()\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a failure of Redis is a failure of the call",
+            "        except RedisUnavailable:\n            return Found(MISSING, None)\n",
+            "        except RedisUnavailable:\n            raise\n",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "values on Redis do not expire",
+            "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[1])",
+            "redis.call('SET', KEYS[1], ARGV[3])",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a value of any size is sent to Redis",
+            "if len(text) > self._max_value_bytes:",
+            "if not text:",
+            tests=ON_REDIS,
+        ),
     ],
     "tools/caching.py": [
         Fault(
@@ -301,6 +342,16 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "patterns/health_check.py": [
         Fault(
+            "every probe reads the settings",
+            "settings = cache(HealthCheckSettings)",
+            "settings = HealthCheckSettings",
+        ),
+        Fault(
+            "READINESS_STRICT has no effect",
+            "strict=settings().readiness_strict",
+            "strict=not settings",
+        ),
+        Fault(
             "a draining process reports that it is ready",
             'report.status in ("ready", "degraded")',
             'report.status != "unready"',
@@ -371,6 +422,18 @@ FAULTS: dict[str, list[Fault]] = {
             tests=ON_REDIS,
         ),
         Fault(
+            "an update of a serializable database fails instead of being repeated",
+            "                if not failure.engine_code.startswith(ROLLED_BACK):\n                    raise\n",
+            "                if failure:\n                    raise\n",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a key of PostgreSQL can be written two billion times only",
+            "version BIGINT NOT NULL",
+            "version INTEGER NOT NULL",
+            tests=ON_REDIS,
+        ),
+        Fault(
             "replicas on PostgreSQL overwrite each other's updates",
             "WHERE key = :key FOR UPDATE",
             "WHERE key = :key",
@@ -380,6 +443,24 @@ FAULTS: dict[str, list[Fault]] = {
             "replicas on PostgreSQL repeat each other's updates",
             "if is_postgres(url):\n                    yield",
             "if not url:\n                    yield",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis does not compare versions",
+            "if version ~= ARGV[2] then return 0 end\n",
+            "",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis remembers every write forever",
+            "redis.call('SET', KEYS[2], '', 'PX', ARGV[5])",
+            "redis.call('SET', KEYS[2], '')",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a write that may be stored is called retryable",
+            "            if failure.may_be_applied:\n                failure.put_in_doubt()\n",
+            "",
             tests=ON_REDIS,
         ),
     ],
@@ -564,6 +645,18 @@ FAULTS: dict[str, list[Fault]] = {
             "local was_set_back = false",
             tests=ON_REDIS,
         ),
+        Fault(
+            "each replica allows the whole limit",
+            "return await shared.wait(caller)",
+            "return await self._local.wait(caller)",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "calls fail while Redis is down",
+            'if self._settings.rate_limit_fail == "closed":',
+            "if caller:",
+            tests=ON_REDIS,
+        ),
     ],
     "patterns/structured_logging.py": [
         Fault(
@@ -614,7 +707,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a method that a client invents is a name",
-            'if method != "initialize" and self._handler(method) is None:',
+            "if not is_handshake and self._handler(method) is None:",
             'if method == "":',
         ),
         Fault("a span contains the values in a URI", "return template.uri_template", "return uri"),
@@ -742,6 +835,18 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "upstream.py": [
+        Fault(
+            "an API that is down takes every replica out of the balancer",
+            'partial(authorization, settings))\n        with readiness.reporting("api", api.ping, has_passed=True):',
+            'partial(authorization, settings))\n        with readiness.reporting("api", api.ping):',
+            [only("connection_pooling")],
+        ),
+        Fault(
+            "a probe reads the settings of the API",
+            "partial(check_configuration, UpstreamSettings())",
+            "lambda: check_configuration(UpstreamSettings())",
+            [only("connection_pooling")],
+        ),
         Fault(
             "the API does not get its key",
             'return f"Bearer {key}" if key else ""',
@@ -890,6 +995,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "database.py": [
+        Fault(
+            "a probe reports a busy pool as an outage",
+            "pool.checkedout() >= pool.size()",
+            "pool.checkedout() < 0",
+            tests=ON_REDIS,
+        ),
         Fault(
             "replicas that create a table at the same time fail",
             "ATTEMPTS_TO_CREATE = 3",
@@ -1220,6 +1331,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "runtime/readiness.py": [
+        Fault(
+            "a resource that a call has opened counts as one that never worked",
+            "        if has_passed:\n",
+            "        if not name:\n",
+        ),
         Fault(
             "every probe runs the checks",
             "now - self._cached[0] >= self._cache_seconds",
@@ -1710,8 +1826,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the saved answers are left next to the project",
-            "            path.unlink()\n    except",
-            "            path.exists()\n    except",
+            "Path(answers[SAVED]).unlink()",
+            "Path(answers[SAVED]).exists()",
             tests="tests/test_continuing.py -k 'every_other_answer and quotes and not triple'",
         ),
         Fault(
@@ -1719,6 +1835,48 @@ FAULTS: dict[str, list[Fault]] = {
             'answers["ci"] != "none"',
             "True",
             tests="tests/test_ci.py -k without_ci",
+        ),
+        Fault(
+            "the commit of a packed branch is not recorded",
+            'return packed[1] if packed else ""',
+            'return ""',
+            tests="tests/test_record.py -k 'files_of_git and packed'",
+        ),
+        Fault(
+            "a worktree records the commit of the main one",
+            'read(own / "HEAD")',
+            'read(common / "HEAD")',
+            tests="tests/test_record.py -k 'files_of_git and worktree'",
+        ),
+        Fault(
+            "a password for the template's repository is recorded",
+            'return re.sub(r"^(https?://)[^/@]*@", r"\\1", plain)',
+            "return plain",
+            tests="tests/test_record.py -k password",
+        ),
+        Fault(
+            "an abbreviated address is recorded, which git cannot clone",
+            "return origin_of(folder) or given",
+            "return given",
+            tests="tests/test_record.py -k full_address",
+        ),
+        Fault(
+            "new answers are recorded although existing files are kept",
+            " and not kept and not path.is_symlink()",
+            " and not path.is_symlink()",
+            tests="tests/test_record.py -k keeps_existing",
+        ),
+        Fault(
+            "generating over a project forgets which files to skip",
+            'if "skip" in (known',
+            'if "skipped" in (known',
+            tests="tests/test_record.py -k keeps_skip",
+        ),
+        Fault(
+            "the record has the order of the replay file",
+            'shape = json.loads(read(folder / "cookiecutter.json")) if folder else answers',
+            "shape = answers",
+            tests="tests/test_record.py -k any_order",
         ),
     ],
     "tests/__init__.py": [
@@ -1820,6 +1978,74 @@ FAULTS: dict[str, list[Fault]] = {
             "as_template(value) if name in TEXTS else value",
             "value",
             tests="tests/test_continuing.py -k cruft_continues",
+        ),
+        Fault(
+            "a corrected answer records the clone of the template instead of its address",
+            '"source": source_of(answers)',
+            '"source": {}',
+            tests="tests/test_record.py -k corrected",
+        ),
+    ],
+    "update.py": [
+        Fault(
+            "changes of adjacent lines are a conflict",
+            "return max(one.start, other.start) < min(one.end, other.end)",
+            "return max(one.start, other.start) <= min(one.end, other.end)",
+            tests="tests/test_updates.py -k side_by_side",
+        ),
+        Fault(
+            "a deleted example tool returns",
+            "continue  # the user has made the same change, or deleted the file",
+            "mine = old",
+            tests="tests/test_updates.py -k 'every_edit and from-all-self_contained'",
+        ),
+        Fault(
+            "an edited file of a removed pattern is deleted",
+            "            if mine != old:\n",
+            "            if mine != old and new is not None:\n",
+            tests="tests/test_updates.py -k edited_file",
+        ),
+        Fault(
+            "the package of a pattern that the user has written is deleted",
+            "if modules - set(result.deleted):",
+            "if not modules:",
+            tests="tests/test_updates.py -k 'every_edit and from-all-self_contained'",
+        ),
+        Fault(
+            "a conflict is not named",
+            "result.conflicts.append(path)",
+            "result.kept.append(path)",
+            tests="tests/test_updates.py -k conflict_with_a_name",
+        ),
+        Fault(
+            "lines that both have added in one place are in the wrong order",
+            "for side in (new, mine)]\n    merged",
+            "for side in (mine, new)]\n    merged",
+            tests="tests/test_updates.py -k 'every_edit and from-none-telemetry'",
+        ),
+        Fault(
+            "Windows line endings make every line a conflict",
+            'crlf = mine is not None and b"\\r\\n" in mine',
+            "crlf = False",
+            tests="tests/test_updates.py -k windows",
+        ),
+        Fault(
+            "an unknown name is ignored",
+            "if name in FIXED or name not in prompts:",
+            "if name in FIXED:",
+            tests="tests/test_updates.py -k 'what_cannot and cacheing'",
+        ),
+        Fault(
+            "uncommitted changes are overwritten",
+            "if status.stdout:",
+            "if status.stderr:",
+            tests="tests/test_updates.py -k 'what_cannot and dirty'",
+        ),
+        Fault(
+            "the new commit is not recorded",
+            '"commit": newest',
+            '"commit": state["commit"]',
+            tests="tests/test_updates.py -k newer_template",
         ),
     ],
     ".github/workflows/nightly.yml": [

@@ -14,7 +14,7 @@ from fastmcp.client.transports import StdioTransport
 
 from .combinations import NONE, PATTERNS, PROMPTS, REPOSITORY, SKELETON, TEMPLATE, answers
 from .conftest import Bake
-from .project import Project, assert_passed
+from .project import RECORD, Project, assert_passed
 from .user import User
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
@@ -51,11 +51,10 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def cruft_command(name: str) -> str:
-    """Return the cruft command in the README, from its text or from a block."""
-    found = re.findall(rf"`(cruft {name} [^`]+)`|^(cruft {name} .+)$", README, flags=re.MULTILINE)
-    assert len(found) == 1, f"the README shows `cruft {name}` {len(found)} times"
-    return str(found[0][0] or found[0][1])
+def update_words(page: str) -> list[list[str]]:
+    """Return the arguments of each update command that a page shows with the template's address."""
+    address = re.escape(f"https://raw.githubusercontent.com/{REPOSITORY}/main/update.py")
+    return [shlex.split(words) for words in re.findall(rf"uv run {address}(.*?)[`\n]", page)]
 
 
 def project_in(folder: Path) -> Project:
@@ -107,58 +106,54 @@ def test_a_recipe_works_with_a_release_too(online: User, bake: Bake, folder: Pat
     assert project_in(folder).files() == bake(**answers(NONE)).files()
 
 
-def test_the_documented_commands_of_cruft_generate_and_update_the_project(
-    online: User, bake: Bake, folder: Path
+@pytest.mark.parametrize("page", [README, PATTERNS_LATER], ids=["readme", "patterns-later"])
+def test_the_update_command_of_a_page_updates_a_generated_project(
+    page: str, online: User, bake: Bake, folder: Path
 ) -> None:
-    assert_passed(online.run(cruft_command("create"), cwd=folder, typed=ENTER_EVERYWHERE))
+    assert_passed(online.run(COMMANDS[0], cwd=folder, typed=ENTER_EVERYWHERE))
     project = project_in(folder)
     online.commit(project.path, "Create")
-    update = cruft_command("update")
-    assert_passed(online.run(update, cwd=project.path))
-    expected = bake(**json.loads(shlex.split(update)[-1])).files()
-    files = project.files().items()
-    assert expected == {
-        name: text for name, text in files if name != "SINCE.md" and not name.startswith(".git/")
-    }
+    (words,) = update_words(page)
+    assert_passed(online.run([sys.executable, str(TEMPLATE / "update.py"), *words], cwd=project.path))
+    files = {name: text for name, text in project.files().items() if not name.startswith(".git/")}
+    assert files.pop("SINCE.md") == b"Since the release.\n"
+    assert files == bake(**given(shlex.join(words))).files()
 
 
 def test_the_upgrade_guide_generates_from_a_version_and_takes_a_newer_one(
     online: User, bake: Bake, folder: Path
 ) -> None:
-    generate, create = re.findall(
-        r"^(?:cookiecutter|cruft create) .+ --checkout v1\.0\.0$", UPGRADING, flags=re.MULTILINE
-    )
-    (update,) = re.findall(r"^cruft update .+$", UPGRADING, flags=re.MULTILINE)
+    (generate,) = re.findall(r"^cookiecutter .+ --checkout v1\.0\.0$", UPGRADING, flags=re.MULTILINE)
     assert_passed(online.run(generate, cwd=folder, typed=ENTER_EVERYWHERE))
-    assert project_in(folder).files() == bake().files()
-    shutil.rmtree(project_in(folder).path)
-
-    assert_passed(online.run(create, cwd=folder, typed=ENTER_EVERYWHERE))
     project = project_in(folder)
-    assert "SINCE.md" not in project.files()
+    assert project.files() == bake().files()
     online.commit(project.path, "Create")
-    assert_passed(online.run(update, cwd=project.path))
+    (words,) = update_words(UPGRADING)
+    assert_passed(online.run([sys.executable, str(TEMPLATE / "update.py"), *words], cwd=project.path))
     assert project.files()["SINCE.md"] == b"Since the release.\n"
+    assert json.loads(project.text(RECORD))["checkout"] == "v1.1.0"
 
 
-def test_the_documented_commands_of_cruft_work_in_a_clone(
+def test_the_documented_commands_work_with_a_clone(
     user: User, published: Path, bake: Bake, folder: Path
 ) -> None:
     clone = folder / "mcp-server-template"
     user.git("clone", "--quiet", str(published), str(clone), cwd=folder)
-    create, link = re.findall(r"^uvx (cruft (?:create|link) .+)$", PATTERNS_LATER, flags=re.MULTILINE)
-    assert f"`.tools/bin/uvx {create}`" in README
+    create, _ = re.findall(r"^\.tools/bin/(cookiecutter \. --output-dir \.\.) ", README, flags=re.MULTILINE)
     assert_passed(user.run(create, cwd=clone, typed=ENTER_EVERYWHERE))
     project = Project(folder / "my-mcp-server", "my_mcp_server")
-    created = project.files()
-    before = json.loads(project.text(".cruft.json"))
-    (project.path / ".cruft.json").unlink()
     user.commit(project.path, "Create")
-    assert_passed(user.run(link, cwd=project.path, typed=ENTER_EVERYWHERE))
-    linked = json.loads(project.text(".cruft.json"))
-    assert linked["commit"] == before["commit"]
-    assert Path(linked["template"]).resolve() == clone.resolve()
-    assert created == bake().files()
+    (words,) = re.findall(
+        r"^uv run \.\./mcp-server-template/(update\.py .+)$", PATTERNS_LATER, flags=re.MULTILINE
+    )
+    script, *answers = shlex.split(words)
+    assert_passed(user.run([sys.executable, str(clone / script), *answers], cwd=project.path))
+    without_git = {name: text for name, text in project.files().items() if not name.startswith(".git/")}
+    assert without_git == bake(**given(words)).files()
+    (difference, cruft) = re.findall(r"^uvx (cruft .+)$", PATTERNS_LATER, flags=re.MULTILINE)
+    user.commit(project.path, "Update")
+    assert_passed(user.run(cruft, cwd=project.path))
+    assert_passed(user.run(f"{difference} --exit-code", cwd=project.path))
 
 
 @pytest.mark.parametrize("chosen", [frozenset(PATTERNS), NONE], ids=["all", "none"])

@@ -150,6 +150,7 @@ def texts() -> dict[str, Path]:
     paths += sorted((TEMPLATE / "docs").glob("*.md"))
     paths += [path for suffix in ("md", "py", "toml") for path in sorted(SKELETON.rglob(f"*.{suffix}"))]
     paths += sorted((TEMPLATE / ".github").rglob("*.yml"))
+    paths.append(TEMPLATE / "update.py")
     for folder in ("hooks", "tests", "matrix", "benchmarks"):
         paths += sorted((TEMPLATE / folder).rglob("*.py"))
     named = {short_name(path): path for path in paths if "__pycache__" not in path.parts}

@@ -116,7 +116,7 @@ def test_only_the_registry_gets_a_shortened_description_which_ends_after_a_word(
     project = published(DESCRIPTIONS[kind])
     text = joined(DESCRIPTIONS[kind])
     assert tomllib.loads(project.text("pyproject.toml"))["project"]["description"] == text
-    assert loaded(project, "manifest.json")["description"] == text or SLUG
+    assert loaded(project, "manifest.json")["description"] == (text or SLUG)
     server = loaded(project, "server.json")
     for field in ("description", "title"):
         shown = server[field]

@@ -35,7 +35,8 @@ def test_every_file_is_clean(project: Project) -> None:
             assert not text.endswith("\n\n"), name
             assert not text.startswith("\n"), name
             assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), name
-            assert "{{" not in text, name
+            # An expression of GitHub is not one of the template.
+            assert "{{" not in (text.replace("${{", "") if name.startswith(".github/") else text), name
             assert "{%" not in text, name
 
 

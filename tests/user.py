@@ -36,6 +36,7 @@ class User:
             env={
                 **kept,
                 **IDENTITY,
+                "PWD": str(cwd),  # as a shell sets it
                 "PATH": os.pathsep.join([programs, os.environ["PATH"]]),
                 "HOME": str(self.home),
                 "USERPROFILE": str(self.home),

@@ -226,6 +226,14 @@ async def test_a_cancelled_call_ends_its_span(collected: Collected) -> None:
     assert {one.value for one in collected.points("mcp.server.active_requests")} == {0}
 
 
+async def test_a_handshake_has_no_version_before_it_is_negotiated(collected: Collected) -> None:
+    async with Client(traced_server(collected), mode="legacy") as client:
+        await client.call_tool("work")
+    spans = {span.name: span.attributes or {} for span in collected.exporter.get_finished_spans()}
+    assert "mcp.protocol.version" not in spans["initialize"]
+    assert spans["tools/call work"]["mcp.protocol.version"] == "2025-11-25"
+
+
 async def test_methods_that_clients_invent_are_one_name(collected: Collected) -> None:
     told = RequestTelemetry(
         FastMCP("test"), collected.traces.get_tracer("test"), collected.meters.get_meter("test")

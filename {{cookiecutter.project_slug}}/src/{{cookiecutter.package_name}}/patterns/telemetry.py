@@ -345,10 +345,12 @@ class RequestTelemetry:
     async def _describe(self, ctx: ServerRequestContext[Any, Any]) -> tuple[str, dict[str, str]]:
         """Return the name of the span and the attributes of span and measurement."""
         method = ctx.method
-        if method != "initialize" and self._handler(method) is None:
+        is_handshake = method == "initialize"
+        if not is_handshake and self._handler(method) is None:
             method = OTHER_NAME
         attributes = {"mcp.method.name": method, "network.transport": "pipe"}
-        if ctx.protocol_version in KNOWN_PROTOCOL_VERSIONS:
+        # In a handshake, the version is not negotiated yet.
+        if not is_handshake and ctx.protocol_version in KNOWN_PROTOCOL_VERSIONS:
             attributes["mcp.protocol.version"] = ctx.protocol_version
         if ctx.request is not None:
             attributes["network.transport"] = "tcp"
