@@ -331,7 +331,7 @@ FAULTS: dict[str, list[Fault]] = {
     "patterns/health_check.py": [
         Fault(
             "every probe reads the settings",
-            "settings = cache(HealthCheckSettings)",
+            "settings = lru_cache(HealthCheckSettings)",
             "settings = HealthCheckSettings",
         ),
         Fault(

@@ -6,7 +6,7 @@ of the resources that are open. Process figures are for people and do not affect
 """
 
 import time
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from fastmcp import FastMCP
@@ -43,7 +43,7 @@ def add_probes(server: FastMCP[Any], registry: Readiness = readiness) -> None:
 
     Degraded is 200. With `READINESS_STRICT`, the outage of an engine that calls need is 503.
     """
-    settings = cache(HealthCheckSettings)  # read with the first probe
+    settings = lru_cache(HealthCheckSettings)  # read with the first probe
 
     @server.custom_route("/livez", methods=["GET"])
     async def livez(_: Request) -> Response:
