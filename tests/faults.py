@@ -215,6 +215,16 @@ FAULTS: dict[str, list[Fault]] = {
             "if not text:",
             tests=ON_REDIS,
         ),
+        Fault(
+            "sessions are kept by a replica of several",
+            "        refuse_sessions(url, http_sessions=self.http_sessions)\n",
+            "",
+        ),
+        Fault(
+            "the password of the cache is shown",
+            "cache_url: SecretStr = SecretStr(MEMORY)",
+            "cache_url: Any = SecretStr(MEMORY)",
+        ),
     ],
     "tools/caching.py": [
         Fault(
@@ -422,6 +432,11 @@ FAULTS: dict[str, list[Fault]] = {
             tests=ON_REDIS,
         ),
         Fault(
+            "a row of another program is a crash",
+            "with suppress(ValueError, TypeError, RecursionError):\n        if version",
+            "with suppress(ZeroDivisionError):\n        if version",
+        ),
+        Fault(
             "replicas on PostgreSQL overwrite each other's updates",
             "WHERE key = :key FOR UPDATE",
             "WHERE key = :key",
@@ -450,6 +465,11 @@ FAULTS: dict[str, list[Fault]] = {
             "            if failure.may_be_applied:\n                failure.put_in_doubt()\n",
             "",
             tests=ON_REDIS,
+        ),
+        Fault(
+            "updates of a key wait for each other's time limits",
+            "anyio.move_on_after(TURN_SECONDS)",
+            "anyio.move_on_after(3600)",
         ),
     ],
     "tools/state_management.py": [
@@ -599,6 +619,18 @@ FAULTS: dict[str, list[Fault]] = {
             "calls fail while Redis is down",
             'if self._settings.rate_limit_fail == "closed":',
             "if caller:",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a limit that fails closed lets calls through",
+            'if self._settings.rate_limit_fail == "closed":',
+            "if not caller:",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis has the names of callers",
+            'keys = [f"{NAMESPACE}:limit:v1:{digest(caller)}"]',
+            'keys = [f"{NAMESPACE}:limit:v1:{caller}"]',
             tests=ON_REDIS,
         ),
     ],
@@ -955,6 +987,18 @@ FAULTS: dict[str, list[Fault]] = {
             "known = self._outage is not None and self._outage.sentence == fault.sentence",
             "known = False",
             [only("caching")],
+        ),
+        Fault(
+            "a command is not repeated on a new connection",
+            "Retry(NoBackoff(), 1,",
+            "Retry(NoBackoff(), 0,",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "calls beyond the connections are refused",
+            "        max_connections=CONNECTIONS,\n        timeout=seconds,\n",
+            "        max_connections=CONNECTIONS,\n        timeout=0,\n",
+            tests=ON_REDIS,
         ),
     ],
     "runtime/outgoing.py": [
