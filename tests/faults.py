@@ -471,6 +471,11 @@ FAULTS: dict[str, list[Fault]] = {
             "anyio.move_on_after(TURN_SECONDS)",
             "anyio.move_on_after(3600)",
         ),
+        Fault(
+            "updates of a key do not take turns",
+            "lock = self._locks.setdefault(key, anyio.Lock())",
+            "lock = anyio.Lock()",
+        ),
     ],
     "tools/state_management.py": [
         Fault("the tool always adds 1", "else 0) + by", "else 0) + min(by, 1)"),
@@ -889,6 +894,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "database.py": [
+        Fault(
+            "a failed TLS handshake is retryable",
+            "return not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)",
+            "return isinstance(error, ssl.SSLCertVerificationError)",
+            [only("lazy_initialization")],
+        ),
         Fault(
             "a probe reports a busy pool as an outage",
             "pool.checkedout() >= pool.size()",
