@@ -215,6 +215,16 @@ FAULTS: dict[str, list[Fault]] = {
             "if not text:",
             tests=ON_REDIS,
         ),
+        Fault(
+            "sessions are kept by a replica of several",
+            "        refuse_sessions(url, http_sessions=self.http_sessions)\n",
+            "",
+        ),
+        Fault(
+            "the password of the cache is shown",
+            "cache_url: SecretStr = SecretStr(MEMORY)",
+            "cache_url: Any = SecretStr(MEMORY)",
+        ),
     ],
     "tools/caching.py": [
         Fault(
@@ -343,7 +353,7 @@ FAULTS: dict[str, list[Fault]] = {
     "patterns/health_check.py": [
         Fault(
             "every probe reads the settings",
-            "settings = cache(HealthCheckSettings)",
+            "settings = lru_cache(HealthCheckSettings)",
             "settings = HealthCheckSettings",
         ),
         Fault(
@@ -434,6 +444,11 @@ FAULTS: dict[str, list[Fault]] = {
             tests=ON_REDIS,
         ),
         Fault(
+            "a row of another program is a crash",
+            "with suppress(ValueError, TypeError, RecursionError):\n        if version",
+            "with suppress(ZeroDivisionError):\n        if version",
+        ),
+        Fault(
             "replicas on PostgreSQL overwrite each other's updates",
             "WHERE key = :key FOR UPDATE",
             "WHERE key = :key",
@@ -462,6 +477,16 @@ FAULTS: dict[str, list[Fault]] = {
             "            if failure.may_be_applied:\n                failure.put_in_doubt()\n",
             "",
             tests=ON_REDIS,
+        ),
+        Fault(
+            "updates of a key wait for each other's time limits",
+            "anyio.move_on_after(TURN_SECONDS)",
+            "anyio.move_on_after(3600)",
+        ),
+        Fault(
+            "updates of a key do not take turns",
+            "lock = self._locks.setdefault(key, anyio.Lock())",
+            "lock = anyio.Lock()",
         ),
     ],
     "tools/state_management.py": [
@@ -655,6 +680,18 @@ FAULTS: dict[str, list[Fault]] = {
             "calls fail while Redis is down",
             'if self._settings.rate_limit_fail == "closed":',
             "if caller:",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "a limit that fails closed lets calls through",
+            'if self._settings.rate_limit_fail == "closed":',
+            "if not caller:",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "Redis has the names of callers",
+            'keys = [f"{NAMESPACE}:limit:v1:{digest(caller)}"]',
+            'keys = [f"{NAMESPACE}:limit:v1:{caller}"]',
             tests=ON_REDIS,
         ),
     ],
@@ -996,6 +1033,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "database.py": [
         Fault(
+            "a failed TLS handshake is retryable",
+            "return not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)",
+            "return isinstance(error, ssl.SSLCertVerificationError)",
+            [only("lazy_initialization")],
+        ),
+        Fault(
             "a probe reports a busy pool as an outage",
             "pool.checkedout() >= pool.size()",
             "pool.checkedout() < 0",
@@ -1093,6 +1136,18 @@ FAULTS: dict[str, list[Fault]] = {
             "known = self._outage is not None and self._outage.sentence == fault.sentence",
             "known = False",
             [only("caching")],
+        ),
+        Fault(
+            "a command is not repeated on a new connection",
+            "Retry(NoBackoff(), 1,",
+            "Retry(NoBackoff(), 0,",
+            tests=ON_REDIS,
+        ),
+        Fault(
+            "calls beyond the connections are refused",
+            "        max_connections=CONNECTIONS,\n        timeout=seconds,\n",
+            "        max_connections=CONNECTIONS,\n        timeout=0,\n",
+            tests=ON_REDIS,
         ),
     ],
     "runtime/outgoing.py": [
