@@ -84,6 +84,8 @@ def update(project: Path, changes: dict[str, str], checkout: str | None, moved: 
     check_committed(project)
     with TemporaryDirectory() as folder:
         address = moved or state["template"]
+        if moved and (project / moved).exists():
+            address = str((project / moved).resolve())
         template = cloned(address, Path(folder, "template"))
         newest = check_out(template, checkout or "HEAD")
         check_out(template, state["commit"])
