@@ -26,6 +26,8 @@ from cookiecutter.main import cookiecutter
 from jinja2 import FileSystemLoader, TemplateError
 
 Files = dict[str, bytes]
+# Where a hook may record the template's place and commit: it differs between two generations of the same project.
+RECORD = ".cruft.json"
 
 # The answers, as JSON in a raw string of a hook, and their placeholder while it is compiled.
 ANSWERS = re.compile(r'\br"""(\{.*?\})"""', flags=re.DOTALL)
@@ -66,7 +68,10 @@ def working_folder() -> Path:
 
 
 def read_files(project: Path) -> Files:
-    """Return the content of every file; a folder without any is an entry that ends in a slash."""
+    """Return the content of every file; a folder without any is an entry that ends in a slash.
+
+    The record of the template's place and commit is left out.
+    """
     files = {}
     root = str(project)
     for folder, folders, names in os.walk(root):
@@ -76,6 +81,7 @@ def read_files(project: Path) -> Files:
             files[prefix] = b""
         for name in names:
             files[prefix + name] = Path(folder, name).read_bytes()
+    files.pop(RECORD, None)
     return files
 
 
