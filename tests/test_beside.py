@@ -1,8 +1,10 @@
 """Prompts beside the server are proven in every combination, and so is that nothing of the server sees what they change."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -112,9 +114,16 @@ def test_a_combination_is_named_by_labels_and_made_with_answers(sound: Proof) ->
     assert " address=https://here.example/small box=no " in command
 
 
+@pytest.fixture
+def elsewhere() -> Iterator[ProcessPoolExecutor]:
+    """Return another process: `render` changes Cookiecutter where it runs."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("by_file", [False, True], ids=["at once", "in steps"])
 def test_the_pieces_are_byte_for_byte_what_is_rendered_whole(
-    by_file: bool, new_folder: Folder, monkeypatch: pytest.MonkeyPatch
+    by_file: bool, new_folder: Folder, monkeypatch: pytest.MonkeyPatch, elsewhere: ProcessPoolExecutor
 ) -> None:
     small = SmallTemplate(new_folder("pieces"))
     declaration = small.surround(by_file=by_file)
@@ -126,7 +135,8 @@ def test_the_pieces_are_byte_for_byte_what_is_rendered_whole(
         project = Varied(family, declaration, Joined(store))
         for variation in declaration.variations[::7]:
             found = {path: store.read(identity) for path, identity in project.tree(variation).items()}
-            assert found == render(small.folder, declaration.answers_for(core | variation))
+            answers = declaration.answers_for(core | variation)
+            assert found == elsewhere.submit(render, small.folder, answers).result()
 
 
 def test_the_hook_that_checks_answers_sees_those_that_are_text(

@@ -40,7 +40,7 @@ def test_a_license_changes_only_its_text_and_one_line_of_metadata(value: str, ba
     changed = changes(default.files(), project.files())
     line = METADATA.format(LICENSES[value])
     if value != PROMPTS["license"][0]:
-        assert changed.keys() == {"LICENSE", "pyproject.toml"}
+        assert changed.keys() == {"Dockerfile", "LICENSE", "pyproject.toml"}
         assert changed["pyproject.toml"] == [f"-{METADATA.format('MIT')}", f"+{line}"]
     metadata = tomllib.loads(project.text("pyproject.toml"))["project"]
     assert metadata["license"] == LICENSES[value]

@@ -14,7 +14,7 @@ from .user import User
 
 FREE_TEXT = ("project_name", "description", "author_name")
 # The only files that contain free text. All others are the same as with harmless answers.
-WITH_TEXT = {"README.md", "pyproject.toml", "LICENSE"}
+WITH_TEXT = {"Dockerfile", "README.md", "pyproject.toml", "LICENSE"}
 BRACES = "{{ 1+1 }} {% if oops %} {# gone? #} {{ cookiecutter.update(license='none') }} ${HOME} {0} {{ oops"
 TEXTS = {
     "quotes": """He said "hi", she said 'hello', both `wrote` it down""",

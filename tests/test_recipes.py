@@ -34,9 +34,10 @@ def chosen(recipe: str) -> Combination:
 
 def test_a_recipe_answers_every_pattern_and_leaves_the_names_to_the_user(recipe: str) -> None:
     answers = answered(recipe)
-    assert answers.keys() == {*PATTERNS, "http_client"}
+    assert answers.keys() == {*PATTERNS, "http_client", "container", "ci"}
     assert all(isinstance(answers[name], bool) for name in PATTERNS)
     assert answers["http_client"] == PROMPTS["http_client"][0]
+    assert (answers["container"], answers["ci"]) == (PROMPTS["container"], PROMPTS["ci"][0])
 
 
 def test_the_readme_documents_every_recipe() -> None:

@@ -1,4 +1,4 @@
-"""For programs that load a file: `fastmcp run server.py` serves `mcp`, as does `python server.py`."""
+"""For programs that load a file, such as `fastmcp run server.py`."""
 
 if __name__ == "__main__":
     from {{ cookiecutter.package_name }}.__main__ import main
