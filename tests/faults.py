@@ -1809,8 +1809,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a finished project reports that the hooks did not run",
-            'kept[HOOKS_RAN] = ""',
-            "pass",
+            "if path == HOOKS_RAN:",
+            'if path == "":',
             [only("retry")],
         ),
         Fault(
@@ -2139,7 +2139,7 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_releases.py -k need_no_other_host",
         ),
     ],
-    "CHANGELOG.md": [
+    "../CHANGELOG.md": [
         Fault(
             "the changelog has no link for its changes",
             "[Unreleased]: https",

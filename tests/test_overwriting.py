@@ -276,7 +276,7 @@ def test_the_hook_lists_exactly_the_files_that_an_answer_removes_or_changes(bake
     }
     assert named >= owned
     assert named - owned == {f"{PACKAGE}/__main__.py", f"{PACKAGE}/server.py", "tests/__init__.py"}
-    assert changed - named <= {"README.md", "pyproject.toml", f"{PACKAGE}/patterns/__init__.py"}
+    assert changed - named <= {"AGENTS.md", "README.md", "pyproject.toml", f"{PACKAGE}/patterns/__init__.py"}
 
 
 @pytest.mark.parametrize("name", ["KEPT", "HEADER", "EXISTED", "SAVED"])

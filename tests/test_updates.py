@@ -492,7 +492,7 @@ def recorded(**changes: Any) -> Callable[[Project], None]:
         (None, ["caching=perhaps"], "perhaps provided for variable caching could not be converted"),
         (None, ["ci=jenkins"], "jenkins provided for choice variable ci, but the choices are"),
         (None, ["project_slug=x"], "project_slug cannot be changed by an update."),
-        (None, ["repository=nowhere"], "repository 'nowhere' is not the address of a repository's page."),
+        (None, ["repository=nowhere"], "repository 'nowhere' does not start with https://."),
         (None, ["--checkout", "v9"], "The template has no commit v9"),
         (None, ["--template", "/nowhere"], "If it has moved, add --template and its address."),
         (dirty, [], "The project has uncommitted changes. Commit them, so that you can undo the update."),

@@ -1,4 +1,4 @@
-"""The flags of the command. Nothing else is imported, so `--help` and `--version` answer at once."""
+"""The flags of the command, without other imports: `--help` and `--version` answer at once."""
 
 import argparse
 import os
