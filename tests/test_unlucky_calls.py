@@ -81,7 +81,7 @@ def check(kind: str, function: str, how: str, error: dict[str, Any]) -> None:
         assert (error["message"], error["retryable"]) == ("The kettle is empty.", True), where
         assert error["details"] == {"kettle": 1}, where
     elif how == "long":
-        assert "bytes, and at most 50000 are returned" in error["message"], where
+        assert "bytes, more than the limit of 50000" in error["message"], where
     elif how == "bad":
         assert "number should be an integer" in error["message"], where
     else:
