@@ -151,7 +151,7 @@ def test_a_full_log_pipe_does_not_block_calls_and_lost_lines_are_reported(
             reading = threading.Thread(target=server.follow)
             reading.start()
             asyncio.run(one_call(server))
-            lost = json.loads(server.logged("lost"))
+            lost = json.loads(server.logged("dropped"))
             assert int(lost["message"].split()[0]) > 0
             assert all(isinstance(json.loads(line), dict) for line in server.log)
         finally:

@@ -65,7 +65,7 @@ def test_anything_that_a_tool_returns_or_raises_becomes_an_answer(server: Runnin
                 reply = await server.call(era, way, {"name": name})
                 text = json.dumps(reply.result, ensure_ascii=False)
                 text.encode()
-                assert "NaN" not in text.replace("holds NaN", "")
+                assert "NaN" not in text.replace("contains NaN", "")
                 assert "output_schema" not in text
                 assert reply.result.get("isError", False) or way in WAYS[:4]
                 assert way not in ("as_failure", "as_error") or "No tea: half \ufffd" in text
