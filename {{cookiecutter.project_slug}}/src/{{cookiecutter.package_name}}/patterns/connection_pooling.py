@@ -1,8 +1,8 @@
 """Reuse HTTP connections.
 
-A new client for every call repeats the TCP and TLS handshakes, and can overload the upstream. Here
-the process has one client with a bounded pool. If the pool is exhausted, a call waits briefly and
-then fails, because a longer queue would make an overload worse.
+A new client for every call repeats the TCP and TLS handshakes, and can overload the upstream.
+Here the process has one client with a bounded pool. If the pool is exhausted, a call waits
+briefly and then fails, because a longer queue would make an overload worse.
 """
 
 from collections.abc import AsyncIterator

@@ -1,9 +1,9 @@
 """Open an expensive resource once, at its first use, and close it at the end.
 
-If a server opens its database at import or startup, it cannot list its tools while the database is
-down or not configured. Without a lock, twenty concurrent first calls open twenty pools, and none
-is closed. `Shared` opens one, lets the next call retry if opening has failed, and closes it with
-the server.
+If a server opens its database at import or startup, it cannot list its tools while the database
+is down or not configured. Without a lock, twenty concurrent first calls open twenty pools, and
+none is closed. `Shared` opens one, lets the next call retry if opening has failed, and closes it
+with the server.
 """
 
 import base64

@@ -2,7 +2,8 @@
 
 By default, FastMCP's own limiter has one bucket for everyone, and it counts requests that are not
 calls. This one counts calls of tools, resources and prompts, and lists separately, by caller, in
-bounded memory. A refused call says when to retry. With `RATE_LIMIT_URL`, replicas share one limit.
+bounded memory. A refused call says when to retry. With `RATE_LIMIT_URL`, replicas share one
+limit.
 """
 
 import math

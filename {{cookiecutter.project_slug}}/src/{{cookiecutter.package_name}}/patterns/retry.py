@@ -1,8 +1,8 @@
 """Retry transient faults: a restarting upstream, a dropped connection, a full queue.
 
-Retries can repeat work and make an outage worse. So only transient faults are retried, and only for
-requests that are idempotent or have an idempotency key. Pauses grow exponentially with jitter and
-respect `Retry-After`. A deadline limits each call, and a budget limits the whole process.
+Retries can repeat work and make an outage worse. So only transient faults are retried, and only
+for requests that are idempotent or have an idempotency key. Pauses grow exponentially with jitter
+and respect `Retry-After`. A deadline limits each call, and a budget limits the whole process.
 """
 
 import time

@@ -3,8 +3,8 @@
 An error that is returned as an ordinary result looks like success to clients, caches and traces.
 The text of an unknown exception can reveal hosts, paths and secrets. Here tools raise exceptions,
 and one middleware turns them into `isError` results of one form. Unknown exceptions are masked
-under an id that is also in the log. The output schemas allow an error, because widely used clients
-validate failed results too, and drop those that do not match.
+under an id that is also in the log. The output schemas allow an error, because widely used
+clients validate failed results too, and drop those that do not match.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,9 @@
 """Structured logs: JSON lines, one record per call, without secrets.
 
 Plain text is hard to query, logged arguments contain personal data, and a token in a URL ends up
-in log searches. A record here has the tool, the caller, the outcome, the duration and the names of
-the arguments, but never their values. Anything that looks like a secret is redacted before a line
-is written.
+in log searches. A record here has the tool, the caller, the outcome, the duration and the names
+of the arguments, but never their values. Anything that looks like a secret is redacted before a
+line is written.
 """
 
 import json

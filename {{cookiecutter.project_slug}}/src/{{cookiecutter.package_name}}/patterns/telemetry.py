@@ -1,9 +1,10 @@
 """Traces and metrics of each request, sent to an OpenTelemetry collector.
 
-FastMCP has spans but no exporter and no metrics, and clients can choose the names of its spans. The
-OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here the standard
-`OTEL_` variables are enough, and names are bounded. A dead collector does not delay calls, and
-delays a shutdown by at most 3 seconds. Without these variables, the SDK is not imported.
+FastMCP has spans but no exporter and no metrics, and clients can choose the names of its spans.
+The OpenTelemetry SDK delays a shutdown by 15 seconds while the collector is down. Here the
+standard `OTEL_` variables are enough, and names are bounded. A dead collector does not delay
+calls, and delays a shutdown by at most 3 seconds. Without these variables, the SDK is not
+imported.
 """
 
 import asyncio
