@@ -154,8 +154,7 @@ def edit(project: Project, recipe: Project | None = None) -> None:
     server = project.package / "server.py"
     replace(server, "from .tools.issues", "from .tools.quote import quote\nfrom .tools.issues")
     replace(server, "    ],\n    mask_error_details", "        quote,\n    ],\n    mask_error_details")
-    title = readme.read_text(encoding="utf-8").partition("\n")[0]
-    replace(readme, f"{title}\n", f"{title}\n\nAsk Ada.\n")
+    replace(readme, "\n## Configure it\n", "\n## Configure it\n\nAsk Ada.\n")
     row = "| `QUOTE_MARK` | `'` | Mark before and after a text |\n"
     replace(readme, "| `TOOL_DEADLINE_SECONDS` | `50` |", f"{row}| `TOOL_DEADLINE_SECONDS` | `40` |")
     replace(
