@@ -171,8 +171,7 @@ def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
 def is_shared(path: str, answers: dict[str, Any]) -> bool:
     """Return whether a file changes with others: it can import patterns, or its package can become empty."""
     package = answers["package_name"]
-    is_around = any(path in paths for paths in OWNED.values())
-    return (path in template_paths(package) and not is_around) or path.startswith(
+    return (path in template_paths(package) and not owners_of(path)) or path.startswith(
         tuple(f"{folder}/" for folder in folders(package))
     )
 
@@ -202,13 +201,17 @@ def utils_path(package: str) -> str:
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
     """Return whether a file has a pattern that was chosen, or everything that a file around the server needs."""
-    owners = [owner for owner, paths in OWNED.items() if path in paths]
-    if owners:
+    if owners := owners_of(path):
         return all(is_on(owner, answers) for owner in owners)
     name = path.rpartition("/")[2].partition(".")[0].removeprefix("test_")
     return not all(
         answers.get(owner) is False for owner in {**SHARED, **RUNTIME, **ENGINES}.get(name, (name,))
     )
+
+
+def owners_of(path: str) -> list[str]:
+    """Return the entries of `OWNED` that list a file."""
+    return [owner for owner, paths in OWNED.items() if path in paths]
 
 
 def is_on(owner: str, answers: dict[str, Any]) -> bool:

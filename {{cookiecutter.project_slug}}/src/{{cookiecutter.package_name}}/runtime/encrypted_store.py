@@ -2,7 +2,7 @@
 
 The stores of py-key-value wait for a server that does not respond, drop options of a URL, and open
 ten connections of PostgreSQL at once. Here each operation has a time limit, and an outage is told
-apart from a value that is not there. Libraries are imported when a URL needs them.
+apart from a missing value. Libraries are imported when a URL needs them.
 """
 
 import logging
@@ -71,8 +71,8 @@ def open_store(
 ) -> "AsyncKeyValue":
     """Return the store at the checked URL of a setting, encrypted with `key`.
 
-    Nothing is connected before the first use. Whatever goes wrong is logged, and raised as what
-    `failure` returns. A value that another key has encrypted counts as absent.
+    It connects at its first use. Each error is logged, and `failure` returns the exception that is
+    raised instead. A value that was encrypted with another key counts as absent.
     """
     from key_value.aio.wrappers.base import BaseWrapper  # noqa: PLC0415
     from key_value.aio.wrappers.encryption import FernetEncryptionWrapper  # noqa: PLC0415
