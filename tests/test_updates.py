@@ -157,8 +157,8 @@ def edit(project: Project, recipe: Project | None = None) -> None:
     replace(readme, "\n## Configure it\n", "\n## Configure it\n\nAsk Ada.\n")
     row = "| `QUOTE_MARK` | `'` | Mark before and after a text |\n"
     replace(readme, "| `TOOL_DEADLINE_SECONDS` | `50` |", f"{row}| `TOOL_DEADLINE_SECONDS` | `40` |")
-    example = project.path / ".env.example"
-    replace(example, "# TOOL_DEADLINE_SECONDS=50\n", "# QUOTE_MARK='\n# TOOL_DEADLINE_SECONDS=40\n")
+    env_example = project.path / ".env.example"
+    replace(env_example, "# TOOL_DEADLINE_SECONDS=50\n", "# QUOTE_MARK='\n# TOOL_DEADLINE_SECONDS=40\n")
     replace(
         project.package / "runtime" / "deadlines.py",
         "seconds: float = Field(50,",
