@@ -20,7 +20,8 @@ class Accounting:
         self.config = config
         self.started = time.monotonic()
         self.test_started = 0.0
-        self.by_file: dict[str, float] = defaultdict(float)
+        self.cpu_seconds_of: dict[str, float] = defaultdict(float)
+        self.seconds_of: dict[str, float] = defaultdict(float)
         self.figures: dict[str, Any] | None = None
         self._peak = peak_of_this_process()
         self.peak = Peak()
@@ -39,9 +40,11 @@ class Accounting:
             item.user_properties.append((CPU_SECONDS, cpu_seconds() - self.test_started))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file = report.nodeid.partition("::")[0]
+        self.seconds_of[file] += report.duration
         if report.when == "teardown":
             measured = dict(report.user_properties)
-            self.by_file[report.nodeid.partition("::")[0]] += float(str(measured.get(CPU_SECONDS, 0)))
+            self.cpu_seconds_of[file] += float(str(measured.get(CPU_SECONDS, 0)))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -58,12 +61,18 @@ class Accounting:
     def command(self) -> dict[str, Any]:
         """Return the figures of the command; call it in the end."""
         self._peak.__exit__(None, None, None)
-        longest = sorted(self.by_file.items(), key=lambda item: -item[1])
         return {
             "seconds": round(time.monotonic() - self.started),
             "peak_mebibytes": self.peak.mebibytes,
-            "cpu_seconds": {file: round(seconds, 1) for file, seconds in longest if seconds >= 1},
+            "cpu_seconds": longest_first(self.cpu_seconds_of),
+            "seconds_by_file": longest_first(self.seconds_of),
         }
+
+
+def longest_first(seconds: dict[str, float]) -> dict[str, float]:
+    """Return the files that take a second or more."""
+    longest = sorted(seconds.items(), key=lambda item: -item[1])
+    return {file: round(taken, 1) for file, taken in longest if taken >= 1}
 
 
 def cpu_seconds() -> float:

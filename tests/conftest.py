@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep what `--bounds` and `--shard` ask for only, and ask last for what is made in the background."""
     bounds = config.getoption("--bounds")
     deselect(config, items, [item for item in items if bool(item.get_closest_marker("bounds")) != bounds])
-    items.sort(key=spreading.rank)
+    items[:] = spreading.in_order(items)
     if shard := config.getoption("--shard"):
         try:
             part = DECLARATION.shard(shard)
@@ -78,7 +78,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spreading.Schedule:
-    return spreading.Schedule(config, log)
+    schedule = spreading.Schedule(config, log)
+    config.pluginmanager.register(schedule)
+    return schedule
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    proving = item.config.stash.get(PROVING, None)
+    if proving and proving.future.done():
+        item.user_properties.append(spreading.PROVEN)
 
 
 def deselect(config: pytest.Config, items: list[pytest.Item], others: Collection[pytest.Item]) -> None:
