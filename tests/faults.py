@@ -1082,6 +1082,18 @@ FAULTS: dict[str, list[Fault]] = {
             [only("lazy_initialization")],
         ),
         Fault(
+            "a URL that the driver refuses is retryable",
+            "    if isinstance(cause.__cause__ or cause, ValueError):\n        return True\n",
+            "",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a missing driver is not reported until the first call",
+            'if importlib.util.find_spec("asyncpg") is None:',
+            "if not query and not query.isascii():",
+            [only("lazy_initialization")],
+        ),
+        Fault(
             "a write with a lost answer is retryable",
             "                committing = True\n",
             "",
@@ -1113,6 +1125,24 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "redis_client.py": [
+        Fault(
+            "a wrong password is retryable",
+            '"WRONGPASS": ("Redis refuses the password: check the URL.", False)',
+            '"WRONGPASS": ("Redis refuses the password: check the URL.", True)',
+            [only("caching")],
+        ),
+        Fault(
+            "a missing package is not reported until the first call",
+            'if importlib.util.find_spec("redis") is None:',
+            "if not kind:",
+            [only("caching")],
+        ),
+        Fault(
+            "the message about an invalid URL has the password",
+            'raise ValueError("must name a host, such as redis://host:6379/0")',
+            'raise ValueError(f"must name a host, such as redis://host:6379/0, not {url}")',
+            [only("caching")],
+        ),
         Fault(
             "every call waits while Redis is down",
             "if now < self._paused_until:",
