@@ -1,1 +1,1 @@
-"""Proves every combination of a Cookiecutter template's yes/no prompts. It is independent of the template."""
+"""Proves every combination of a Cookiecutter template's prompts. Independent of the template."""

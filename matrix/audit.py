@@ -1,7 +1,7 @@
-"""Records what a run reads of its project, so that an incomplete closure is found.
+"""Records which project files a run reads, to detect incomplete closures.
 
-Every open and import raises an audit event (PEP 578); Python processes that a test starts are followed, by the
-`sitecustomize.py` in `follow`. Asking whether a file exists raises no event, so `os.stat` is wrapped.
+Every open and import raises an audit event (PEP 578). Python processes that a test starts are watched too, through
+`follow/sitecustomize.py`. Existence checks raise no event, so `os.stat` is wrapped.
 """
 
 import importlib.metadata
@@ -13,25 +13,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# Where a followed process writes what it has read, and of which project.
+# Environment variables for watched child processes: the record file, and the project folder.
 RECORD = "MATRIX_RECORD"
 PROJECT = "MATRIX_PROJECT"
 FOLLOW = str(Path(__file__).parent / "follow")
 CACHES = ("/__pycache__/", "/.pytest_cache/")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir"}
-# Lists the folders of sys.path to find installed distributions.
+# This module lists the folders of sys.path to find installed distributions.
 METADATA = importlib.metadata.__file__
-# Options with which Python does not look at PYTHONPATH, or not for sitecustomize.py.
+# Options that make Python ignore PYTHONPATH or skip sitecustomize.py.
 ISOLATING = re.compile(r"-[A-Za-z]*[EIS][A-Za-z]*")
 
 
 def watch(project: str, record: Callable[[str], None]) -> None:
     """Call `record` with each path, relative to `project`, that this process reads from now on.
 
-    A path it changes is recorded with `writes ` before it, one of which it asks whether it is there with
-    `asks for `, a folder it lists with a slash after it, and the start of a process that cannot be followed
-    with `starts `. Cannot be undone.
+    Other accesses are recorded as `writes PATH`, `asks for PATH` (an existence check), `FOLDER/` (a listing) and
+    `starts COMMAND` (a process that cannot be watched). Watching cannot be undone.
     """
     root = os.path.realpath(project) + os.sep
 
@@ -55,7 +54,7 @@ def watch(project: str, record: Callable[[str], None]) -> None:
                     record(f"starts {arguments[1]}")
             case "os.system":
                 record(f"starts {arguments[0]!r}")
-            case _ if event in CHANGES and arguments[-1] == -1:  # -1: relative to no other folder
+            case _ if event in CHANGES and arguments[-1] == -1:  # -1: no dir_fd
                 for path in arguments[:2]:
                     if relative := inside(root, path):
                         note(relative, writes=True, record=record)
@@ -80,7 +79,7 @@ def watch_existence(root: str, record: Callable[[str], None]) -> None:
 
 
 def is_followed(program: str, command: Sequence[str], environment: Mapping[str, str] | None) -> bool:
-    """Return whether it is Python, and will load the sitecustomize.py that watches it."""
+    """Return whether the command runs this Python, which will load the sitecustomize.py that watches it."""
     variables = os.environ if environment is None else environment
     found = FOLLOW in variables.get("PYTHONPATH", "").split(os.pathsep) and RECORD in variables
     isolated = any(ISOLATING.fullmatch(os.fsdecode(option)) for option in command[1:])
@@ -88,7 +87,10 @@ def is_followed(program: str, command: Sequence[str], environment: Mapping[str, 
 
 
 def inside(root: str, path: object, *, itself: bool = False) -> str:
-    """Return the path below the root; nothing if it is elsewhere."""
+    """Return the path relative to `root`, or an empty string if it is outside.
+
+    With `itself`, return `.` for the root.
+    """
     if not isinstance(path, str | bytes | os.PathLike):
         return "." if itself and path is None else ""
     absolute = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - links are not followed, as open does not
@@ -111,12 +113,12 @@ def note(relative: str, *, writes: bool, record: Callable[[str], None]) -> None:
 
 
 def asked_by_pytest() -> bool:
-    """Pytest reads its configuration there, which is part of every closure."""
+    """Return whether pytest is looking for its configuration, which is part of every closure."""
     return any(frame.f_code.co_filename.endswith("findpaths.py") for frame in stack())
 
 
 def asked_by_project(root: str) -> bool:
-    """Return whether the project asks, and not the import system that looks for a module or a distribution."""
+    """Return whether the project's code asks, rather than an import or a lookup of a distribution."""
     for frame in stack():
         name = frame.f_code.co_filename
         if name.startswith("<frozen importlib") or name == METADATA:
@@ -136,7 +138,7 @@ def stack() -> "list[FrameType]":
 
 
 def follow_from_environment() -> None:
-    """Watch this process too, if the one that has started it was watched."""
+    """Watch this process if its parent process is watched."""
     if RECORD in os.environ and PROJECT in os.environ:
         target = os.open(os.environ[RECORD], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 

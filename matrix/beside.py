@@ -1,15 +1,16 @@
-"""Finds, in every combination, which files tests of the whole project see, and that prompts beside the server change none.
+"""Checks in every combination that no prompt beside the server changes a file that tests of the whole project see.
 
-Such a prompt adds, removes or changes files: an image, a workflow, a badge. None of them may be
+A prompt beside the server adds, removes or changes files such as an image, a workflow or a badge. It must not change:
 
-- a file of the package, or a module that another imports,
-- a file that a unit test, or a test of the whole project, names, unless the prompt only changes lines in it: then these
-  tests run again with each answer on the linear design, which must show every form of a section with such lines,
-- the configuration of pytest or mypy.
+- a file of the package, or a module that another module imports
+- a file that a unit test names
+- a file that a test of the whole project names, unless the file is always present: then these tests run again with
+  each answer on the linear design, and one of its projects must have each form of the changed sections
+- the configuration of pytest or mypy
 
-A test file that such a prompt adds may see all of this. It runs once for each closure, if these are counted. Otherwise
-it sees the whole project too: it runs where it is, as stated, and on the linear design with every other answer.
-What tests of the whole project open beyond what their modules name is found when they run.
+A test file that such a prompt adds may see all of these. If its closures are counted, it runs once for each closure.
+Otherwise it sees the whole project: it runs where the declaration says, and on the linear design with every other
+answer. Files that tests of the whole project open, but that their modules do not name, are found when the tests run.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,13 +23,13 @@ from .trees import folders, is_test
 
 
 def is_around(declaration: Declaration, entry: Entry) -> bool:
-    """Is it a file that is not in every variation, and that depends on a prompt beside the server?"""
+    """Return whether a file depends on a prompt beside the server and is absent in some variation."""
     first = entry[0]
     return bool(declaration.beside.keys() & first.names) and "" in first.table.values()
 
 
 def changed_files(declaration: Declaration, project: Varied) -> dict[str, Entry]:
-    """Return the files of a project that the prompts beside the server add, remove or change."""
+    """Return the files of a project that prompts beside the server add, remove or change."""
     if not declaration.beside:
         return {}
     prompts = declaration.beside.keys()
@@ -38,10 +39,10 @@ def changed_files(declaration: Declaration, project: Varied) -> dict[str, Entry]
 @dataclass
 class Beside:
     declaration: Declaration
-    # The files other than modules that these tests name, and those that such tests name which a prompt beside the server adds.
+    # Files that tests of the whole project name: in every project, and in tests that prompts beside the server add.
     seen: set[str] = field(default_factory=set)
     seen_apart: set[str] = field(default_factory=set)
-    # By name, the modules that name a file, of those that were judged.
+    # For each file name, the modules that name it and the modules checked so far.
     _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
 
     def problems(
@@ -50,9 +51,9 @@ class Beside:
         variations: list[ProjectClosures],
         unit_tests: Mapping[str, str],
     ) -> Iterator[str]:
-        """Return who sees a file that a prompt beside the server changes.
+        """Yield a message for each module that sees a file that a prompt beside the server changes.
 
-        `variations` are the distinct ones of the project's twin, as a test file may see them.
+        `variations` are the variations of the project's twin that differ in what a test file may see.
         """
         changed = changed_files(self.declaration, project)
         sources = f"{self.declaration.sources}/"
@@ -75,13 +76,16 @@ class Beside:
                 if path not in changed:
                     continue
                 if not (seer and is_around(self.declaration, entry)):
-                    # Many make a pyproject.toml of their own.
+                    # Many unit tests create their own pyproject.toml.
                     seer = "" if path == "pyproject.toml" else self.namer(one, name, unit_tests)
                 if seer:
                     yield f"{seer} sees {path}, which {self.who(entry)} changes"
 
     def problems_apart(self, path: str, entry: Entry, project: ProjectClosures) -> Iterator[str]:
-        """Return who imports a module that such a prompt adds, and learn what such a test names."""
+        """Yield a message for each import of a module that a prompt beside the server adds.
+
+        Also adds the data files that such a test names to `seen_apart`.
+        """
         yield from self.importers(project, {path: entry}, {path})
         for name, other in project.data.items():
             if self.sees_all(path) and self.namer(project, name, {path: project.tree[path]}):
@@ -96,7 +100,7 @@ class Beside:
                     yield f"{path} imports {module}, which {self.who(changed[module])} changes"
 
     def modules_of_tests(self, project: ProjectClosures, changed: Mapping[str, Entry]) -> dict[str, str]:
-        """Return the modules outside the package that tests of the whole project load, with their identities."""
+        """Return the identities of the modules outside the package that tests of the whole project load, by path."""
         tests = [path for path in project.tree if self.sees_all(path) and path not in changed]
         starts = dict.fromkeys(tests)
         for path in tests:
@@ -109,7 +113,7 @@ class Beside:
         }
 
     def namer(self, project: ProjectClosures, name: str, modules: Mapping[str, str]) -> str:
-        """Return a module that names a file, if one of these does."""
+        """Return the first of `modules` that names a file, or an empty string."""
         naming, judged = self._naming.setdefault(name, (set(), set()))
         for identity in set(modules.values()) - judged:
             judged.add(identity)
@@ -120,16 +124,17 @@ class Beside:
         return min(path for path, identity in modules.items() if identity in naming)
 
     def is_seen(self, path: str) -> bool:
-        """Is it a file that tests of the whole project see?"""
+        """Return whether tests of the whole project see a file."""
         sources = f"{self.declaration.sources}/"
         return (
             path.endswith(".py") or path.startswith(sources) or path == "pyproject.toml" or path in self.seen
         )
 
     def reads(self, project: Varied, read: list[str], *, apart: bool) -> Iterator[str]:
-        """Return what a test of the whole project has read that a prompt beside the server changes, or that varies unnoticed.
+        """Yield the accesses of a test of the whole project to files that a prompt beside the server adds or removes,
+        or that vary and that no such test names.
 
-        One that such a prompt adds may read what it names.
+        With `apart`, the test was added by such a prompt and may read the files that it names.
         """
         changed = changed_files(self.declaration, project)
         around = {path for path, entry in changed.items() if is_around(self.declaration, entry)}
@@ -149,7 +154,7 @@ class Beside:
                 yield f"reads {line}"
 
     def is_apart(self, path: str, entry: Entry) -> bool:
-        """Is it a script that such a prompt adds, or a test of the whole project?"""
+        """Return whether a prompt beside the server adds this file, a script or a test of the whole project."""
         if not path.endswith(".py") or not is_around(self.declaration, entry):
             return False
         name = path.rpartition("/")[2]

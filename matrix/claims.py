@@ -1,13 +1,13 @@
-"""Checks, in every combination, what a template claims of its varied prompts.
+"""Checks a template's claims about its varied prompts in every combination.
 
-An additive prompt adds the same files, unless they are there already, and inserts the same lines into the same files,
-whatever else is chosen. A value of a uniform choice adds and removes the same files, and replaces the same lines wherever
-they appear under the same heading: the last line above them that is not indented. So what either of them changes can be
-shown in a few projects, and not in each.
+An additive prompt adds the same files, unless they already exist, and inserts the same lines into the same files,
+whatever else is chosen. A value of a uniform choice adds and removes the same files, and replaces the same lines
+wherever they appear under the same heading. A heading is the last line above that is not indented. So a few projects
+show the effect of either prompt.
 
-Both are checked section by section, over the variations of the prompts on which a section depends: all others leave it
-as it is. They are held to it in the files that tests of the whole project see, with the prompts beside the server at their
-defaults. These may change sections of such files in any way, if a project of the linear design shows each form of them.
+Both are checked section by section, over the variations of the prompts that the section depends on. Only files that
+tests of the whole project see are checked, with the prompts beside the server at their defaults. Those prompts may
+change sections of such files in any way, if a project of the linear design has each form of the section.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +19,9 @@ from .families import Entry, Function, Varied, constant
 from .template import Combination, Declaration
 from .trees import Store
 
-# A section of a file, by the path and its number.
+# A section of a file: the path, and the index of the section.
 Place = tuple[str, int]
-# What a section holds without a change and with it; nothing where there is no such file.
+# The identities of a section without and with a change; empty if the file does not exist.
 Change = tuple[str, str]
 Lines = tuple[str, ...]
 # The heading of some lines, then the lines.
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Additions:
-    """What an additive prompt adds in the first combination, against which the others are held."""
+    """What an additive prompt adds in the first combination. The others are compared with it."""
 
     store: Store
     changes: dict[Place, Change]
@@ -45,11 +45,14 @@ class Additions:
     known: dict[tuple[Place, str, str], str] = field(default_factory=dict)
 
     def problem(self, place: Place, old: str, new: str, *, text: bool) -> str:
-        """Return in what a change contradicts that of the first combination; with `text`, whether the lines do."""
+        """Return how a change differs from that in the first combination, or an empty string.
+
+        Without `text`, compare only which files exist, not their lines.
+        """
         path, _ = place
         first = self.changes.get(place)
         if old == new:
-            # A file may be there already, for another prompt.
+            # Another prompt may already have added the file.
             is_there = first is None or (not first[0] and old == first[1])
             return "" if is_there else f"{path} does not change, as elsewhere"
         if first is None:
@@ -94,7 +97,10 @@ class Replacements:
                 table.setdefault(before, after)
 
     def is_replaced(self, place: Place, old: str, new: str) -> bool:
-        """Are the lines of the table replaced, and no others? A section of one text may be replaced as a whole."""
+        """Return whether exactly the lines in the table are replaced.
+
+        A section that has the same text in every project may be replaced as a whole.
+        """
         if self.seen.get(place) == {(old, new)}:
             return True
         key = (place, old, new)
@@ -110,7 +116,7 @@ def lines_of(store: Store, identity: str) -> Lines:
 
 
 def insertions(before: Lines, after: Lines) -> list[Lines] | None:
-    """Return the blocks of lines that one text has more than another; none if it has not only more."""
+    """Return the blocks of lines that were inserted, or None if other lines changed too."""
     found = []
     for kind, start, end, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if kind == "insert":
@@ -122,7 +128,7 @@ def insertions(before: Lines, after: Lines) -> list[Lines] | None:
 
 
 def is_inserted(before: Lines, after: Lines, blocks: list[Lines]) -> bool:
-    """Is a text another with these blocks of lines inserted, in this order?"""
+    """Return whether `after` is `before` with these blocks of lines inserted, in this order."""
     if not blocks:
         return before == after
     block, *others = blocks
@@ -136,10 +142,10 @@ def is_inserted(before: Lines, after: Lines, blocks: list[Lines]) -> bool:
 
 
 def hunks(before: Lines, after: Lines) -> Iterator[tuple[Block, Lines]]:
-    """Return the lines that are replaced, and by what; lines that are only added with the line above them."""
+    """Yield each replaced block and its replacement. An insertion replaces the line above it."""
     above = headings(before)
     if len(before) == len(after):
-        # Nothing moves: line by line, since a comparison of long texts takes a while.
+        # Compare line by line: SequenceMatcher is slow on long texts.
         for heading, old, new in zip(above, before, after, strict=True):
             if old != new:
                 yield (heading, old), (new,)
@@ -152,7 +158,7 @@ def hunks(before: Lines, after: Lines) -> Iterator[tuple[Block, Lines]]:
 
 
 def headings(lines: Lines) -> list[str]:
-    """Return which line each is under: the last one above it that is not indented, if it is indented itself."""
+    """Return the heading of each indented line, and an empty string for the other lines."""
     found = []
     heading = ""
     for line in lines:
@@ -163,7 +169,7 @@ def headings(lines: Lines) -> list[str]:
 
 
 def replace_lines(lines: Lines, table: dict[Block, Lines]) -> Lines:
-    """Replace blocks of lines wherever they appear, the longest first."""
+    """Replace blocks of lines wherever they appear, longest first."""
     blocks = sorted(table, key=len, reverse=True)
     starts = {block[:2] for block in blocks}
     above = headings(lines)
@@ -189,16 +195,16 @@ def replace_lines(lines: Lines, table: dict[Block, Lines]) -> Lines:
 
 @dataclass
 class Claims:
-    """The claims of a template, compared with all its projects."""
+    """Checks the claims of a template against its projects."""
 
     store: Store
     declaration: Declaration
     projects: Mapping[Combination, Varied]
-    # Is a file one that tests of the whole project see?
+    # Returns whether tests of the whole project see a file.
     is_seen: Callable[[str], bool] = bool
-    # The same, with the tests that prompts beside the server add.
+    # The same, including tests that prompts beside the server add.
     is_shown: Callable[[str], bool] = bool
-    # The sections of each file; one where they are not the same everywhere.
+    # The number of sections of each file; 1 if the number differs between projects.
     sections: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -212,7 +218,7 @@ class Claims:
                     self.sections[path] = 1
 
     def findings(self) -> Iterator[Finding]:
-        """Return where a claim does not hold, each once by combination and prompt."""
+        """Yield each violation, at most one for each combination and value of an additive or uniform prompt."""
         for name in self.declaration.additive:
             yield from self.check_additive(name)
         for name in self.declaration.uniform:
@@ -222,7 +228,7 @@ class Claims:
             yield from self.check_beside()
 
     def entry(self, project: Varied, path: str) -> Entry:
-        """Return a file, section by section where all projects have the same sections."""
+        """Return the sections of a file, merged into one if the number of sections differs between projects."""
         entry = project.family.entries.get(path)
         if entry is None:
             return (constant(project.family.constant.get(path, "")),)
@@ -234,9 +240,9 @@ class Claims:
     def changes(
         self, project: Varied, path: str, name: str, change: Combination
     ) -> Iterator[tuple[Place, Combination, Change]]:
-        """Return what a change of a prompt does to a file, in each variation of the others on which it depends.
+        """Yield the effect of a change on each section of a file, in each variation of its other prompts.
 
-        Those beside the server are at their defaults.
+        The prompts beside the server are at their defaults.
         """
         fixed = self.declaration.scope({name, *self.declaration.beside})
         for number, function in enumerate(self.entry(project, path)):
@@ -245,9 +251,9 @@ class Claims:
                     yield (path, number), variation, (old, function.at(variation | change))
 
     def check_additive(self, name: str) -> Iterator[Finding]:
-        """Hold every project against the first; in a folded one, a README and other data against the first folded one.
+        """Compare every project with the first one, and data files of folded projects with the first folded one.
 
-        Of a folded project, its modules that the fold changes are left to the comparison with its twin.
+        For modules that the fold rewrites, only additions and removals are compared: `Folding` compares their code.
         """
         first: dict[bool, Additions] = {}
         change = frozenset({name})
@@ -289,14 +295,14 @@ class Claims:
                     yield problem + self.under(variation)
 
     def is_moved(self, combination: Combination, path: str) -> bool:
-        """Is it a file that the fold makes, or one that it takes away?"""
+        """Return whether the fold creates or removes a file."""
         fold = self.declaration.fold
         if fold is None or not self.declaration.is_folded(combination):
             return False
         return path == fold.file or path.startswith(f"{fold.folder}/")
 
     def is_rewritten(self, combination: Combination, path: str) -> bool:
-        """Is it a module that is other text in the twin? Then `Folding` shows that it is the same code."""
+        """Return whether a module has a different text in the twin. `Folding` compares its code."""
         fold = self.declaration.fold
         if fold is None or not self.declaration.is_folded(combination) or not path.endswith(".py"):
             return False
@@ -306,10 +312,10 @@ class Claims:
         return self.entry(self.projects[combination], path) != self.entry(twin, path)
 
     def check_uniform(self, name: str, value: str) -> Iterator[Finding]:
-        """Learn from every project what is replaced, and find that it is replaced in every one."""
+        """Collect the replacements from every project, and check that every project makes them all."""
         change = frozenset({f"{name}={value}"})
         replacements = self.learn(name, change)
-        # Whether a file is there before and after, where the first combination has it or a change adds or removes it.
+        # The files that the change adds or removes in the first combination, with their identities before and after.
         first: dict[str, tuple[str, str]] | None = None
         for combination, project in self.projects.items():
             presence = self.presence(project, name, change)
@@ -321,7 +327,7 @@ class Claims:
                 yield Finding(combination, f"{name} is not uniform: {problem} with {name}={value}")
 
     def check_beside(self) -> Iterator[Finding]:
-        """Find the sections whose lines a prompt beside the server changes otherwise than in each project of the linear design."""
+        """Find forms of sections that depend on prompts beside the server and that no project of the linear design has."""
         design = {self.declaration.core(one) for one in self.declaration.linear_design().values()}
         shown = {form for one in design & self.projects.keys() for _, form in self.forms(one)}
         for combination in self.projects:
@@ -331,7 +337,10 @@ class Claims:
                     yield Finding(combination, f"{who} is not beside the server: {text}")
 
     def forms(self, combination: Combination) -> Iterator[tuple[str, tuple[Place, object]]]:
-        """Return how sections depend on prompts beside the server, with these, where a test of the whole sees the file."""
+        """Yield the prompts beside the server that decide a section, and its forms.
+
+        Only files that tests of the whole project see are included.
+        """
         project = self.projects[combination]
         for path in filter(self.is_shown, project.family.entries):
             for number, function in enumerate(self.entry(project, path)):
@@ -340,7 +349,7 @@ class Claims:
                     yield ", ".join(sorted(names)), ((path, number), form)
 
     def learn(self, name: str, change: Combination) -> Replacements:
-        """Return which lines are replaced in any project."""
+        """Return the lines that a change replaces in any project."""
         replacements = Replacements(self.store)
         for project in self.projects.values():
             for path in filter(self.is_seen, project.family.entries):
@@ -364,7 +373,7 @@ class Claims:
     def differences(
         self, presence: dict[str, list[tuple[Combination, Change]]], first: dict[str, Change]
     ) -> Iterator[str]:
-        """Return which files come or go otherwise than in the first combination."""
+        """Yield the files that are not added or removed as in the first combination."""
         for path in sorted(presence.keys() | first.keys()):
             wanted = first.get(path)
             changes = presence.get(path, [])

@@ -1,8 +1,8 @@
-"""What a Python file of a project can load: the closure, whose bytes decide how a test ends.
+"""Computes closures: all project files that a Python file can load. Their bytes decide the result of a test.
 
-Computed from the imports, at any depth of the code, the packages' `__init__.py`, the `conftest.py` above a test, and the
-data files whose name is in a string: any file of the project for a test, its own package's data for a module of the
-package. What a test opens at run time beyond that is found by `audit.py`.
+A closure contains the imports at any depth of the code, the packages' `__init__.py`, the `conftest.py` files above a
+test, and each data file whose name is in a string. A module of the package can only name data of the package.
+`audit.py` finds files that a test opens outside its closure.
 """
 
 import ast
@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 from .trees import Store, Tree
 
-# What parses on both sides of these parses as a whole too, to the same statements.
+# If the parts between these parse on their own, they contain the same statements as the whole file.
 BETWEEN_PARTS = "\n\n\n"
 
 
 class MissingModuleError(Exception):
-    """A file imports a module of its own project that the project does not have."""
+    """A file imports a module that is missing from its project."""
 
 
 class Import(NamedTuple):
@@ -33,22 +33,22 @@ class Import(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """The other files that a file's text names."""
+    """What a source names: its imports and all its strings."""
 
     imports: tuple[Import, ...]
     texts: frozenset[str]
 
 
 def read_facts(source: str) -> Facts:
-    """Read a file part by part: most parts of most files occur in many others.
+    """Read the facts of a source part by part. The parts are cached, since most of them occur in many files.
 
     Raises:
-        SyntaxError: it is not valid Python.
+        SyntaxError: the source is not valid Python.
     """
     try:
         parts = [read_part(part) for part in source.split(BETWEEN_PARTS)]
     except SyntaxError:
-        # A part may begin within a string or a block.
+        # A part may start inside a string or a block.
         return read_part.__wrapped__(source)
     imports = tuple(item for part in parts for item in part.imports)
     return Facts(imports, frozenset[str]().union(*(part.texts for part in parts)))
@@ -71,12 +71,12 @@ def read_part(source: str) -> Facts:
 
 @dataclass(frozen=True)
 class Closures:
-    """The closures in every project of a template, whose package lies in `sources`."""
+    """The caches that the closures of all projects share. `sources` is the folder of the package."""
 
     store: Store
     sources: str = "src"
     _facts: dict[str, Facts] = field(default_factory=dict)
-    # By module, and what else decides what it imports: the paths that its imports may lead to, and those that they do.
+    # The paths that a module's imports may resolve to, and those that they do resolve to.
     _candidates: dict[object, tuple[str, ...]] = field(default_factory=dict)
     _imported: dict[object, frozenset[str]] = field(default_factory=dict)
 
@@ -96,7 +96,7 @@ class ProjectClosures:
     _imported: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
-        """Return which files are not valid Python, and which import a module that the project does not have."""
+        """Return an error for each file that is not valid Python or imports a missing module of the project."""
         return [text for path in self.tree if path.endswith(".py") for text in self.problems_of(path)]
 
     def problems_of(self, path: str) -> list[str]:
@@ -110,19 +110,19 @@ class ProjectClosures:
         return []
 
     def of_test(self, path: str) -> frozenset[str]:
-        """Return the paths of all that a test file can load or open, with itself.
+        """Return the paths of all files that a test file can load or open, including itself.
 
         Raises:
-            MissingModuleError: an import leads to no file of the project.
+            MissingModuleError: an import of a project module resolves to no file.
         """
         modules = self.reachable([path, *self.surroundings(path)])
         return modules | {file for module in modules for file in self.data_of(module)}
 
     def of_module(self, path: str) -> frozenset[str]:
-        """Return the paths of all modules that a module imports, with itself.
+        """Return the paths of all modules that a module imports, including itself.
 
         Raises:
-            MissingModuleError: an import leads to no file of the project.
+            MissingModuleError: an import of a project module resolves to no file.
         """
         return self.reachable([path])
 
@@ -135,29 +135,29 @@ class ProjectClosures:
         return frozenset(found)
 
     def key(self, closure: frozenset[str]) -> str:
-        """Return the identity of a closure: equal keys, equal bytes under equal names."""
+        """Return a hash of the paths and contents of a closure, and of pytest's configuration."""
         lines = [f"{member} {self.tree[member]}" for member in sorted(closure)]
         return hashlib.sha1("\n".join([*lines, self.test_configuration]).encode()).hexdigest()
 
     @cached_property
     def test_configuration(self) -> str:
-        """The part of pyproject.toml that pytest reads."""
+        """The pytest section of pyproject.toml."""
         return repr(configuration(self.shared.store, self.tree, "pytest"))
 
     @cached_property
     def data(self) -> dict[str, str]:
-        """The files other than modules, by their names; what pytest reads of pyproject.toml is in every key."""
+        """The paths of the data files, by file name. pyproject.toml is not included: its pytest section is in every key."""
         data = (path for path in self.tree if not path.endswith((".py", "/")) and path != "pyproject.toml")
         return {PurePosixPath(path).name: path for path in data}
 
     @cached_property
     def packages(self) -> set[str]:
-        """The names under which the project's own modules are imported."""
+        """The top-level names in the source folder."""
         prefix = f"{self.shared.sources}/"
         return {path[len(prefix) :].split("/")[0] for path in self.tree if path.startswith(prefix)}
 
     def imported(self, path: str) -> frozenset[str]:
-        """Return the files that a module's own imports run."""
+        """Return the files that a module imports directly."""
         if path not in self._imported:
             shared = self.shared._imported
             identity = self.tree[path]
@@ -176,11 +176,11 @@ class ProjectClosures:
 
     @cached_property
     def roots(self) -> frozenset[str]:
-        """The first names under which modules of the project are found."""
+        """The top-level names under which the project's modules can be imported."""
         return frozenset({path.split("/")[0].removesuffix(".py") for path in self.tree} | self.packages)
 
     def candidates(self, path: str) -> Iterator[str]:
-        """Return which files could be meant by a module's imports."""
+        """Yield the paths that a module's imports may resolve to."""
         for item in self.shared.facts(self.tree[path]).imports:
             base, _ = self.base(path, item)
             if base.split("/")[0] in self.roots:
@@ -198,10 +198,10 @@ class ProjectClosures:
         return named
 
     def resolve(self, importer: str, item: Import) -> set[str]:
-        """Return the files that an import runs: none for a module that is not the project's.
+        """Return the project files that an import runs. The set is empty for a third-party module.
 
         Raises:
-            MissingModuleError: the module would be the project's, and it has none of that name.
+            MissingModuleError: the import names a module of the project that does not exist.
         """
         base, own = self.base(importer, item)
         files = {self.module_file(base), *(self.module_file(f"{base}/{name}") for name in item.names)}
@@ -214,13 +214,13 @@ class ProjectClosures:
         return set()
 
     def module_of(self, importer: str, item: Import, member: str = "") -> str | None:
-        """Return the file of the module that an import names, or of its member; none for a package."""
+        """Return the file of an imported module, or of its member. Return None for a package or a third-party module."""
         base, _ = self.base(importer, item)
         path = f"{base}/{member}.py" if member else f"{base}.py"
         return path if path in self.tree else None
 
     def base(self, importer: str, item: Import) -> tuple[str, bool]:
-        """Return the path of an imported module, without its ending, and whether it must be the project's."""
+        """Return the path of an imported module without its suffix, and whether it must belong to the project."""
         parts = item.module.split(".") if item.module else []
         if item.level:
             return "/".join([*importer.split("/")[: -item.level], *parts]), True
@@ -242,7 +242,7 @@ class ProjectClosures:
             parent = parent.rpartition("/")[0]
 
     def surroundings(self, path: str) -> Iterable[str]:
-        """Return what pytest loads before a test file: the `conftest.py` and `__init__.py` of each folder above it."""
+        """Yield the files that pytest loads before a test file: `conftest.py` and `__init__.py` in each folder above."""
         parent = path.rpartition("/")[0]
         while True:
             for name in ("__init__.py", "conftest.py"):
@@ -255,7 +255,7 @@ class ProjectClosures:
 
 
 def configuration(store: Store, tree: Tree, tool: str) -> Any:
-    """Return the section of a tool in pyproject.toml."""
+    """Return the `[tool]` table of a tool in pyproject.toml, or None."""
     if "pyproject.toml" not in tree:
         return None
     return tool_tables(store.text(tree["pyproject.toml"])).get(tool)

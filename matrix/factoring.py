@@ -1,10 +1,12 @@
-"""Renders all projects of a template from pieces: each section of a file once for each assignment of the prompts that it
-reads, and the hook for each file alone, as far as it can be.
+"""Assembles all projects of a template from pieces.
 
-A section is rendered with the answers that it reads and no others: asking for another ends the rendering. So that it
-comes out at all shows that nothing else decides its text. The hook runs the same way, as a function from files to files:
-it is given the answers that it reads, and of a file that depends on others it may move or drop the text, but not look
-at it. A hook that says how it finishes one file alone is run for that file alone.
+Each section of a file is rendered once for each assignment of the prompts that it reads. The hook runs for one file
+at a time where possible.
+
+A section is rendered with only the answers that it reads: any other access is an error. So successful rendering
+proves that nothing else decides the text. The hook runs in the same way, as a function from files to files. If the
+text of a file depends on answers that the hook does not read, the text is sealed: the hook may keep or drop it, but
+not read it.
 """
 
 import json
@@ -28,10 +30,10 @@ from .sections import sections
 from .template import Combination, Declaration
 from .trees import Store
 
-# Cookiecutter's own, before `rendering.speed_up` changes it.
+# Cookiecutter's original function, before `rendering.speed_up` replaces it.
 new_environment = utils.create_env_with_context
 
-# Under which names a template finds the answers, and these as they were before they were rendered.
+# The template variables with the answers, rendered and unrendered.
 CONTEXTS = ("cookiecutter", "_cookiecutter")
 
 Values = Mapping[str, Any]
@@ -40,21 +42,21 @@ Text = str | bytes
 
 @dataclass
 class Learning:
-    """How often something was learned about what a template reads."""
+    """A counter that increases whenever a new dependency of the template is found."""
 
     times: int = 0
 
 
 @dataclass
 class Section:
-    """A template of which it is learned which answers it reads; without one, a content that is copied."""
+    """A part of a file: a template and the answers that it is known to read, or content that is copied."""
 
     learning: Learning
     template: Template | None
     content: Text
     reads: tuple[str, ...] = ()
     known: dict[tuple[Any, ...], Text] = field(default_factory=dict)
-    # By the answers to what it reads in a combination, its function of the variation.
+    # Its function of the variation, by the values in a combination of the answers that it reads.
     functions: dict[tuple[Any, ...], Function] = field(default_factory=dict)
 
     def read_more(self, names: Iterable[str]) -> None:
@@ -65,14 +67,14 @@ class Section:
 
 
 class Finished(NamedTuple):
-    """What the hook makes of a file alone: its path, none if it is left out, and its text, none if it is the same."""
+    """The result of `finish_file`: the path, empty if the file is left out, and the text, None if it is unchanged."""
 
     path: str
     text: Text | None
 
 
 class Alone(NamedTuple):
-    """The same in each variation of the prompts that decide it."""
+    """The result of `finish_file` in each variation of the prompts that decide it."""
 
     scope: Combination
     table: dict[Combination, Finished]
@@ -83,24 +85,24 @@ class Alone(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A file that the hook has kept without looking at its text."""
+    """A file that the hook kept without reading its text."""
 
     source: str
 
 
 @dataclass(eq=False)
 class Piece:
-    """A file of the template: its path, which is a template too, and its sections."""
+    """A file of the template: its path, which is also a template, and its sections."""
 
     source: str
     newline: str
     name: Section
     sections: list[Section]
     learning: Learning
-    # What the hook reads to finish it, and whether it looks at its text.
+    # The answers that `finish_file` reads for this file, and whether it reads the text.
     hook_reads: frozenset[str] = frozenset()
     opened: bool = False
-    # By the answers to what decides it, what the hook makes of it, and of that the text.
+    # The results of `finish_file`, and the texts, by the values of the answers that decide them.
     finished: dict[tuple[Any, ...], Alone] = field(default_factory=dict)
     entries: dict[tuple[Any, ...], Entry] = field(default_factory=dict)
 
@@ -110,7 +112,7 @@ class Piece:
         self.learned = -1
 
     def learn(self) -> None:
-        """Find what decides the file, if more is known of it now."""
+        """Update which answers decide the file, if a dependency was found since the last call."""
         if self.learned == self.learning.times:
             return
         self.learned = self.learning.times
@@ -125,7 +127,7 @@ class Piece:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Which varied answers decide its path and its text."""
+        """The varied answers that decide the path and the text."""
         self.learn()
         return tuple(sorted({*self.name.reads, *self.text_reads}))
 
@@ -146,10 +148,10 @@ class Factoring:
     """The pieces of a template, and its hooks."""
 
     def __init__(self, declaration: Declaration) -> None:
-        """Find what can be rendered in pieces.
+        """Split the template into pieces, and load its hooks.
 
         Raises:
-            NotFactoredError: a hook is not a function from files to files: the template must be rendered whole.
+            NotFactoredError: the template must be rendered whole, for example because a hook is not a function.
         """
         self.declaration = declaration
         self.template = declaration.template
@@ -169,20 +171,24 @@ class Factoring:
         self.environment.loader = FileSystemLoader([str(skeleton), str(self.template / "templates")])
         self.pieces = list(self.find_pieces(skeleton, context))
         self.by_source = {piece.source: piece for piece in self.pieces}
-        # What the hook reads to finish files together.
+        # The answers that `finish_together` reads.
         self.hook_reads: frozenset[str] = frozenset()
-        # Files whose text it looks at then, though they depend on answers that it does not read; by what it reads.
+        # Files whose text it reads although they depend on other answers, by the values of the answers that it reads.
         self.looked_at: dict[tuple[Any, ...], set[str]] = {}
         self.shared: dict[str, bool] = {}
 
     @property
     def opened(self) -> set[str]:
-        """The files whose text the hook looks at, though they depend on answers that it does not read."""
+        """The files whose text the hook reads, although they depend on answers that it does not read."""
         alone = {piece.source for piece in self.pieces if piece.opened}
         return alone.union(*self.looked_at.values())
 
     def find_pieces(self, skeleton: Path, context: dict[str, Any]) -> Iterator[Piece]:
-        """Walk as Cookiecutter does."""
+        """Walk the skeleton as Cookiecutter does, and yield its files.
+
+        Raises:
+            NotFactoredError: a folder is empty, or a path is copied although it is a template.
+        """
         for root, folders, names in os.walk(skeleton):
             folders.sort()
             relative = Path(root).relative_to(skeleton)
@@ -206,7 +212,7 @@ class Factoring:
                 )
 
     def find_sections(self, file: Path, path: str, newline: str) -> Iterator[Section]:
-        """Return the sections of a file. A module is one: it is linted and run as a whole."""
+        """Yield the sections of a file. A module is one section, since it is linted and run as a whole."""
         if not newline:
             yield Section(self.learning, None, plain_text(file.read_bytes()))
             return
@@ -220,7 +226,7 @@ class Factoring:
             yield Section(self.learning, loaded, "", tuple(sorted(self.reads_of(template))))
 
     def static_reads(self, texts: Iterable[str]) -> tuple[str, ...]:
-        """Return the answers that templates name. What they ask for in other ways shows when they are rendered."""
+        """Return the varied answers that templates name. Other accesses are found during rendering."""
         found = frozenset[str]().union(*(self.reads_of(self.environment.parse(text)) for text in texts))
         return tuple(sorted(found))
 
@@ -237,7 +243,7 @@ class Factoring:
     # Texts
 
     def text(self, section: Section, values: Values) -> Text:
-        """Render a section with the answers that it reads; learn which these are where it asks for another."""
+        """Render a section with the answers that it reads. Retry with more answers if it reads another one."""
         if section.template is None:
             return section.content
         while True:
@@ -253,7 +259,7 @@ class Factoring:
 
     def path(self, piece: Piece, values: Values) -> str:
         path = str(self.text(piece.name, values))
-        # Cookiecutter leaves out a file without a name.
+        # Cookiecutter skips a file whose rendered name is empty.
         return "" if path.endswith("/") or not path else os.path.normpath(path)
 
     def whole_text(self, piece: Piece, values: Values) -> Text:
@@ -264,7 +270,7 @@ class Factoring:
         return text if piece.newline in ("", "\n") else text.replace("\n", piece.newline).encode()
 
     def varied(self, reads: Iterable[str]) -> frozenset[str]:
-        """Return the varied prompts that decide some answers."""
+        """Return the varied prompts that decide these answers."""
         names = frozenset(reads)
         if names & self.answering.derived:
             names |= frozenset(self.answering.deriving)
@@ -273,10 +279,11 @@ class Factoring:
     # Projects
 
     def family(self, core: Combination, identities: "Identities") -> Family:
-        """Return the projects of a combination.
+        """Return the projects of a combination in all variations.
 
         Raises:
-            CombinationError: the template or a hook of it has failed in some variation.
+            CombinationError: the template or one of its hooks failed in some variation.
+            NotFactoredError: the template must be rendered whole.
         """
         try:
             while True:
@@ -300,7 +307,7 @@ class Factoring:
         """Compare a family with a project that is rendered whole, with all answers and one call of `finish`.
 
         Raises:
-            NotFactoredError: they differ. Then a section or a file depends on another, or the hook has a memory.
+            NotFactoredError: they differ, because sections or files depend on each other, or the hook keeps state.
         """
         values = self.answering.values(core | variation)
         context = dict(self.answering.contexts(values))
@@ -327,10 +334,10 @@ class Factoring:
             raise NotFactoredError(f"{', '.join(differing)}: other than rendered whole")
 
     def is_shared(self, path: str) -> bool:
-        """Does the hook finish a file together with others?
+        """Return whether the hook finishes a file together with others.
 
         Raises:
-            NotFactoredError: that depends on a prompt.
+            NotFactoredError: the result depends on a prompt.
         """
         if path not in self.shared:
             answers = Answers(self.answering.merged({}), self.answering.varied)
@@ -341,7 +348,7 @@ class Factoring:
         return self.shared[path]
 
     def finish_file(self, piece: Piece, values: Values) -> Finished:
-        """Run the hook for a file alone; learn what it reads."""
+        """Run the hook for one file, and record what it reads."""
         while True:
             piece.learn()
             path = self.path(piece, values)
@@ -366,7 +373,7 @@ class Factoring:
 
 
 class Given(NamedTuple):
-    """How the hook is given a file with others: with its text or sealed, and which prompts decide what it sees."""
+    """How a file is passed to `finish_together`: with its text or sealed, and which prompts decide what the hook sees."""
 
     is_open: bool
     names: frozenset[str]
@@ -374,7 +381,7 @@ class Given(NamedTuple):
 
 @dataclass
 class Assembly:
-    """The projects of a combination, put together."""
+    """Assembles the projects of a combination."""
 
     factoring: Factoring
     core: Combination
@@ -409,7 +416,7 @@ class Assembly:
         return Family(same, {path: entry for path, entry in files.items() if path not in same})
 
     def check(self) -> None:
-        """Let the other hook judge the answers."""
+        """Run the pre-generation hook for each variation of the answers that it reads."""
         pre = self.factoring.pre
         checked: object = None
         while checked != pre.reads:
@@ -422,12 +429,12 @@ class Assembly:
         pre.judged.add(key)
 
     def whole(self, entry: Entry) -> str:
-        """Return the identity of a file that does not vary."""
+        """Return the identity of a file that is the same in every variation."""
         sections = tuple(one.at(frozenset()) for one in entry)
         return sections[0] if len(sections) == 1 else self.identities.joined(sections)
 
     def alone(self, piece: Piece) -> Alone:
-        """Return what the hook makes of a file alone."""
+        """Return the results of `finish_file` for a file."""
         while True:
             piece.learn()
             key = tuple(map(self.base.__getitem__, piece.decides_sorted))
@@ -444,7 +451,7 @@ class Assembly:
                 piece.finished[key] = Alone(self.declaration.scope(varied), table, paths)
 
     def entry(self, piece: Piece, path: str) -> Entry:
-        """Return a file as the hook has left it alone, once for the answers that decide it."""
+        """Return a file after `finish_file`, computed once for each assignment of the answers that decide it."""
         piece.learn()
         key = (path, *map(self.base.__getitem__, piece.all_sorted))
         if key not in piece.entries:
@@ -477,13 +484,13 @@ class Assembly:
         return section.functions[key]
 
     def identity(self, piece: Piece, variation: Combination) -> str:
-        """Return the identity of a file, as the hook has left it alone."""
+        """Return the identity of a file after `finish_file`."""
         text = self.finished[piece.source].at(variation).text
         if text is None:
             text = self.factoring.whole_text(piece, self.values(variation))
         return self.identities.of(text)
 
-    # What the hook finishes together
+    # Files that are finished together
 
     def together(self, pieces: list[Piece]) -> dict[str, Entry]:
         runs, names = self.run(pieces)
@@ -501,7 +508,7 @@ class Assembly:
         return found
 
     def moved(self, moved: Moved, path: str) -> Entry:
-        """Return a file that the hook has kept in every variation."""
+        """Return a file that the hook kept under this path in every variation."""
         piece = self.factoring.by_source[moved.source]
         alone = self.finished[piece.source]
         if alone.paths == {path} and all(one.path for one in alone.table.values()):
@@ -526,12 +533,15 @@ class Assembly:
         return tabulate(self.declaration, names, identity)
 
     def run(self, pieces: list[Piece]) -> tuple[dict[Combination, dict[str, str | Moved]], frozenset[str]]:
-        """Run the hook for each variation of the prompts on which depends what it is given; return these too."""
+        """Run `finish_together` for each variation of the prompts that decide its input.
+
+        Return the resulting files by variation, and these prompts.
+        """
         factoring = self.factoring
         while True:
             learned = factoring.learning.times
             reads = factoring.hook_reads
-            # Of a hook that sees all files at once the answers differ in each combination.
+            # A hook that gets all files at once reads answers that differ in each combination: do not cache by them.
             key = tuple(self.base[name] for name in sorted(reads)) if factoring.hook.by_file else ()
             looked_at = factoring.looked_at.setdefault(key, set())
             given = [(piece, self.given(piece, looked_at)) for piece in pieces]
@@ -549,7 +559,7 @@ class Assembly:
                 return runs, names
 
     def given(self, piece: Piece, looked_at: set[str]) -> Given:
-        """Return how the hook is given a file: sealed, if its text depends on answers that the hook does not read."""
+        """Return how a file is passed to the hook: sealed, if its text depends on answers that the hook does not read."""
         reads = self.factoring.hook_reads
         if not piece.is_bytes and (piece.source in looked_at or reads.issuperset(piece.all_sorted)):
             return Given(True, self.factoring.varied(piece.all_sorted))
@@ -579,7 +589,7 @@ class Assembly:
     def run_once(
         self, placed: dict[str, Any], variation: Combination, looked_at: set[str]
     ) -> dict[str, str | Moved] | None:
-        """Run the hook; return nothing if it has shown that it depends on more."""
+        """Run `finish_together` once. Return None if it turned out to read more answers or texts."""
         factoring = self.factoring
         values = self.values(variation)
         pieces = {id(item.sealed): item for item in placed.values() if type(item) is Piece}
@@ -608,7 +618,7 @@ class Assembly:
 
 
 def plain_text(content: bytes) -> Text:
-    """Return a content that is copied as text where it is text."""
+    """Return copied content as text, or as bytes if it is not UTF-8 or has carriage returns."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -617,12 +627,12 @@ def plain_text(content: bytes) -> Text:
 
 
 class CombinationError(Exception):
-    """A combination of which there is no project."""
+    """A combination that cannot be rendered."""
 
 
 @dataclass
 class Identities:
-    """The identities of texts, each found once."""
+    """A cache of the identities of texts."""
 
     store: Store
     known: dict[Text, str] = field(default_factory=dict)
@@ -636,7 +646,7 @@ class Identities:
         return identity
 
     def joined(self, sections: tuple[str, ...]) -> str:
-        """Return the identity of a file of several sections."""
+        """Return the identity of a file with several sections."""
         identity = self.files.get(sections)
         if identity is None:
             content = b"".join(map(self.store.read, sections))
@@ -645,7 +655,7 @@ class Identities:
 
 
 class Answering:
-    """The answers of each combination, by Cookiecutter's own reading of cookiecutter.json."""
+    """The answers for each combination, as Cookiecutter itself computes them from cookiecutter.json."""
 
     def __init__(self, declaration: Declaration) -> None:
         self.declaration = declaration
@@ -653,7 +663,8 @@ class Answering:
         raw, answers = self.ask(first)
         self.raw, self.fixed = raw, answers
         self.asked = frozenset([*declaration.patterns, *declaration.choices])
-        # Answers that are templates, and lead to some that are varied; and those that they lead to.
+        # Answers that are derived from prompts: those prompts whose value is a template, and all that depend on
+        # prompts.
         reads = {name: names_in(value, raw) for name, value in raw.items() if name in answers}
         self.derived: set[str] = {name for name, read in reads.items() if name in self.asked and read}
         while more := {
@@ -667,7 +678,7 @@ class Answering:
         self.known: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def ask(self, combination: Combination) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the answers before they are rendered, and after."""
+        """Return the answers before and after rendering."""
         template = self.declaration.template
         context = generate.generate_context(
             context_file=str(template / "cookiecutter.json"),
@@ -689,7 +700,7 @@ class Answering:
         return self.ask(combination)[1]
 
     def values(self, combination: Combination) -> dict[str, Any]:
-        """Return the answers that are varied."""
+        """Return the answers that differ between combinations: the prompts, and the answers derived from them."""
         given = self.declaration.answers_for(combination)
         values = {name: given[name] for name in self.asked}
         if self.derived:
@@ -705,7 +716,7 @@ class Answering:
         return {**self.fixed, **values}
 
     def contexts(self, values: Values) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Return what a template finds under each name."""
+        """Yield the name and value of each template variable."""
         yield CONTEXTS[0], self.merged(values)
         unrendered = {name: value for name, value in self.raw.items() if not name.startswith("_")}
         for name in self.asked:
@@ -718,7 +729,7 @@ class Answering:
 
 
 def names_in(value: object, answers: Collection[str]) -> set[str]:
-    """Return which answers an answer may read, as a template."""
+    """Return the answers that a default value may read, if it is a template."""
     text = json.dumps(value, ensure_ascii=False)
     if not JINJA.search(text):
         return set()
@@ -726,7 +737,7 @@ def names_in(value: object, answers: Collection[str]) -> set[str]:
 
 
 def newline_of(file: Path, context: Mapping[str, Any]) -> str:
-    """Return the line end that Cookiecutter gives to a file: the first in it."""
+    """Return the line ending that Cookiecutter writes: the configured one, or the first in the file."""
     if configured := context["cookiecutter"].get("_new_lines"):
         return str(configured)
     with file.open(encoding="utf-8") as lines:
@@ -735,15 +746,15 @@ def newline_of(file: Path, context: Mapping[str, Any]) -> str:
     return (found[0] if isinstance(found, tuple) else found) or os.linesep
 
 
-# The pieces that this process has, by what they are made of.
+# The templates that this process has split into pieces.
 FACTORED: dict[str, Factoring] = {}
 
 
 def factored(declaration: Declaration) -> Factoring:
-    """Return the pieces of a template, found once in this process, whose templates must not change meanwhile.
+    """Return the pieces of a template. They are cached, so the template must not change while the process runs.
 
     Raises:
-        NotFactoredError: it must be rendered whole.
+        NotFactoredError: the template must be rendered whole.
     """
     key = repr((declaration.template, declaration.answers))
     if key not in FACTORED:

@@ -1,7 +1,7 @@
-"""All variations of a combination at once: each file as a function of the few varied prompts that it depends on.
+"""Represents all variations of a combination at once: each file is a function of the prompts that it depends on.
 
-There can be hundreds of variations. A file depends on one or two of the prompts, so that its forms are few. A file with
-several sections, such as a README, has each of them as a function of its own.
+There can be hundreds of variations, but most files depend on one or two prompts, so they have few forms. In a file
+with several sections, such as a README, each section is a function.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,12 +11,15 @@ from typing import NamedTuple, Self
 from .template import Combination, Declaration
 from .trees import Store, Tree
 
-# By path, the content that differs; an empty identity where there is no such file.
+# The identity of each file that differs, by path; empty if the file does not exist.
 Delta = dict[str, str]
 
 
 class Function(NamedTuple):
-    """The identity of a text, by the items of the variation that are in `scope`; empty where there is no file."""
+    """The identity of a text for each subset of `scope` that a variation can have; empty if the file does not exist.
+
+    `names` are the prompts that it depends on, and `scope` their items.
+    """
 
     names: frozenset[str]
     scope: Combination
@@ -26,7 +29,7 @@ class Function(NamedTuple):
         return self.table[variation & self.scope]
 
 
-# A file: the function of each of its sections. Only a file of one section can be absent.
+# A file: a function for each section. Only a file with one section can be absent.
 Entry = tuple[Function, ...]
 
 
@@ -39,7 +42,7 @@ def names_of(entry: Entry) -> frozenset[str]:
 
 
 def tabulate(declaration: Declaration, names: Iterable[str], value: Callable[[Combination], str]) -> Function:
-    """Return a function of prompts, by its value in each of their variations, without those that decide nothing."""
+    """Evaluate `value` in each variation of these prompts. Return the function without prompts that have no effect."""
     varied = declaration.varied_prompts.intersection(names)
     table = {variation: value(variation) for variation in declaration.variations_of(varied)}
     if len(set(table.values())) == 1:
@@ -53,14 +56,14 @@ def tabulate(declaration: Declaration, names: Iterable[str], value: Callable[[Co
 
 
 class Family(NamedTuple):
-    """The files of a combination: those that are the same in every variation, and the others."""
+    """The files of a combination: constant ones, which are the same in every variation, and the others."""
 
     constant: Tree
     entries: dict[str, Entry]
 
     @classmethod
     def of_trees(cls, declaration: Declaration, trees: Mapping[Combination, Tree]) -> Self:
-        """Return the family of projects that were rendered one by one."""
+        """Return the family of projects that were rendered separately."""
         paths = dict.fromkeys(path for tree in trees.values() for path in tree)
         same: Tree = {}
         entries: dict[str, Entry] = {}
@@ -74,19 +77,19 @@ class Family(NamedTuple):
         return cls(same, entries)
 
     def names(self, paths: Iterable[str] | None = None) -> frozenset[str]:
-        """Return the varied prompts on which some files depend, or all."""
+        """Return the varied prompts that the given files depend on; by default all files that vary."""
         entries = self.entries.values() if paths is None else (self.entries[path] for path in paths)
         return frozenset[str]().union(*map(names_of, entries))
 
     @property
     def optional(self) -> list[str]:
-        """The files that are not in every variation."""
+        """The files that are absent in some variation."""
         return [path for path, entry in self.entries.items() if "" in entry[0].table.values()]
 
 
 @dataclass(frozen=True, eq=False)
 class Varied(Mapping[Combination, Delta]):
-    """A combination's project under each variation: whole under the first, and in what the others differ from it."""
+    """The projects of a combination by variation: the whole tree for the first one, differences for the others."""
 
     family: Family
     declaration: Declaration
@@ -107,7 +110,7 @@ class Varied(Mapping[Combination, Delta]):
         return self.joined.identity(tuple(function.at(variation) for function in entry))
 
     def table(self, path: str) -> dict[Combination, str]:
-        """Return every form of a file, by the variation of the prompts that it depends on."""
+        """Return the identity of a file in each variation of the prompts that it depends on."""
         names = names_of(self.family.entries.get(path, ()))
         if not names:
             return {frozenset(): self.family.constant.get(path, "")}
@@ -126,7 +129,7 @@ class Varied(Mapping[Combination, Delta]):
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """Files of several sections, each put together when it is first asked for."""
+    """A cache of files with several sections. Each file is joined when it is first needed."""
 
     store: Store
     known: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -145,9 +148,9 @@ def difference(first: Tree, other: Tree) -> Delta:
 
 
 def count_files(families: Iterable[Family]) -> int:
-    """Return how many distinct files there are, by path and text."""
+    """Return the number of distinct files, by path and text."""
     single: set[tuple[str, str]] = set()
-    # By path and the sections that do not vary, the others of each family.
+    # The ids of the sections that vary in each family, by path and constant sections.
     several: dict[tuple[str, tuple[str, ...]], set[tuple[int, ...]]] = {}
     functions: dict[int, Function] = {}
     for family in families:
@@ -169,14 +172,14 @@ def count_files(families: Iterable[Family]) -> int:
 
 
 def texts(functions: list[Function]) -> Iterator[tuple[str, ...]]:
-    """Return every text of some sections together, as their identities."""
+    """Yield the identities of the sections of a file, in every variation."""
     found: dict[Combination, list[tuple[str, ...]]] = {frozenset(): [()]}
     scopes: Combination = frozenset()
     for function in functions:
         known, found = found, {}
         for variation, starts in known.items():
             for one, text in function.table.items():
-                # Both depend on these, and take them as the same.
+                # Combine them only if the items that both depend on are equal.
                 if one & scopes & function.scope == variation & scopes & function.scope:
                     found.setdefault(variation | one, []).extend((*start, text) for start in starts)
         scopes |= function.scope

@@ -1,6 +1,6 @@
-"""Compares a folded project, whose patterns are in one file, with its twin, where each has a file of its own.
+"""Compares a folded project, which has its patterns in one file, with its twin, which has one file for each pattern.
 
-The twin is run; of the folded project it is shown, section by section, that it is the same code.
+The tests run in the twin. This module shows, section by section, that the folded project has the same code.
 """
 
 import ast
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from .template import Fold
 from .trees import Store, Tree
 
-# Where a name comes from: the module's path without its ending, the name, and the name it has here.
+# An imported name: the module's path without its suffix, the name, and its alias.
 Origin = tuple[str, str, str]
 
 
@@ -27,7 +27,7 @@ class Folding:
         return self.fold.folder.rpartition("/")[0]
 
     def differences(self, folded: Tree, twin: Tree) -> list[str]:
-        """Return where the code of the folded project differs from its twin; nothing if it is the same."""
+        """Return the differences between the code of a folded project and its twin."""
         prefix = f"{self.fold.folder}/"
         modules = {
             path: self.module(path, identity)
@@ -62,7 +62,7 @@ class Folding:
         return self._modules[identity]
 
     def compare_sections(self, text: str, modules: dict[str, "Module"]) -> list[str]:
-        """Compare the one file with the modules: each body as it is, and of the rest only their imports."""
+        """Check that the folded file contains each module's body unchanged, and otherwise only their imports."""
         found = []
         for path, module in modules.items():
             name = path.rpartition("/")[2].removesuffix(".py")
@@ -86,9 +86,9 @@ class Folding:
         return found
 
     def compare_rest(self, path: str, folded: str, twin: str, owners: dict[str, str]) -> list[str]:
-        """Compare two versions of one file, whose imports may lead to the one file or to the modules.
+        """Compare two versions of a file. Its imports may come from the folded file or from the modules.
 
-        A file outside the package, such as a README, may differ.
+        Data files outside the package, such as a README, may differ.
         """
         if not path.endswith(".py"):
             inside = path.startswith(f"{self.root}/")
@@ -109,8 +109,10 @@ class Folding:
 
 @dataclass(frozen=True)
 class Module:
-    """A module's imports, what follows them as text, the same without imports as a tree, what it defines, and
-    whether there are relative imports elsewhere than at its top.
+    """A parsed module.
+
+    `origins` are its top-level imports, `body` is the text after the last one, `code` is the dumped AST without these
+    imports, and `names` are its definitions. `looks_up` is true if it has relative imports inside its code.
     """
 
     origins: tuple[Origin, ...]
@@ -134,7 +136,7 @@ def read_module(path: str, source: str, root: str) -> Module:
 
 
 def origins_of(path: str, node: ast.Import | ast.ImportFrom, root: str) -> list[Origin]:
-    """Return what a statement takes from where; the package's own modules as paths, however they are written."""
+    """Return the names that a statement imports. Relative and absolute imports of the package give the same path."""
     if isinstance(node, ast.Import):
         return [(alias.name, "", alias.asname or "") for alias in node.names]
     module = (node.module or "").replace(".", "/")
@@ -147,7 +149,7 @@ def origins_of(path: str, node: ast.Import | ast.ImportFrom, root: str) -> list[
 
 
 def defined(statements: list[ast.stmt]) -> set[str]:
-    """Return the names that statements define, not those that they import."""
+    """Return the names that statements define, without imported names."""
     names = set()
     for node in statements:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

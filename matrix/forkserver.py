@@ -1,9 +1,9 @@
-"""A process that has imported what the projects need, and runs jobs in forks of itself.
+"""A fork server: imports the libraries that the projects need, and runs each job in a fork.
 
-Importing FastMCP and pytest takes longer than most tests; a fork has both, and shares nothing else with the next.
-Reads jobs as lines of JSON from stdin, and answers each with a line on stdout. With every job that loads a module
-from outside the project, later forks are born with it. Jobs whose projects share modules byte for byte are done in forks of a
-fork that has imported these, and parsed every module: so each begins as it would alone, and what it leaves is gone.
+Importing FastMCP and pytest takes longer than most tests. The server reads jobs as JSON lines from stdin, and writes
+one line for each to stdout. When a job loads a module from outside its project, the server imports it for later
+forks. Jobs whose projects share identical modules run in forks of a fork that has imported these and parsed every
+module. So each job starts with clean state.
 """
 
 import ast
@@ -26,19 +26,20 @@ from typing import Any, TextIO
 from . import audit
 
 ARGUMENTS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--color=no")
-# The exit code of a fork that has written its answer: a test that ends the process takes another.
+# The exit code of a fork that has written its answer. Any other code means that a test ended the process.
 ANSWERED = 77
-# When a job writes where it is: so much of its time has passed.
+# The fraction of a job's time limit after which the stacks of all threads are written.
 LATE = 0.9
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to do in the project that lies in `project`, whose modules are imported from `path`.
+    """What to run in the folder `project`, whose modules are imported from `path`.
 
-    `tests` are files for pytest; none, and it does not run. `probe` is a function to call, as `file:name`.
-    With `explain` a failed assertion shows the values in it, which costs time for every test file. A `shared` job may
-    begin where the modules `preload` are imported; jobs of one `stamp` have these, and all that they load, byte for byte.
+    `tests` are test files; without any, pytest does not run. `probe` is a function to call, as `file:name`. With
+    `explain`, failed assertions show their values, which slows down every test file. A `shared` job may start with
+    the modules `preload` imported. Jobs with the same `stamp` have identical versions of these modules and everything
+    they load.
     """
 
     project: str
@@ -56,7 +57,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """How a job ended: tests by file, what it has read of the project, and the processor time in seconds."""
+    """The result of a job: test results, the project files that it read, and the CPU time in seconds."""
 
     error: str = ""
     passed: dict[str, int] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Outcome:
 
 
 class Reporter:
-    """The pytest plugin that counts."""
+    """A pytest plugin that records the results, and the name of the running test."""
 
     def __init__(self, job: Job, outcome: Outcome) -> None:
         self.running = running(job)
@@ -91,14 +92,14 @@ class Reporter:
 
 
 def serve(plugins: list[str]) -> None:
-    """Answer jobs until stdin ends."""
+    """Run jobs until stdin is closed."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     with Path(os.devnull).open() as nothing:
-        # What a project prints, or reads, is not this conversation.
+        # Keep the projects away from the pipes of the protocol.
         jobs = os.fdopen(os.dup(0), encoding="utf-8")
         os.dup2(nothing.fileno(), 0)
         os.dup2(2, 1)
-    # A project must not find the modules of the repository that proves it.
+    # A project must not import modules of the template's repository.
     own = (Path(__file__).resolve().parents[1], Path.cwd().resolve())
     sys.path[:] = [path for path in sys.path if Path(path).resolve() not in own]
     prepare(["pytest", *plugins])
@@ -124,7 +125,7 @@ def serve(plugins: list[str]) -> None:
 
 
 def prepare(modules: list[str]) -> None:
-    """Import modules now, so that the forks need not."""
+    """Import modules before forking."""
     missing = [name for name in modules if name not in sys.modules]
     for name in missing:
         with contextlib.suppress(Exception):
@@ -135,7 +136,7 @@ def prepare(modules: list[str]) -> None:
 
 
 class Fork:
-    """A copy of this process, in which a job is done, or in copies of which several are."""
+    """A fork of this process that runs one job itself, or several shared jobs in its own forks."""
 
     def __init__(self, plugins: list[str], stamp: str) -> None:
         self.stamp = stamp
@@ -159,7 +160,7 @@ class Fork:
         self._jobs = os.fdopen(mine, "w", encoding="utf-8")
 
     def do(self, job: Job) -> dict[str, Any]:
-        """Have a job done, and return its outcome, even if the fork crashes."""
+        """Run a job and return its outcome. A crash or a timeout is an outcome with an error."""
         deadline = time.monotonic() + job.seconds
         stacks(job).unlink(missing_ok=True)
         with contextlib.suppress(BrokenPipeError):
@@ -173,11 +174,11 @@ class Fork:
         if time.monotonic() >= deadline:
             where = text_of(stacks(job), "It had not begun.")
             ending = f"was still running after {job.seconds:g} s\n{where}"
-        # The test that it was at when it ended.
+        # Name the test that was running.
         return asdict(Outcome(error=f"{text_of(running(job), 'The project')} {ending}"))
 
     def end(self) -> None:
-        """End the fork, and every process that it has started."""
+        """Kill the fork's process group, and wait for the fork."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
@@ -187,24 +188,24 @@ class Fork:
 
 
 def running(job: Job) -> Path:
-    """The file with the name of the test that runs."""
+    """The file with the name of the running test."""
     return Path(f"{job.project}.running")
 
 
 def stacks(job: Job) -> Path:
-    """The file with what every thread does, written shortly before the run is ended."""
+    """The file with the stacks of all threads, written shortly before the time limit."""
     return Path(f"{job.project}.stacks")
 
 
 def text_of(path: Path, otherwise: str) -> str:
-    """Return what a job has written so far, if it has."""
+    """Return the content of a file, or `otherwise` if it does not exist."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="utf-8")
     return otherwise
 
 
 def read_line(reader: int, deadline: float) -> str:
-    """Read to the end of a line, or to the deadline."""
+    """Read until the end of a line, the end of the pipe, or the deadline."""
     import select  # noqa: PLC0415 - not on Windows for pipes, where there is no fork either
 
     chunks = []
@@ -218,8 +219,8 @@ def read_line(reader: int, deadline: float) -> str:
 
 
 def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
-    """Do a job in this process, which is unusable afterwards, or shared jobs in forks of it."""
-    # A pause of the collector is long where so much is loaded, and the process is short.
+    """Run a job in this process, which must not be reused afterwards, or shared jobs in its forks."""
+    # Garbage collection is slow with so many loaded modules, and the process is short-lived.
     gc.disable()
     parser: Parser | None = None
     for line in jobs:
@@ -232,7 +233,7 @@ def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
         child = os.fork() if job.shared else 0
         if child == 0:
             before = sum(os.times()[:4])
-            gc.freeze()  # pytest collects in the end: no more than is of this job
+            gc.freeze()  # pytest runs a collection at the end: limit it to objects of this job
             outcome = run(job, plugins)
             outcome.cpu = sum(os.times()[:4]) - before
             answers.write(json.dumps(asdict(outcome), default=repr) + "\n")
@@ -244,12 +245,12 @@ def work(jobs: TextIO, answers: TextIO, plugins: list[str]) -> None:
             answers.flush()
 
 
-# JSON Schemas, as JSON, that a fork of this process has found to be valid.
+# The JSON texts of schemas that were found to be valid.
 VALID_SCHEMAS: set[str] = set()
 
 
 def check_schemas_once() -> None:
-    """Check each JSON Schema once: a client checks that of each tool in each session, which takes longer than the call."""
+    """Cache the validation of JSON Schemas. A client validates each tool's schema in each session, which is slow."""
     with contextlib.suppress(ImportError):
         validator = importlib.import_module("jsonschema").Draft202012Validator
         check = validator.check_schema
@@ -269,7 +270,7 @@ def check_schemas_once() -> None:
 
 
 def preload(job: Job) -> None:
-    """Import modules of a project that others share with it."""
+    """Import the modules that a project shares with others."""
     path = list(sys.path)
     sys.path[:] = [*job.path, *path]
     for name in job.preload:
@@ -279,9 +280,9 @@ def preload(job: Job) -> None:
 
 
 class Parser:
-    """Parses each source once, in this process and in its forks: `ast.parse` and `ast.walk` return what is known.
+    """Replaces `ast.parse` and `ast.walk` with cached versions, in this process and its forks.
 
-    A fork that changes a tree changes its own copy.
+    A fork that changes a tree changes only its own copy.
     """
 
     def __init__(self) -> None:
@@ -304,7 +305,7 @@ class Parser:
         return self.walk(node) if nodes is None else iter(nodes)
 
     def read(self, project: str) -> None:
-        """Parse the modules of a project. The workspace gives each content of a file a time of its own."""
+        """Parse the modules of a project, except files already parsed. The workspace gives each content its own mtime."""
         for folder, _, names in os.walk(project):
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118 - faster, for each file of each project
@@ -320,7 +321,7 @@ class Parser:
 
 
 def run(job: Job, plugins: list[str]) -> Outcome:
-    """Do a job in this process."""
+    """Run a job in this process."""
     outcome = Outcome()
     running(job).unlink(missing_ok=True)
     known, valid = set(sys.modules), set(VALID_SCHEMAS)
@@ -335,7 +336,7 @@ def run(job: Job, plugins: list[str]) -> Outcome:
                 run_tests(job, plugins, outcome)
             if job.probe:
                 outcome.listing = call_probe(job.probe, job.package)
-        except BaseException as error:  # it is the answer
+        except BaseException as error:  # reported as the outcome
             outcome.error = f"{type(error).__name__}: {error}"
         finally:
             faulthandler.cancel_dump_traceback_later()
@@ -347,12 +348,12 @@ def run(job: Job, plugins: list[str]) -> Outcome:
 
 @contextlib.contextmanager
 def followed(job: Job, outcome: Outcome) -> Iterator[None]:
-    """Collect what this process and those it starts read of the project."""
+    """Record the project files that this process and its children read, if the job is watched."""
     if not job.watched:
         yield
         return
     record = Path(f"{job.project}.record")
-    # A run that was ended before may have left it.
+    # A killed run may have left a record.
     record.write_bytes(b"")
     os.environ[audit.RECORD] = str(record)
     os.environ[audit.PROJECT] = job.project

@@ -16,11 +16,11 @@ from . import rendering
 from .reading import Unread
 from .template import Declaration
 
-# The only template code of a hook, in a raw string: the answers as JSON.
+# The only template code that a hook may have: the answers as JSON, in a raw string.
 ANSWERS = re.compile(r"{{\s*cookiecutter\s*\|\s*tojson\s*}}")
 LOADED = re.compile(rf'json\.loads\(r"""{ANSWERS.pattern}"""\)')
 JINJA = re.compile(r"{{|{%|{#")
-# What `finish` must be for a hook to be run file by file.
+# The body that `finish` must have for the hook to run file by file.
 COMPOSITION = """
 def finish(files, answers):
     finished = {path: finish_file(path, text, answers) for path, text in files.items()}
@@ -37,12 +37,15 @@ IsShared = Callable[[str, dict[str, Any]], bool]
 
 
 class NotFactoredError(Exception):
-    """A template, or a hook of it, that must be rendered whole."""
+    """The template, or one of its hooks, must be rendered whole."""
 
 
 @dataclass(frozen=True)
 class Hook:
-    """`finish` of a hook, and its steps: for each file alone, and for those together that depend on each other."""
+    """The `finish` function of a hook and its steps: for one file, and for files that depend on each other.
+
+    `by_file` is false if `finish` has other steps. Then `finish_together` gets all files.
+    """
 
     finish: Finish
     finish_file: FinishFile
@@ -52,10 +55,10 @@ class Hook:
 
 
 def hook_source(folder: Path, name: str) -> str | None:
-    """Return the source of a hook, with an empty object instead of the answers.
+    """Return the source of a hook with an empty object as the answers, or None without a hook.
 
     Raises:
-        NotFactoredError: it is not Python, or holds other template code.
+        NotFactoredError: the hook is not one Python script, or it contains other template code.
     """
     found = [path for path in folder.glob(f"{name}.*") if not path.name.endswith("~")]
     if not found:
@@ -69,10 +72,10 @@ def hook_source(folder: Path, name: str) -> str | None:
 
 
 def load_hook(folder: Path) -> Hook:
-    """Return the function `finish(files, answers)` of a hook, and its steps.
+    """Return `finish(files, answers)` of the post-generation hook, and its steps.
 
     Raises:
-        NotFactoredError: it has none.
+        NotFactoredError: the hook has no such function, or cannot be loaded as a function.
     """
     source = hook_source(folder, "post_gen_project")
     if source is None:
@@ -100,7 +103,7 @@ def execute(source: str) -> dict[str, Any]:
 
 
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that is called once for each argument."""
+    """Return a function that caches results by its positional arguments."""
     known: dict[tuple[Any, ...], Any] = {}
 
     def called(*arguments: Any, **named: Any) -> Any:
@@ -114,9 +117,9 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_of_text(function: ast.FunctionDef) -> bool:
-    """Is it a function of texts alone? It is called once for each: the same modules are folded in many projects.
+    """Return whether all parameters of a function are strings. Its results are cached.
 
-    `Factoring.check` calls it each time, and so shows that it gives the same.
+    `Factoring.check` calls the uncached function, so it detects a cached function that is not pure.
     """
     arguments = function.args
     plain = [*arguments.posonlyargs, *arguments.args]
@@ -127,7 +130,7 @@ def is_of_text(function: ast.FunctionDef) -> bool:
 
 
 def see_alone(_path: str, text: Any, _answers: dict[str, Any]) -> Any:
-    """Leave a file to a hook that sees all files at once."""
+    """Return the text unchanged, for a hook that gets all files at once."""
     return text
 
 
@@ -140,7 +143,7 @@ def keep(files: dict[str, Any], _answers: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_composition(finish: ast.FunctionDef) -> bool:
-    """Is it the statements of `COMPOSITION`, after its docstring? Then its steps are all that it does."""
+    """Return whether a function has exactly the statements of `COMPOSITION`, so that its steps are all that it does."""
     wanted = ast.parse(COMPOSITION).body[0]
     assert isinstance(wanted, ast.FunctionDef)
     body = finish.body[1:] if ast.get_docstring(finish) is not None else finish.body
@@ -148,16 +151,16 @@ def is_composition(finish: ast.FunctionDef) -> bool:
 
 
 class PreHook:
-    """The other hook: run once for each assignment of the answers that it reads, in an empty folder.
+    """The pre-generation hook. It runs once for each assignment of the answers that it reads, in an empty folder.
 
-    For the answers that it does not read it is given stand-ins.
+    The other answers are stand-ins (`Unread`).
     """
 
     def __init__(self, declaration: Declaration, varied: frozenset[str]) -> None:
-        """Load it.
+        """Load the hook.
 
         Raises:
-            NotFactoredError: it is not a Python script.
+            NotFactoredError: the hook is not one Python script, or it contains other template code.
         """
         self.varied = varied
         self.values = {
@@ -166,7 +169,7 @@ class PreHook:
         }
         self.reads: frozenset[str] = frozenset()
         self.passed: set[tuple[Any, ...]] = set()
-        # The combinations that it has judged in every variation, by the answers that it reads.
+        # The values of the answers that it reads, for which it accepted every variation.
         self.judged: set[tuple[Any, ...]] = set()
         self.source = ""
         self.code: CodeType | None = None
@@ -177,16 +180,16 @@ class PreHook:
         self.source = path.read_text(encoding="utf-8")
         source, loads = LOADED.subn("__answers__", self.source)
         self.code = compile(source, self.name, "exec") if loads == 1 and is_observable(source) else None
-        # A regular expression does not ask a stand-in for text: it refuses it.
+        # A regular expression rejects a stand-in without reading it, so always pass free-text answers.
         texts = {name for name in declaration.beside if isinstance(declaration.prompts[name], str)}
         self.reads = varied if self.code is None else frozenset(texts)
 
     def check(self, answers: dict[str, Any]) -> None:
-        """Run the hook, if it has not run for such answers.
+        """Run the hook, unless it has already accepted these answers.
 
         Raises:
-            FailedHookException: it refuses the answers.
-            NotFactoredError: it writes files.
+            FailedHookException: the hook rejects the answers.
+            NotFactoredError: the hook writes files.
         """
         while tuple(answers[name] for name in sorted(self.reads)) not in self.passed and self.source:
             asked: set[str] = set()
@@ -219,7 +222,7 @@ class PreHook:
 
 
 def is_observable(source: str) -> bool:
-    """Does a stand-in notice all that a script asks of an answer? It does not notice what asks for its identity or type."""
+    """Return whether stand-ins detect every access to an answer. They do not detect checks of identity or type."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -241,5 +244,5 @@ def is_observable(source: str) -> bool:
 
 
 def as_json(answers: dict[str, Any]) -> str:
-    """Return the answers as Jinja's filter does."""
+    """Return the answers as Jinja's `tojson` filter does."""
     return str(htmlsafe_json_dumps(answers, sort_keys=True))

@@ -1,8 +1,8 @@
-"""Lints every distinct file of all projects in one run of ruff.
+"""Lints every distinct file of all projects, with one run of each ruff command.
 
-Ruff's result depends on a file's bytes, its folder, the configuration above it, and whether the modules it imports exist.
-So a file that occurs in many projects under one configuration is checked once. All variants of a file lie side by side in
-one project, under names of their own.
+Ruff's result depends on a file's bytes, its folder, the configuration, and whether the modules that it imports exist.
+So a file that many projects have under the same configuration is checked once. All variants of a file are in one
+project, under different names.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from .closures import configuration
 from .trees import Store, Tree, variant, write_file
 
-# What ruff says, by path and content.
+# The messages of ruff, by path and identity.
 Findings = dict[tuple[str, str], list[str]]
 
 COMMANDS = {
@@ -26,7 +26,11 @@ COMMANDS = {
 
 
 def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
-    """Return the findings of ruff; nothing for a clean file."""
+    """Return the findings of ruff. Clean files are not included.
+
+    Raises:
+        RuntimeError: ruff itself failed.
+    """
     place.mkdir(parents=True)
     placed = lay_out_variants(place, store, list(trees))
     findings: Findings = defaultdict(list)
@@ -45,7 +49,7 @@ def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
 
 
 def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Write each distinct file once, in a folder for each configuration, and return its place."""
+    """Write each distinct file once for each configuration. Return the path and identity of each written file."""
     folders: dict[str, str] = {}
     counts: dict[tuple[str, str], int] = defaultdict(int)
     seen: set[tuple[str, str, str]] = set()
@@ -69,6 +73,6 @@ def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple
 
 @cache
 def rules(store: Store, project: str) -> str:
-    """Return the identity of the rules in a pyproject.toml, which has an identity itself."""
+    """Return a hash of ruff's configuration in the pyproject.toml with the identity `project`."""
     tree = {"pyproject.toml": project} if project else {}
     return hashlib.sha1(repr(configuration(store, tree, "ruff")).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Writes the figures of a proof, as JSON and as a page."""
+"""Writes the figures of a proof as JSON and as a Markdown page."""
 
 import ast
 import importlib.metadata
@@ -17,7 +17,7 @@ PACKAGES = ("cookiecutter", "fastmcp", "mcp", "pytest", "ruff", "mypy")
 
 
 def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
-    """Return the figures of a run."""
+    """Return the figures of a run, as JSON-compatible data."""
     least, middle, most = proof.tests_per_combination()
     declaration = proof.declaration
     every = sum(1 for _ in declaration.combinations())
@@ -54,7 +54,7 @@ def summary(proof: Proof, *, seconds: float, dedup: bool) -> dict[str, Any]:
 
 
 def one_line(figures: dict[str, Any]) -> str:
-    """Return what is printed at the end of a run."""
+    """Return the line that is printed at the end of a run."""
     counts, tests = figures["option_combinations"], figures["tests_per_combination"]
     return (
         f"{counts['green']:,} of {counts['proven']:,} option combinations are green: {figures['distinct_files']:,} distinct files,"
@@ -64,7 +64,7 @@ def one_line(figures: dict[str, Any]) -> str:
 
 
 def page(figures: dict[str, Any], declaration: Declaration) -> str:
-    """Return the page, in Markdown."""
+    """Return the page in Markdown."""
     counts = figures["combinations"]
     tests = figures["tests_per_combination"]
     fold = declaration.fold
@@ -135,7 +135,7 @@ def page(figures: dict[str, Any], declaration: Declaration) -> str:
 
 
 def command_rows(figures: dict[str, Any]) -> list[str]:
-    """Return the rows about the whole command, where it was measured."""
+    """Return the rows about the whole test command, if it was measured."""
     if not (command := figures.get("command")):
         return []
     return [
@@ -144,7 +144,7 @@ def command_rows(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-# What each part of the proof shows.
+# What each part of the proof shows, by the keys of `Proof.parts`.
 PARTS = {
     "rendering": "every option combination renders",
     "files, folds, claims and closures": "its files are the stated ones; the claims hold; folded projects are the same code",
@@ -156,7 +156,7 @@ PARTS = {
 
 
 def profile(figures: dict[str, Any], template: Path) -> list[str]:
-    """Return a table of what takes how long, the longest first."""
+    """Return a table of the CPU time of each part, longest first."""
     rows = [(f"the proof: {name}", PARTS[name], seconds) for name, seconds in figures["cpu_seconds"].items()]
     tests = figures.get("command", {}).get("cpu_seconds", {})
     rows += [(f"`{file}`", docstring(template / file), seconds) for file, seconds in tests.items()]
@@ -178,13 +178,13 @@ def docstring(path: Path) -> str:
 
 
 def options(declaration: Declaration) -> str:
-    """Return what is combined, in words."""
+    """Return the prompts that are combined, in words."""
     choices = [f"{len(values)} of `{name}`" for name, values in declaration.choices.items()]
     return ", ".join([f"{len(declaration.patterns)} yes/no prompts", *choices])
 
 
 def arguments(figures: dict[str, Any], declaration: Declaration) -> list[str]:
-    """Return the rows that say which argument covers what."""
+    """Return the rows that explain how each property is shown."""
     every = figures["option_combinations"]["proven"]
     cores = figures["combinations"]["proven"]
     sampled = len(figures["sampled_variations"])

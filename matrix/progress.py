@@ -1,4 +1,4 @@
-"""Shows the progress of a long run, and the time left."""
+"""Shows the progress of a long run and the remaining time."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ WIDTH = 30
 
 @dataclass
 class Progress:
-    """A bar where `terminal` says so, and elsewhere a line for every tenth."""
+    """A progress bar on a terminal. Otherwise, a line for every tenth of the work."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     terminal: bool = False
@@ -29,7 +29,7 @@ class Progress:
         self.show()
 
     def step(self, count: int = 1) -> None:
-        """Count what is done; any thread may."""
+        """Count finished work. Thread-safe."""
         with self._lock:
             self.done += count
             self.show()

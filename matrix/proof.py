@@ -1,4 +1,4 @@
-"""Proves combinations of a template's prompts: renders, lints, types and tests them, and says what was shown."""
+"""Proves combinations of a template's prompts: renders, lints, type-checks and tests them, and reports the results."""
 
 import contextlib
 import gc
@@ -34,14 +34,14 @@ from .trees import Store, Tree, folders, is_test, memory
 from .workers import Task, run_all, workers
 
 CHUNK = 16
-# In how many forms modules are imported before the tests that see a whole project are run, and by how many projects the
-# number of forms is judged.
+# Modules with at most this many forms are preloaded for tests that see the whole project; a sample of the projects
+# determines the number of forms.
 FEW = 4
 SAMPLE = 64
 
 
 class Problem(NamedTuple):
-    """What is wrong with a combination, under which variation, and the command that shows it in its project."""
+    """A failure of a combination: the message, the command that shows it in the project, and the variation."""
 
     text: str
     command: str
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
 
 @dataclass
 class Proof:
-    """What a run has shown."""
+    """The results of a run."""
 
     declaration: Declaration
     combinations: Sequence[Combination]
@@ -63,11 +63,11 @@ class Proof:
     tests_run: int = 0
     folded: int = 0
     in_full: list[str] = field(default_factory=list)
-    # Processor time in seconds, by what it was spent on.
+    # CPU time in seconds, by part of the proof.
     parts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    # Whole suites of combinations with an additive prompt, or another value of a uniform choice.
+    # The names of the tested projects with a variation: an additive prompt, or another value of a choice.
     sampled: list[str] = field(default_factory=list)
-    # The projects, in what each differs when it is varied, and the folder of their contents.
+    # The projects without variation, the projects in all variations, and the folder with the contents of their files.
     trees: dict[Combination, Tree] = field(default_factory=dict)
     varied: dict[Combination, Varied] = field(default_factory=dict)
     contents: Path = Path()
@@ -76,7 +76,10 @@ class Proof:
         return [combination for combination in self.combinations if not self.problems.get(combination)]
 
     def report(self, combination: Combination) -> str:
-        """Return what is wrong with a combination, in what it differs from one that is green, and how to see it."""
+        """Return the problems of a combination, its difference from the nearest green one, and a command to run.
+
+        If an earlier combination has the same problems, return a reference to it.
+        """
         problems = self.problems.get(combination, [])
         if not problems:
             return ""
@@ -100,7 +103,7 @@ class Proof:
         return f"Green is {self.declaration.name(nearest)}; here {', '.join(changes)}."
 
     def unexpected_closures(self) -> list[str]:
-        """Return the test files with more closures than the template states, or with none stated."""
+        """Return a message for each test file with more closures than declared, or without a declared number."""
         stated = self.declaration.closures
         found = [
             f"{file}: how many closures it has is not stated" for file in self.closures if file not in stated
@@ -111,15 +114,15 @@ class Proof:
         return found
 
     def tests_per_combination(self) -> tuple[int, int, int]:
-        """Return the least, the median and the most tests that cover a combination."""
+        """Return the minimum, median and maximum number of tests that cover a combination."""
         counts = list(self.tests.values()) or [0]
         return min(counts), int(median(counts)), max(counts)
 
 
 def render_chunk(declaration: Declaration, store: Path, chunk: list[Combination]) -> list[Family | str]:
-    """Render some families in a process of their own; return why there is none where there is none."""
+    """Render the families of some combinations in a worker process. Return an error message for each that fails."""
     tempfile.tempdir = memory()
-    gc.disable()  # a fifth of the time, and hardly anything here is in a cycle
+    gc.disable()  # saves a fifth of the time, and there are hardly any reference cycles
     try:
         return render_in_pieces(declaration, Store(store), chunk)
     except NotFactoredError:
@@ -127,10 +130,10 @@ def render_chunk(declaration: Declaration, store: Path, chunk: list[Combination]
 
 
 def render_in_pieces(declaration: Declaration, store: Store, chunk: list[Combination]) -> list[Family | str]:
-    """Assemble families; compare one project with the same rendered whole.
+    """Assemble families, and compare one random project with the same project rendered whole.
 
     Raises:
-        NotFactoredError: they must be rendered whole.
+        NotFactoredError: the template must be rendered whole.
     """
     factoring = factored(declaration)
     identities = Identities(store)
@@ -168,8 +171,8 @@ def render_whole(declaration: Declaration, store: Store, chunk: list[Combination
 def render_all(
     declaration: Declaration, combinations: Collection[Combination], store: Store, done: Callable[[int], None]
 ) -> dict[Combination, Varied | str]:
-    """Render every variation of combinations, on all processors; return why there is no project where there is none."""
-    # Side by side, those that differ in the first prompts: they share the files that do not read these.
+    """Render every variation of the combinations on all CPUs. Return an error message for each combination that fails."""
+    # A chunk contains combinations that differ in the first prompts: they share files that do not read these.
     every = sorted(
         combinations, key=lambda combination: [name in combination for name in reversed(declaration.patterns)]
     )
@@ -193,7 +196,7 @@ def render_all(
 
 
 def shared(family: Family, known: dict[str, str], functions: dict[object, Function]) -> Family:
-    """Return the same with equal texts and functions once: there are hundreds of thousands of them."""
+    """Return the family with equal strings and functions replaced by shared objects, to save memory."""
     same = {
         known.setdefault(path, path): known.setdefault(identity, identity)
         for path, identity in family.constant.items()
@@ -220,9 +223,10 @@ def prove(
     processes: bool = True,
     count: int | None = None,
 ) -> Proof:
-    """Prove `combinations`; `folder` is an empty folder for what the run needs.
+    """Prove `combinations`, with working files in the empty folder `folder`.
 
-    Without `dedup` every suite runs in every project. Without `processes` no test that starts processes runs.
+    Without `dedup`, every suite runs in every project. Without `processes`, no tests that start server processes run.
+    `count` is the number of test workers, by default one more than the number of CPUs.
     """
     run = Run(declaration, list(combinations), folder, progress or Progress(), dedup, processes)
     before = cpu_seconds()
@@ -244,7 +248,7 @@ def prove(
 
 @dataclass
 class Run:
-    """One run, step by step."""
+    """The steps of one run."""
 
     declaration: Declaration
     combinations: list[Combination]
@@ -252,15 +256,16 @@ class Run:
     progress: Progress
     dedup: bool
     processes: bool
-    # The projects that are not folded, and of their variations those in which a test file sees something else.
+    # The projects that are not folded, with those of their variations that differ in what a test file sees.
     projects: dict[Combination, ProjectClosures] = field(default_factory=dict)
-    # By test file and closure, the combinations that have it.
+    # The combinations that share a closure, by test file and key of the closure.
     sharing: dict[tuple[str, str], list[Combination]] = field(default_factory=lambda: defaultdict(list))
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    # By combination, the files that vary and are seen; by name, the modules that name a file, of those that were judged.
+    # The files that vary and that test files may see, by combination.
+    # Then, for each file name, the modules that name it and the modules checked so far.
     _seen_files: dict[Combination, list[str]] = field(default_factory=dict)
     _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
-    # By pyproject.toml and tool, and each once.
+    # The configurations by pyproject.toml and tool, and a table that keeps one copy of equal ones.
     _configured: dict[tuple[str, str], str] = field(default_factory=dict)
     _configurations: dict[str, str] = field(default_factory=dict)
 
@@ -271,7 +276,7 @@ class Run:
         self.proof.contents = self.folder / "contents"
         self.store = Store(self.folder / "contents")
         self.identities = Identities(self.store)
-        # Which varied prompts the tables of the template read.
+        # These record which varied prompts the functions of the declaration read.
         self.files = Asking(self.declaration, self.declaration.files)
         self.unit_tests = Asking(self.declaration, self.declaration.unit_tests)
         self.closures = Closures(self.store, self.declaration.sources)
@@ -283,7 +288,7 @@ class Run:
         text: str,
         command: str,
     ) -> None:
-        """Note what is wrong; a combination that is varied is blamed as what it varies."""
+        """Record a problem. A problem of a variation is recorded for its combination."""
         with self._lock:
             for combination in combinations:
                 core = self.declaration.core(combination)
@@ -291,8 +296,8 @@ class Run:
                     self.proof.problems[core].append(Problem(text, command, combination - core))
 
     def render(self) -> None:
-        """Render every combination and its twin, and continue with those whose modules can be loaded."""
-        # The claims of a template are compared with these, whichever combinations are requested.
+        """Render every combination and its twin, and drop those that fail or whose modules cannot be loaded."""
+        # The claims are checked against these projects, whichever combinations are requested.
         first = next(self.declaration.combinations())
         fold = self.declaration.fold
         claimed = [first, *([first | {fold.prompt}] if fold else [])] if self.declaration.varying else []
@@ -324,7 +329,7 @@ class Run:
         self.proof.files = count_files(self.proof.varied[one].family for one in self.combinations)
 
     def loading_problems(self, one: Combination) -> list[str]:
-        """Return which modules of a project, however it is varied, cannot be loaded."""
+        """Return the modules of a project that cannot be loaded, in the first variation that has any."""
         for variation in self.distinct_variations(one):
             project = self.closures.of_project(self.tree(one | variation))
             if found := project.problems():
@@ -340,7 +345,7 @@ class Run:
         return f" (where {', '.join(sorted(variation))})" if variation else ""
 
     def distinct_variations(self, combination: Combination) -> list[Combination]:
-        """Return the variations in which what a test file may see is not that of one before."""
+        """Return the variations that differ in what a test file may see."""
         names = self.names_seen(combination) | self.unit_tests.names(combination)
         distinct: dict[object, Combination] = {}
         for variation in self.declaration.variations_of(names):
@@ -349,14 +354,14 @@ class Run:
         return list(distinct.values())
 
     def names_seen(self, combination: Combination) -> frozenset[str]:
-        """Return the varied prompts that decide modules, data that they name, and pytest's configuration."""
+        """Return the varied prompts that decide modules, the data files that they name, or pytest's configuration."""
         family = self.proof.varied[combination].family
         return family.names(self.seen_files(combination)) | self.names_configuring(combination, "pytest")
 
     def seen_files(self, combination: Combination) -> list[str]:
-        """Return the files that vary and that a test file may see: modules, and data that some module names.
+        """Return the files that vary and that a test file may see: modules, and data files that a module names.
 
-        A test file that sees the whole project is left out: it does not run for each closure.
+        Data files that only tests of the whole project name are left out: these tests do not run for each closure.
         """
         if combination not in self._seen_files:
             self._seen_files[combination] = list(self.find_seen_files(combination))
@@ -384,7 +389,7 @@ class Run:
                 yield path
 
     def is_named(self, name: str, modules: set[str]) -> bool:
-        """Does one of these modules name a file?"""
+        """Return whether one of these modules names a file."""
         naming, judged = self._naming.setdefault(name, (set(), set()))
         for identity in modules - judged:
             judged.add(identity)
@@ -396,10 +401,10 @@ class Run:
         try:
             return self.closures.facts(identity).texts
         except SyntaxError:
-            return frozenset()  # a problem, which is reported
+            return frozenset()  # reported elsewhere
 
     def names_configuring(self, combination: Combination, tool: str) -> frozenset[str]:
-        """Return the varied prompts that decide the configuration of a tool: most often none."""
+        """Return the varied prompts that may decide the configuration of a tool: usually none."""
         project = self.proof.varied[combination]
         if "pyproject.toml" not in project.family.entries:
             return frozenset()
@@ -408,7 +413,7 @@ class Run:
         return family_names(project, "pyproject.toml") if len(found) > 1 else frozenset()
 
     def configured(self, project: str, tool: str) -> str:
-        """Return the configuration of a tool, by the identity of a pyproject.toml."""
+        """Return the configuration of a tool in the pyproject.toml with the identity `project`."""
         if (project, tool) not in self._configured:
             tree = {"pyproject.toml": project} if project else {}
             found = repr(configuration(self.store, tree, tool))
@@ -416,7 +421,7 @@ class Run:
         return self._configured[project, tool]
 
     def seen(self, combination: Combination, variation: Combination) -> object:
-        """Return what a variation holds of what a test file may see, where that varies."""
+        """Return the contents that vary and that a test file may see, as a comparable value."""
         project = self.proof.varied[combination]
         seen = [(path, project.identity(path, variation)) for path in self.seen_files(combination)]
         if "pyproject.toml" in project.family.entries:
@@ -424,7 +429,7 @@ class Run:
         return tuple(seen)
 
     def project_tree(self, combination: Combination) -> Tree:
-        """Return a project, however it is varied."""
+        """Return the tree of a project in any variation."""
         core = self.declaration.core(combination)
         tree = self.proof.trees[core]
         if combination == core:
@@ -432,18 +437,18 @@ class Run:
         return self.proof.varied[core].tree(combination - core)
 
     def unit_tree(self, combination: Combination) -> Tree:
-        """Return the unit tests of a combination: a folded project has none beside it."""
+        """Return the template's unit tests for a combination. A folded project has none."""
         if not self.is_twin(combination):
             return {}
         tests = self.declaration.unit_tests(combination)
         return {path: self.identities.of(content) for path, content in tests.items()}
 
     def tree(self, combination: Combination) -> Tree:
-        """Return a project, however it is varied, with the unit tests beside it."""
+        """Return the tree of a project in any variation, with the template's unit tests."""
         return self.project_tree(combination) | self.unit_tree(combination)
 
     def twin(self, combination: Combination) -> Combination:
-        """Return the combination whose tests show that this one holds: itself, if it is not folded."""
+        """Return the combination without the fold, whose tests also cover this one."""
         fold = self.declaration.fold
         return combination - {fold.prompt} if fold else combination
 
@@ -484,7 +489,7 @@ class Run:
                         self.blame([combination | variation], text, "uv run pytest")
 
     def find_seen(self) -> None:
-        """Find which files tests of the whole project see, and whether prompts beside the server change them."""
+        """Find the files that tests of the whole project see, and report prompts beside the server that change them."""
         variations: dict[Combination, list[ProjectClosures]] = defaultdict(list)
         for one, project in self.projects.items():
             variations[self.declaration.core(one)].append(project)
@@ -501,7 +506,10 @@ class Run:
                 self.blame([one], f"Not only beside the server: {text}", "uv run pytest")
 
     def modules_apart(self, one: Combination) -> Iterator[tuple[Combination, str, ProjectClosures]]:
-        """Return the scripts that a prompt beside the server adds, and tests of the whole: the first project of each form."""
+        """Yield the scripts and the tests of the whole project that a prompt beside the server adds.
+
+        Each form of a file is returned once, with the first project that has it.
+        """
         project = self.proof.varied[one]
         for path, entry in project.family.entries.items():
             known = {""}
@@ -516,7 +524,10 @@ class Run:
                     yield one | variation, path, self.closures.of_project(self.tree(one | variation))
 
     def configuring(self, combination: Combination) -> Iterator[str]:
-        """Return which tools are configured by a prompt beside the server. Ruff may be: it judges each file under all rules."""
+        """Yield a message if a prompt beside the server configures pytest or mypy.
+
+        Ruff's configuration may change: each file is linted under all rules.
+        """
         project = self.proof.varied[combination]
         names = family_names(project, "pyproject.toml") if "pyproject.toml" in project.family.entries else ()
         others = self.declaration.scope(self.declaration.beside)
@@ -528,7 +539,7 @@ class Run:
                 yield f"{', '.join(sorted(self.declaration.beside.keys() & names))} changes the configuration of {tool}"
 
     def check_claims(self) -> None:
-        """Hold the claims of the template against every project that was rendered."""
+        """Check the claims of the template against every rendered project."""
         self.find_seen()
         seen = self.beside.is_seen
         apart = self.beside.seen_apart
@@ -539,7 +550,7 @@ class Run:
             self.blame([combination], text, "uv run pytest")
 
     def find_closures(self) -> None:
-        """Find which projects share the surroundings of a test file."""
+        """Group the projects by the closure of each test file, and count the closures."""
         keys: dict[tuple[Combination, str], str] = {}
         for twin, project in self.projects.items():
             core = self.declaration.core(twin)
@@ -548,7 +559,7 @@ class Run:
                     key = project.key(project.of_test(file))
                     if twin == core:
                         keys[core, file] = key
-                    # What a variation does not change is shown by the project that it varies.
+                    # If the variation does not change the closure, the test of the core project covers it.
                     if twin == core or keys.get((core, file)) != key:
                         self.sharing[file, key].append(twin)
         for file, _ in self.sharing:
@@ -560,20 +571,20 @@ class Run:
             self.proof.closures[file] = self.proof.closures.get(file, 0) + 1
 
     def twins(self) -> list[Combination]:
-        """Return the combinations, as they are without variation, whose tests run."""
+        """Return the combinations that are not folded, without variations."""
         return [one for one in self.projects if one == self.declaration.core(one)]
 
     def test_files(self, combination: Combination) -> list[str]:
-        """Return the test files of a project that start no server process."""
+        """Return the test files of a project that do not start server processes."""
         return [
             path for path in sorted(self.tree(combination)) if is_test(path) and not self.is_process(path)
         ]
 
     def process_files(self, combination: Combination) -> list[str]:
-        """Return the test files that start server processes.
+        """Return the test files that start server processes and run in a project.
 
-        With deduplication: all where nothing or everything is chosen, folded or not; elsewhere those that the template
-        wants everywhere, and where a prompt is chosen alone those that it owns.
+        With deduplication, all of them run where no or all prompts are chosen, folded or not. Elsewhere, those in
+        `processes_everywhere` run, and where only one prompt is chosen, also those that it owns.
         """
         files = [path for path in sorted(self.tree(combination)) if is_test(path) and self.is_process(path)]
         every = frozenset(self.declaration.patterns)
@@ -586,9 +597,10 @@ class Run:
         ]
 
     def tests_apart(self) -> Iterator[tuple[Combination, str]]:
-        """Return the tests of the whole that a prompt beside the server adds, and where they run.
+        """Yield the tests of the whole project that a prompt beside the server adds, and the projects that run them.
 
-        That is where such tests run, with the first answer that adds them, and on the linear design with each other answer.
+        They run where other such tests run, with the first answer that adds them, and on the linear design with each
+        other answer.
         """
         design = {self.declaration.core(one) for one in self.linear()}
         for one in self.twins():
@@ -612,11 +624,11 @@ class Run:
         return path.startswith(f"{self.declaration.processes}/")
 
     def sees_all(self, file: str) -> bool:
-        """Does a test file see the whole project?"""
+        """Return whether a test file sees the whole project."""
         return self.declaration.closures.get(file) in (EACH, ANY_FOUR)
 
     def each(self, combination: Combination) -> list[str]:
-        """Return the test files that see the whole project, and run in this one."""
+        """Return the test files that see the whole project and run in this combination."""
         core = self.declaration.core(combination)
         everywhere = core in self.covering
         entries = self.proof.varied[core].family.entries
@@ -630,7 +642,7 @@ class Run:
 
     @cached_property
     def covering(self) -> set[Combination]:
-        """The projects that run every test file that sees them whole: all, if only a few are asked for."""
+        """The projects in which every test of the whole project runs: all of them, if only a few are requested."""
         design = self.declaration.covering_design()
         twins = set(self.twins())
         return twins if len(twins) <= len(design) else design | set(self.declaration.linear_design().values())
@@ -648,13 +660,13 @@ class Run:
                         self.blame([one | variation], text, "uv run ruff check && uv run ruff format --diff")
         trees = chain((self.tree(one) for one in self.typed()), (part for *_, part in self.typed_alone()))
         typed, self.proof.modules = typechecking.check_types(self.folder / "types", self.closures, trees)
-        # Of ruff and mypy: what runs beside them is counted when it ends.
+        # The CPU time of ruff and mypy: the test workers are still running, so they are not counted yet.
         self.proof.parts["lint and types"] = cpu_seconds(own=False) - before_children
         if typed:
             self.blame_types(typed)
 
     def distinct_sources(self) -> Iterator[Combination]:
-        """Return the projects, and of each those variations that change what ruff judges."""
+        """Yield each project in the variations that change the input of ruff."""
         for one in self.combinations:
             known: set[object] = set()
             project = self.proof.varied[one]
@@ -670,13 +682,13 @@ class Run:
                     yield one | variation
 
     def names_linted(self, combination: Combination) -> frozenset[str]:
-        """Return the varied prompts that decide modules, and ruff's configuration."""
+        """Return the varied prompts that decide modules, unit tests or ruff's configuration."""
         family = self.proof.varied[combination].family
         modules = family.names(path for path in family.entries if path.endswith(".py"))
         return modules | self.names_configuring(combination, "ruff") | self.unit_tests.names(combination)
 
     def tree_of(self, combination: Combination, paths: Collection[str], variation: Combination) -> Tree:
-        """Return some files of a project."""
+        """Return the tree of some files of a project."""
         project = self.proof.varied[combination]
         found = {
             path: project.identity(path, variation)
@@ -687,23 +699,23 @@ class Run:
         return {path: identity for path, identity in found.items() if identity}
 
     def typed(self) -> list[Combination]:
-        """Return the projects whose types are checked: of those folded or varied, those of the linear design."""
+        """Return the projects that are type-checked: all twins, and the folded and varied ones of the linear design."""
         folded = [one for one in self.linear() if not self.is_twin(one)]
         return list(dict.fromkeys([*self.twins(), *folded, *self.sampled()]))
 
     def typed_alone(self) -> Iterator[tuple[Combination, str, Tree]]:
-        """Return the test files and scripts that a prompt beside the server changes, each form with what it imports."""
+        """Yield each form of the test files and scripts that a prompt beside the server changes, with its imports."""
         known: set[tuple[str, str]] = set()
         for one, path, project in chain(self.modules_counted(), *map(self.modules_apart, self.twins())):
             closure = project.of_module(path)
             if (path, project.key(closure)) not in known:
                 known.add((path, project.key(closure)))
-                # The initializers decide how mypy is run.
+                # `check_types` groups projects by their `__init__.py` files and configuration.
                 kept = {other for other in project.tree if other.endswith(("/__init__.py", "pyproject.toml"))}
                 yield one, path, {other: project.tree[other] for other in {*closure, *kept}}
 
     def modules_counted(self) -> Iterator[tuple[Combination, str, ProjectClosures]]:
-        """Return the test files with closures of their own that a prompt beside the server changes."""
+        """Yield the test files with counted closures that a prompt beside the server changes."""
         for one, project in self.projects.items():
             changed = changed_files(self.declaration, self.proof.varied[self.declaration.core(one)])
             for path in changed.keys() & project.tree.keys():
@@ -726,14 +738,14 @@ class Run:
                         self.blame([combination], text, "uv run mypy")
 
     def linear(self) -> list[Combination]:
-        """Return what of the linear design varies a combination that was chosen."""
+        """Return the projects of the linear design whose combination was requested."""
         design = defaultdict(list)
         for combination in self.declaration.linear_design().values():
             design[self.declaration.core(combination)].append(combination)
         return [combination for one in self.combinations for combination in design[one]]
 
     def sampled(self) -> list[Combination]:
-        """Return the linear design with each additive prompt, with each value of a varied choice, and with all."""
+        """Return the linear design, not folded, with each additive prompt, each value of a varied choice, and all."""
         cores = dict.fromkeys(self.declaration.core(one) for one in self.linear())
         twins = [one for one in cores if self.is_twin(one)]
         return [one | variation for variation in self.declaration.sampled_variations for one in twins]
@@ -762,7 +774,7 @@ class Run:
                 self.proof.tests[combination] += passed[self.twin(combination)]
 
     def plan(self) -> Iterator[tuple[Combination, Job, list[Combination]]]:
-        """Return each job, the project it is for, and the combinations of which it shows something."""
+        """Yield the project of each job, the job, and the combinations that it covers."""
         in_full = self.linear()
         for combination in sorted(in_full, key=len, reverse=True):
             tests = self.process_files(combination) if self.processes else []
@@ -775,7 +787,7 @@ class Run:
             for (file, _), sharing in self.sharing.items():
                 yield sharing[0], self.job([file], watched=True), sharing
             jobs = [(one, self.shared_job(one)) for one in [*self.twins(), *self.sampled()]]
-            # Those that begin with the same modules follow each other.
+            # Jobs with the same preloaded modules run one after the other.
             for one, job in sorted(jobs, key=lambda item: item[1].stamp):
                 yield one, job, [one]
             for one, file in self.tests_apart():
@@ -791,7 +803,7 @@ class Run:
                 yield varied, self.job(tests, probe=self.declaration.probe, seconds=600), [varied]
 
     def shared_job(self, combination: Combination) -> Job:
-        """Return the job of the test files that see the whole project, begun with what it shares with others."""
+        """Return the job for the tests of the whole project, which preloads the modules that many projects share."""
         watched = bool(self.declaration.varying)
         job = self.job(self.each(combination), probe=self.declaration.probe, watched=watched, shared=True)
         project = self.closures.of_project(self.tree(combination))
@@ -804,7 +816,7 @@ class Run:
 
     @cached_property
     def common_modules(self) -> list[str]:
-        """The modules that every project has, with what they import in a few forms: judged by a sample of the projects."""
+        """The modules that every project has and whose closures have few forms, determined from a sample."""
         twins = self.twins()
         projects = [self.projects[one] for one in twins[:: len(twins) // SAMPLE + 1]]
         prefix = f"{self.declaration.sources}/"
@@ -839,7 +851,7 @@ class Run:
         )
 
     def part(self, job: Job) -> str:
-        """Return what a job shows, for the account of the time."""
+        """Return the part of the proof that a job belongs to, for the CPU times."""
         if job.watched and not job.shared:
             return "tests of each closure"
         if any(map(self.is_process, job.tests)) or not job.shared:
@@ -847,7 +859,7 @@ class Run:
         return "tests that see a whole project"
 
     def judge(self, tree: Combination, job: Job, sharing: list[Combination], outcome: Outcome) -> None:
-        """Blame the combinations of a job that has not shown what it should."""
+        """Record the problems of a job for the combinations that it covers."""
         fold = self.declaration.fold
         folded = [one | {fold.prompt} for one in sharing] if fold and self.dedup else []
         blamed = list(dict.fromkeys([*sharing, *folded]))
@@ -872,7 +884,7 @@ class Run:
             self.blame(blamed, text, command)
 
     def outside(self, read: list[str], closure: frozenset[str]) -> list[str]:
-        """Return what a run has read that decides its result, and is not in its closure."""
+        """Return the accesses of a run that can affect its result and are outside the closure."""
         found = []
         optional = self.optional_paths - closure - folders(closure)
         for line in read:
@@ -889,13 +901,13 @@ class Run:
 
     @cached_property
     def known_paths(self) -> set[str]:
-        """Every path of any project: one that this project lacks decides too."""
+        """Every path of any project. The absence of a file can affect a result too."""
         families = (project.family for project in self.proof.varied.values())
         return {path for family in families for path in [*family.constant, *family.entries]}
 
     @cached_property
     def optional_paths(self) -> set[str]:
-        """Every file and folder that some project has and another has not."""
+        """Every file and folder that some projects have and others do not."""
         always: set[str] | None = None
         for project in self.proof.varied.values():
             family = project.family
@@ -910,12 +922,12 @@ def family_names(project: Varied, path: str) -> frozenset[str]:
 
 
 def cpu_seconds(*, own: bool = True) -> float:
-    """Return the processor time of this process, and of its children that have ended."""
+    """Return the CPU time in seconds of this process, with `own`, and of its terminated children."""
     times = os.times()
     children = times.children_user + times.children_system
     return children + (times.user + times.system if own else 0)
 
 
 def weight(job: Job) -> int:
-    """Return about how long a job takes, so that the time left can be told."""
+    """Return the relative duration of a job, to estimate the remaining time."""
     return 1 + 5 * len(job.tests)

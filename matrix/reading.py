@@ -1,7 +1,7 @@
-"""Stand-ins for answers, texts and combinations: they show what a template, a hook or a table reads of them.
+"""Stand-ins for answers, texts and combinations that record what a template, hook or function reads.
 
-Each holds what it was given, and asking for more is an error. So a result that comes out at all depends on what was given
-alone.
+Each contains only the given values, and any other access is an error. So a result that is returned without an error
+depends only on the given values.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class UnreadError(Exception):
-    """Answers were asked for that a function was not given."""
+    """A function accessed answers that it was not given."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = frozenset(names)
@@ -22,7 +22,7 @@ class UnreadError(Exception):
 
 
 class Answers(dict[str, Any]):
-    """Answers without those in `closed`: who asks for one of these, or for all, gets `UnreadError`."""
+    """Answers without those in `closed`. Access to one of these, or to all answers, raises `UnreadError`."""
 
     def __init__(self, answers: Mapping[str, Any], closed: Collection[str]) -> None:
         self.__closed = frozenset(closed)
@@ -104,16 +104,16 @@ def refuse(sealed: object, *_: object) -> NoReturn:
 
 
 class SealedError(Exception):
-    """A hook has looked at a text that it was to leave alone."""
+    """A hook accessed a sealed text."""
 
 
 class Sealed:
-    """Stands for the text of a file, and answers nothing about it."""
+    """A stand-in for the text of a file. Every access raises `SealedError`."""
 
     __slots__ = ()
 
 
-# Of the operations on an object those that would otherwise be answered; `isinstance` asks for an attribute.
+# The operations that `object` would otherwise support. `isinstance` reads the attribute `__class__`.
 for operation in (
     "__getattribute__",
     "__eq__",
@@ -128,7 +128,11 @@ for operation in (
 
 
 class Unread:  # noqa: PLW1641 - its hash is an operation below
-    """Stands for an answer that was not given: its type is known, and that it is one of the values of its prompt."""
+    """A stand-in for an answer that was not given.
+
+    Its type is known, and that it is one of `values`. Any other access adds its name to `asked` and raises
+    `UnreadError`.
+    """
 
     __slots__ = ("_asked", "_kind", "_name", "_values")
 
@@ -153,7 +157,7 @@ class Unread:  # noqa: PLW1641 - its hash is an operation below
 
 
 def ask(answer: Unread, *_: object) -> NoReturn:
-    """Note that an answer was asked for, since a hook may catch the error."""
+    """Record the access and raise `UnreadError`. A hook may catch the error, so the record is needed."""
     name = object.__getattribute__(answer, "_name")
     object.__getattribute__(answer, "_asked").add(name)
     raise UnreadError([name])
@@ -169,7 +173,7 @@ for operation in ("add", "and", "mod", "mul", "or", "sub", "xor"):
 
 
 class Chosen(Set[str]):
-    """A combination of which some prompts may be asked for only: asking for another is an `UnreadError`."""
+    """A combination in which access to an item in `closed`, or to all items, raises `UnreadError`."""
 
     def __init__(self, items: Combination, closed: Collection[str]) -> None:
         self.__items = items
@@ -203,7 +207,7 @@ class Chosen(Set[str]):
         return hash(self.__all())
 
     def __getattr__(self, name: str) -> Any:
-        """Do what a set does; it must be known whole."""
+        """Delegate other set operations to the whole set."""
         return getattr(self.__all(), name)
 
     @classmethod
@@ -218,7 +222,7 @@ class Chosen(Set[str]):
 
 @dataclass
 class Asking(Generic[T]):
-    """A function of combinations, of which it is learned which of the varied prompts it reads."""
+    """A function of combinations, with a record of the varied prompts that it reads."""
 
     declaration: Declaration
     function: Callable[[Combination], T]

@@ -1,14 +1,14 @@
-"""Splits the template of a text file into sections, whose texts make the file when they follow each other.
+"""Splits the template of a text file into sections. The file is the concatenation of their texts.
 
-A README reads every prompt, and so has a form for every combination. Each section of it reads a few. A section begins
-with a line that is not indented, so that each list is in one section with its heading.
+A README reads every prompt, so it has a different form for every combination. Each section reads only a few prompts.
+A section starts with a line that is not indented, so a list and its heading are in one section.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
 from jinja2 import Environment, nodes
 
-# What may assign or print in ways that are not followed here.
+# Nodes that may assign or print in ways that this module does not analyze.
 OPAQUE = (
     nodes.AssignBlock,
     nodes.Block,
@@ -21,7 +21,7 @@ OPAQUE = (
     nodes.Include,
     nodes.NSRef,
 )
-# Methods of lists, sets and mappings that change them.
+# Methods that mutate lists, sets and mappings.
 CHANGING = {
     *("add", "append", "clear", "difference_update", "discard", "extend", "insert", "intersection_update"),
     *("pop", "popitem", "remove", "reverse", "setdefault", "sort", "symmetric_difference_update", "update"),
@@ -32,9 +32,10 @@ Reads = Callable[[nodes.Template], frozenset[str]]
 
 
 def sections(environment: Environment, source: str, reads: Reads) -> list[nodes.Template]:
-    """Return the templates of the sections, each with the assignments that it uses; one if it cannot be split.
+    """Return the templates of the sections, each with the assignments that it uses.
 
-    Neighbours that read the same are one section.
+    Adjacent sections that read the same prompts are merged. A template that cannot be split is returned as one
+    section.
     """
     tree = environment.parse(source)
     if not tree.body or any(tree.find_all(OPAQUE)) or not all(is_plain(node, tree) for node in tree.body):
@@ -62,12 +63,12 @@ def template_of(environment: Environment, body: list[nodes.Node]) -> nodes.Templ
     return template
 
 
-# What is changed, where that is not a variable.
+# The name of a mutated object that is not a variable.
 UNKNOWN = "?"
 
 
 def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
-    """Does a statement change no variable that others see, unless it is a definition, or a loop around some?"""
+    """Return whether a statement can be in a section: only definitions and loops may change variables."""
     if UNKNOWN in changed(node):
         return False
     if is_definition(node):
@@ -77,7 +78,7 @@ def is_plain(node: nodes.Node, tree: nodes.Template) -> bool:
     names = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     called = [call.node for call in node.find_all(nodes.Call)]
     if any(isinstance(item, nodes.Name) and item.name in names for item in called):
-        return False  # an object with a state
+        return False  # calls an object that may have state
     return isinstance(node, nodes.For) or not (any(node.find_all(nodes.Assign)) or any(changed(node)))
 
 
@@ -85,7 +86,7 @@ def is_plain_definition(node: nodes.Node, tree: nodes.Template) -> bool:
     if isinstance(node, nodes.Macro):
         return not any(changed(node))
     if isinstance(node, nodes.Assign):
-        # Two names of one object, of which one changes it.
+        # The assignment creates an alias of an object that is mutated.
         return not (
             isinstance(node.node, nodes.Name) and {node.node.name, *assigned(node)} & {*changed(tree)}
         )
@@ -93,7 +94,7 @@ def is_plain_definition(node: nodes.Node, tree: nodes.Template) -> bool:
 
 
 def is_definition(node: nodes.Node) -> bool:
-    """Does a statement define variables or macros, and print nothing?"""
+    """Return whether a statement only defines variables or macros."""
     if isinstance(node, nodes.Assign | nodes.Macro):
         return True
     inner = [item for branch in branches(node) for item in branch] if isinstance(node, nodes.If) else []
@@ -105,7 +106,7 @@ def is_assigning(node: nodes.Node) -> bool:
 
 
 def changed(node: nodes.Node) -> Iterator[str]:
-    """Return the variables whose methods change them."""
+    """Yield the variables that a method call mutates."""
     for call in node.find_all(nodes.Call):
         method = call.node
         if isinstance(method, nodes.Getattr) and method.attr in CHANGING:
@@ -114,7 +115,7 @@ def changed(node: nodes.Node) -> Iterator[str]:
 
 
 def needed(section: Sequence[nodes.Node], before: list[nodes.Node]) -> list[nodes.Node]:
-    """Return the assignments on which a section depends. What a loop prints is left out."""
+    """Return the assignments that a section depends on. The output of loops is discarded."""
     names = {name.name for node in section for name in every(node, nodes.Name)}
     used: set[int] = set()
     while True:
@@ -155,12 +156,12 @@ def unprinted(node: nodes.Node) -> nodes.Node:
 
 
 def group(body: Sequence[nodes.Node]) -> Iterator[list[nodes.Node]]:
-    """Return the statements section by section."""
+    """Yield the statements of each section."""
     section: list[nodes.Node] = []
     at_start = True
     for node in atoms(body):
         if is_definition(node):
-            # Before a section it prints nothing there, and what it reads is not read there.
+            # Keep a definition before a section separate, so that the section does not read its prompts.
             if section:
                 section.append(node)
             else:
@@ -176,7 +177,7 @@ def group(body: Sequence[nodes.Node]) -> Iterator[list[nodes.Node]]:
 
 
 def atoms(body: Sequence[nodes.Node]) -> Iterator[nodes.Node]:
-    """Return the statements, texts line by line."""
+    """Yield the statements, with text split into lines."""
     for node in body:
         if not isinstance(node, nodes.Output):
             yield node
@@ -190,7 +191,7 @@ def atoms(body: Sequence[nodes.Node]) -> Iterator[nodes.Node]:
 
 
 def text_of(node: nodes.Node, place: int) -> str | None:
-    """Return the text with which a statement surely begins or ends; nothing where that is not known."""
+    """Return the text at the start (0) or end (-1) of a statement, or None if it is not constant."""
     if isinstance(node, nodes.Output):
         item = node.nodes[place]
         return item.data if isinstance(item, nodes.TemplateData) else None
@@ -204,7 +205,7 @@ def branches(node: nodes.Node) -> list[list[nodes.Node]]:
 
 
 def begins(node: nodes.Node) -> bool:
-    """Does it begin with a line that is not indented, if it prints at all?"""
+    """Return whether the output of a statement always starts with a line that is not indented."""
     if text := text_of(node, 0):
         first = text.lstrip("\n")[:1]
         return bool(first) and not first.isspace()
@@ -213,7 +214,7 @@ def begins(node: nodes.Node) -> bool:
 
 
 def ends(node: nodes.Node, at_start: bool) -> bool:
-    """Is the next text at the beginning of a line?"""
+    """Return whether the output after a statement is always at the start of a line."""
     if text := text_of(node, -1):
         return text.endswith("\n")
     found = branches(node)

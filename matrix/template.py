@@ -1,4 +1,4 @@
-"""What the engine knows about a template: its prompts from cookiecutter.json, and what it promises for each project."""
+"""Describes a template to the engine: its prompts from cookiecutter.json, and what it declares for each project."""
 
 import json
 import re
@@ -9,21 +9,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-# The yes/no prompts that are on, and `choice=value` for each choice that is not at its default. A prompt beside the server is a
-# choice of its labels.
+# The yes/no prompts that are on, and `choice=value` for each choice that is not at its default. The values of a
+# prompt beside the server are the labels of its answers.
 Combination = frozenset[str]
 
-# As many closures of a test file as there are combinations.
+# A test file that sees the whole project, so it runs in every combination.
 EACH = 0
-# The same, and it runs in some only: every setting of any four prompts occurs in one.
+# A test file that sees the whole project and runs in a few combinations, which cover every setting of any four
+# prompts.
 ANY_FOUR = -4
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A prompt that changes no code, and only moves the modules of one folder into one file.
+    """A prompt that moves the modules of a folder into one file without changing code.
 
-    Each module's body is in that file unchanged, under a comment line with the module's name.
+    Each module's body is unchanged in that file, under a comment line with the module's name.
     """
 
     prompt: str
@@ -33,23 +34,24 @@ class Fold:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a template promises of its projects. Paths have forward slashes and are relative to the project.
+    """What a template declares about its projects. Paths are relative to the project and have forward slashes.
 
-    `files` gives the exact files of a combination; `probe` is a function, as `file:name`, that is called in
-    the project with the package's name and must return what `listing` gives; `closures` states in how many distinct surroundings each
-    test file occurs, `EACH` for those that see the whole project, `ANY_FOUR` for those of them that need not run
-    in each. Where a prompt is a fold, the counts
-    are of the projects without it. `unit_tests` gives further tests, by their paths: they are the template's own, and run in
-    a project beside its tests. Tests under `processes` start processes: those of `processes_everywhere` run on the
-    linear design, all of them at its corners.
+    - `files` returns the exact files of a combination.
+    - `probe` is a function, as `file:name`. It is called in the project with the package's name, and must return the
+      same as `listing`.
+    - `closures` is the number of distinct closures of each test file, or `EACH` or `ANY_FOUR` for tests that see the
+      whole project. Folded projects are not counted.
+    - `unit_tests` returns the template's own tests, by path. They run in a project next to its tests.
+    - Tests under `processes` start processes. Those in `processes_everywhere` run on the linear design, and all of
+      them where no or all prompts are chosen.
 
-    Three claims make prompts cheap to prove, and the engine checks them in every combination. An `additive` yes/no prompt
-    adds the same files, and inserts the same lines into the same files, whatever else is chosen. A `uniform` choice
-    adds and removes the same files, and replaces the same lines wherever they appear. A prompt `beside` the server changes
-    files that no code sees, and no test that sees the whole project. It can be of any kind: its answers are given by their
-    labels, the default first.
+    The engine checks three claims in every combination. They reduce the number of projects to test. An `additive`
+    yes/no prompt adds the same files, and inserts the same lines into the same files, whatever else is chosen. A
+    `uniform` choice adds and removes the same files, and replaces the same lines wherever they appear. A prompt
+    `beside` the server changes only files that neither code nor tests of the whole project see. It can be of any
+    kind: `beside` maps labels to its answers, the default first.
 
-    `files` and `unit_tests` are given a `Chosen`: which prompts they read is learned.
+    `files` and `unit_tests` get a `Chosen`, which records the prompts that they read.
     """
 
     template: Path
@@ -67,7 +69,7 @@ class Declaration:
     uniform: Collection[str] = ()
     beside: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     answers: Mapping[str, object] = field(default_factory=dict)
-    # Test plugins that the projects need: others are not loaded.
+    # The pytest plugins to load.
     plugins: Sequence[str] = ()
 
     @cached_property
@@ -77,7 +79,7 @@ class Declaration:
 
     @cached_property
     def patterns(self) -> tuple[str, ...]:
-        """The yes/no prompts, without those beside the server."""
+        """The yes/no prompts that are not beside the server."""
         return tuple(
             name
             for name, default in self.prompts.items()
@@ -86,9 +88,9 @@ class Declaration:
 
     @cached_property
     def choices(self) -> dict[str, tuple[str, ...]]:
-        """The prompts with several values, the default first, without those that `answers` decides.
+        """The values of each choice that `answers` does not fix, the default first.
 
-        Of a prompt beside the server, these are the labels of its answers.
+        The values of a prompt beside the server are the labels of its answers.
         """
         return {
             name: tuple(self.beside.get(name, values))
@@ -98,28 +100,28 @@ class Declaration:
 
     @property
     def folder(self) -> str:
-        """The name of the project's folder, where the answers decide it."""
+        """The rendered name of the project's folder."""
         name = next(path.name for path in self.template.iterdir() if "{{" in path.name)
         return re.sub(r"{{\s*cookiecutter\.(\w+)\s*}}", lambda found: str(self.answers[found[1]]), name)
 
     def combinations(self) -> Iterator[Combination]:
-        """Return every combination of what is not varied.
+        """Yield every combination of the prompts that are not varied.
 
-        Without choices among it, one combination differs from the next in one prompt (Gray code).
+        Without choices among these, consecutive combinations differ in one prompt (Gray code).
         """
         names = [name for name in reversed(self.patterns) if name not in self.additive]
         values = self.assignments(name for name in self.choices if name not in self.varied_prompts)
         for number in range(2 ** len(names)):
             code = number ^ number >> 1
-            # The first prompts change least often.
+            # `names` is reversed, so the first prompts change least often.
             chosen = frozenset(name for bit, name in enumerate(names) if code >> bit & 1)
             yield from (chosen | assignment for assignment in values)
 
     @cached_property
     def variations(self) -> list[Combination]:
-        """What every combination is varied by: each set of additive prompts with each value of each choice that is varied.
+        """Every combination of the varied prompts: additive prompts, uniform choices and prompts beside the server.
 
-        The first is empty.
+        The first one is empty: the defaults.
         """
         added = [(frozenset[str](), frozenset({name})) for name in self.patterns if name in self.additive]
         chosen = self.assignments(name for name in self.choices if name in self.varied_prompts)
@@ -133,7 +135,7 @@ class Declaration:
         )
 
     def variations_of(self, names: Collection[str]) -> list[Combination]:
-        """Return the variations that differ in some prompts only; the first is empty."""
+        """Return the variations of only these prompts. The first one is empty."""
         key = self.varied_prompts.intersection(names)
         if key not in self._variations_of:
             scope = self.scope(key)
@@ -145,11 +147,11 @@ class Declaration:
         return {}
 
     def scope(self, names: Collection[str]) -> Combination:
-        """Return what a variation can hold of some prompts."""
+        """Return the items of these prompts that a variation can have."""
         return frozenset(item for item in self.varying if item.partition("=")[0] in names)
 
     def core(self, combination: Combination) -> Combination:
-        """Return a combination without what it is varied by."""
+        """Return a combination without its variation."""
         return combination - self.varying
 
     @cached_property
@@ -158,7 +160,7 @@ class Declaration:
 
     @cached_property
     def sampled_variations(self) -> list[Combination]:
-        """Each additive prompt and each value of a varied choice alone, and all of them together."""
+        """Each additive prompt and each value of a varied choice alone, and all together, with the last values."""
         alone = [variation for variation in self.variations if len(variation) == 1]
         values = {name: f"{name}={choices[-1]}" for name, choices in self.choices.items()}
         together = frozenset(
@@ -170,23 +172,23 @@ class Declaration:
         return [*alone, together] if len(together) > 1 else alone
 
     def assignments(self, names: Iterable[str]) -> list[Combination]:
-        """Return every assignment of some choices; the first is of their defaults."""
+        """Return every assignment of some choices. The first one, all defaults, is empty."""
         choices = [[None, *(f"{name}={value}" for value in self.choices[name][1:])] for name in names]
         return [frozenset(filter(None, assignment)) for assignment in product(*choices)]
 
     @property
     def option_combinations(self) -> int:
-        """How many combinations there are of all answers other than free text."""
+        """The number of combinations of all prompts that are combined."""
         count: int = 2 ** len(self.patterns)
         for values in self.choices.values():
             count *= len(values)
         return count
 
     def shard(self, part: str) -> set[Combination]:
-        """Return the combinations of one part, as `3/8`; a folded project goes with its twin.
+        """Return the combinations of one part, such as `3/8`. A folded project is in the same part as its twin.
 
         Raises:
-            ValueError: `part` is not two numbers, the first at least 1 and at most the second.
+            ValueError: `part` is not two numbers, with the first one from 1 to the second.
         """
         index, _, count = part.partition("/")
         if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
@@ -197,7 +199,7 @@ class Declaration:
         return {combination for combination in self.combinations() if combination - fold in chosen}
 
     def bare(self) -> "Declaration":
-        """Return what another process can be given: the prompts."""
+        """Return a picklable copy with only the prompts, for worker processes."""
         return Declaration(
             template=self.template,
             package=self.package,
@@ -213,17 +215,18 @@ class Declaration:
         )
 
     def linear_design(self) -> dict[str, Combination]:
-        """Return none, all, only each and all but each: every triple of settings in 2k + 2 combinations."""
+        """Return none, all, only each and all but each prompt: 2k + 2 combinations that cover every triple of settings."""
         every = frozenset(self.patterns)
         design = {"none": frozenset[str](), "all": every}
         design |= {f"only-{name}": frozenset({name}) for name in self.patterns}
         return design | {f"all-but-{name}": every - {name} for name in self.patterns}
 
     def covering_design(self) -> set[Combination]:
-        """Return combinations in which every setting of any four prompts occurs, equally often; none is folded or varied.
+        """Return combinations in which every setting of any four prompts occurs equally often.
 
-        It is the space of a linear code: each prompt has a vector of bits, no four of which are dependent, and is on where
-        the product with the number of the combination is odd.
+        None is folded or varied. This is an orthogonal array from a linear code. Each prompt has a bit vector, and no
+        four vectors are linearly dependent. A prompt is on if the product of its vector and the number of the
+        combination is odd.
         """
         fold = {self.fold.prompt} if self.fold else set[str]()
         names = [name for name in self.patterns if name not in fold and name not in self.additive]
@@ -236,7 +239,7 @@ class Declaration:
         }
 
     def name(self, combination: Combination) -> str:
-        """Return a short name: what is chosen, or what is not if that is less; then the choices."""
+        """Return a short name: the chosen prompts, or those not chosen if fewer, then additive prompts and choices."""
         patterns = [name for name in self.patterns if name not in self.additive]
         chosen = [name for name in patterns if name in combination]
         left_out = [name for name in patterns if name not in combination]
@@ -250,7 +253,7 @@ class Declaration:
         return ",".join([name, *added, *sorted(item for item in combination if "=" in item)])
 
     def answers_for(self, combination: Combination) -> dict[str, Any]:
-        """Return the answers to all prompts that are varied, and those that the template's declaration gives."""
+        """Return the answers of a combination, and those that the declaration fixes."""
         chosen = dict(item.split("=", 1) for item in combination if "=" in item)
         choices = {
             name: self.answer(name, chosen.get(name, values[0])) for name, values in self.choices.items()
@@ -258,14 +261,14 @@ class Declaration:
         return {**self.answers, **choices, **{name: name in combination for name in self.patterns}}
 
     def answer(self, name: str, value: str) -> Any:
-        """Return the answer that a value of a choice means."""
+        """Return the answer for a value of a choice, or for a label of a prompt beside the server."""
         return self.beside[name][value] if name in self.beside else value
 
     def is_folded(self, combination: Combination) -> bool:
         return self.fold is not None and self.fold.prompt in combination
 
     def reproduce(self, combination: Combination, then: str) -> str:
-        """Return the command line that makes the project with the real Cookiecutter and does `then` in it."""
+        """Return a command line that generates the project with the real Cookiecutter and runs `then` in it."""
         answers = (f"{name}={'yes' if name in combination else 'no'}" for name in self.patterns)
         others = (f"{name}={value}" for name, value in self.answers.items())
         items = (item.partition("=") for item in sorted(combination) if "=" in item)
@@ -275,10 +278,13 @@ class Declaration:
 
 
 def independent_vectors(count: int, strength: int) -> tuple[int, list[int]]:
-    """Return so many vectors, of as few bits as the first that fit allow, of which no `strength` are dependent."""
+    """Return a number of bits, and `count` vectors of it, of which no `strength` are linearly dependent.
+
+    The vectors are chosen greedily, for the smallest number of bits for which that succeeds.
+    """
     for bits in range(min(strength, count), count + 1):
         vectors: list[int] = []
-        # The sums of up to so many vectors.
+        # `sums[n]` are the sums of n vectors.
         sums: list[set[int]] = [{0}, *(set[int]() for _ in range(strength - 1))]
         for candidate in range(1, 2**bits):
             if not any(candidate in level for level in sums):
@@ -291,7 +297,7 @@ def independent_vectors(count: int, strength: int) -> tuple[int, list[int]]:
 
 
 def given_as(answer: object) -> object:
-    """Return how an answer is written on the command line."""
+    """Return the answer as written on Cookiecutter's command line."""
     return {True: "yes", False: "no"}[answer] if isinstance(answer, bool) else answer
 
 

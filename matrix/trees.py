@@ -1,4 +1,4 @@
-"""Keeps the files of thousands of projects once each, and lays one project out where it can be run."""
+"""Stores each distinct file of thousands of projects once, and writes a project to a folder to run it."""
 
 import hashlib
 import os
@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# A project: the identity of each file's content, by its path with forward slashes.
+# A project: the hash of each file's content, by its path with forward slashes.
 Tree = dict[str, str]
 
-# Python compares a module with its cached bytecode by size and second of change: each content gets a second.
+# Python validates cached bytecode by the size and mtime (in seconds) of the source, so each content gets its own
+# mtime.
 FIRST_SECOND = 1_000_000_000
 
 
@@ -24,7 +25,7 @@ class Store:
     _seconds: dict[str, int] = field(default_factory=dict)
 
     def add(self, files: Mapping[str, bytes]) -> Tree:
-        """Keep the files of a project; several processes may do so at once."""
+        """Store the files of a project. Safe for concurrent processes."""
         tree = {}
         for path, content in files.items():
             identity = sys.intern(hashlib.sha1(content, usedforsecurity=False).hexdigest())
@@ -48,26 +49,26 @@ class Store:
         return self.read(identity).decode()
 
     def second(self, identity: str) -> int:
-        """Return the second of change that no other content has."""
+        """Return the mtime of a content, which is unique."""
         return self._seconds.setdefault(identity, FIRST_SECOND + 2 * len(self._seconds))
 
 
 @dataclass
 class Workspace:
-    """A folder that holds one project after the other; only what differs is written."""
+    """A folder for one project at a time. Only files that differ from the previous project are written."""
 
     folder: Path
     store: Store
 
     def lay_out(self, tree: Tree) -> None:
-        """Make the folder hold this project and no more, whatever a run has left, changed or deleted in it."""
+        """Make the folder contain exactly this project, whatever a previous run left, changed or deleted."""
         seconds = self.clear(tree)
         for path, identity in tree.items():
             if not path.endswith("/") and seconds.get(path) != self.store.second(identity):
                 self.write(self.folder / path, identity)
 
     def clear(self, tree: Tree) -> dict[str, float]:
-        """Delete what is not in the project, and return when each remaining file was changed."""
+        """Delete everything that is not in the project. Return the mtime of each remaining file."""
         seconds = {}
         wanted = {"", *folders(tree)}
         for place, names, files in os.walk(self.folder):
@@ -92,19 +93,19 @@ class Workspace:
 
 
 def memory() -> str | None:
-    """Return a folder in memory, if the system has one, for files that live for a moment."""
+    """Return a folder in memory for temporary files, or None if the system has none."""
     folder = "/dev/shm"
     return folder if os.access(folder, os.W_OK) else None
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """Write a file, and the folders above it where there are none."""
+    """Write a file, and create missing parent folders."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
 
 
 def folders(paths: Iterable[str]) -> set[str]:
-    """Return every folder that holds one of these files, at any depth."""
+    """Return every folder that contains one of these files, at any depth."""
     found: set[str] = set()
     for path in paths:
         parent = path.rpartition("/")[0]
@@ -119,6 +120,6 @@ def is_test(path: str) -> bool:
 
 
 def variant(path: str, number: int) -> str:
-    """Return the path of the numbered variant of a file that has several in one folder; 0 keeps its name."""
+    """Return the path of a numbered variant of a file. Variant 0 keeps its name."""
     stem, dot, ending = path.rpartition(".")
     return f"{stem}__{number}{dot}{ending}" if number else path

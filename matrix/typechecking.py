@@ -1,8 +1,8 @@
-"""Checks the types of all projects in one strict run of mypy.
+"""Type-checks all projects in a few strict runs of mypy.
 
-Mypy judges a module by its bytes, the modules it can load and the configuration, so a module is judged once for each
-closure. All variants of a module lie side by side in one project, under names of their own: an import that leads to a
-variant is changed to that name, and nothing else is.
+Mypy's result for a module depends on its bytes, the modules that it can load and the configuration. So a module is
+checked once for each closure. All variants of a module are in one project, under different names. Only the imports of
+variants are changed, to these names.
 """
 
 import ast
@@ -21,20 +21,20 @@ from typing import NamedTuple
 from .closures import Closures, Import, ProjectClosures, configuration
 from .trees import FIRST_SECOND, Tree, variant, write_file
 
-# As many take about 1 GiB.
+# A run of mypy with this many modules takes about 1 GiB.
 MOST_MODULES = 4500
 
-# What mypy says, by path and identity of the closure.
+# The messages of mypy, by path and key of the closure.
 Findings = dict[tuple[str, str], list[str]]
 
 
 @dataclass
 class Union:
-    """One project in which every variant of every module has a place."""
+    """A project that contains every variant of every module."""
 
     place: Path
     closures: Closures
-    # The time of change that the next file gets, in seconds: by it mypy knows what its cache was made from.
+    # The mtimes of the next files, in seconds. Each is unique, since mypy validates its cache by mtime.
     seconds: Iterator[int]
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -73,7 +73,7 @@ class Union:
             "pyproject.toml",
             "--explicit-package-bases",
         ]
-        # What a run learns about the libraries serves the next one.
+        # The runs share a cache, so that the libraries are analyzed once.
         options = ["--no-error-summary", "--no-pretty", "--cache-dir", str(self.place.parent / "cache")]
         run = subprocess.run(
             [*command, *options, *roots],
@@ -96,9 +96,12 @@ class Union:
 def check_types(
     place: Path, closures: Closures, trees: Iterable[Tree], most: int = MOST_MODULES
 ) -> tuple[Findings, int]:
-    """Return the findings of mypy, and how many distinct modules it has read.
+    """Return the findings of mypy, and the number of distinct modules that it checked.
 
-    One run of mypy reads about `most` modules, so that its memory does not grow with the number of combinations.
+    One run of mypy reads about `most` modules, so its memory does not grow with the number of combinations.
+
+    Raises:
+        RuntimeError: mypy itself failed.
     """
     unions: dict[str, Union] = {}
     seconds = itertools.count(FIRST_SECOND)
@@ -125,7 +128,7 @@ def check_types(
 
 
 class Edit(NamedTuple):
-    """A replacement in one line, in bytes."""
+    """A replacement in one line. `start` and `length` are in bytes."""
 
     line: int
     start: int
@@ -134,10 +137,10 @@ class Edit(NamedTuple):
 
 
 def redirect(source: str, path: str, project: ProjectClosures, numbers: dict[str, int]) -> str:
-    """Change each import of a module to its variant.
+    """Return the source with each import of a module changed to its variant.
 
     Raises:
-        ValueError: an import of a variant binds no name of its own, so that it cannot be changed.
+        ValueError: a variant is imported by `import module` without `as`, which cannot be redirected.
     """
     lines = source.splitlines(keepends=True)
     edits: list[Edit] = []
@@ -155,7 +158,7 @@ def redirect(source: str, path: str, project: ProjectClosures, numbers: dict[str
 def edit_from(
     node: ast.ImportFrom, line: str, path: str, project: ProjectClosures, numbers: dict[str, int]
 ) -> Iterator[Edit]:
-    """Edit `from module import name`: the module, and each name that is a module itself."""
+    """Redirect `from module import name`: the module, and each name that is a module itself."""
     module = Import(node.level, node.module or "", ())
     own = project.module_of(path, module)
     for alias in node.names:
@@ -173,7 +176,7 @@ def edit_from(
 def edit_import(
     node: ast.Import, path: str, project: ProjectClosures, numbers: dict[str, int]
 ) -> Iterator[Edit]:
-    """Edit `import module as name`."""
+    """Redirect `import module as name`."""
     for alias in node.names:
         module = project.module_of(path, Import(0, alias.name, ()))
         if module and (number := numbers[module]):

@@ -18,13 +18,13 @@ from .trees import Store, Tree, Workspace
 
 @dataclass
 class Worker:
-    """A fork server, and the folder in which the project lies that it works on."""
+    """A fork server and its workspace."""
 
     server: "subprocess.Popen[str]"
     workspace: Workspace
 
     def run(self, tree: Tree, job: Job) -> Outcome:
-        """Lay out the tree, and do the job in it."""
+        """Write the project to the workspace, and run the job. If tests fail, run them again to explain failures."""
         self.workspace.lay_out(tree)
         root = str(self.workspace.folder)
         job = replace(job, project=root, path=[f"{root}/{folder}" for folder in job.path])
@@ -50,19 +50,19 @@ Task = tuple[Tree, Job]
 
 @contextmanager
 def workers(folder: Path, store: Store, count: int, plugins: Sequence[str]) -> Iterator[list[Worker]]:
-    """Start `count` workers; `plugins` are the modules of pytest plugins that the projects need."""
+    """Start `count` workers. `plugins` are modules with pytest plugins."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        # macOS refuses forks of processes that have used its frameworks, as Python does to look for proxies.
+        # Python uses macOS frameworks to look up proxies, and macOS aborts forks of processes that have used them.
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
         "SSL_CERT_FILE": one_certificate(folder),
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
         ),
     }
-    # Bytecode elsewhere would be read without a trace in the project; without any, every run compiles everything again.
+    # The audit only sees bytecode inside the project, and without bytecode every run compiles all modules again.
     environment.pop("PYTHONPYCACHEPREFIX", None)
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", f"{__package__}.forkserver", *plugins]
@@ -86,7 +86,7 @@ def workers(folder: Path, store: Store, count: int, plugins: Sequence[str]) -> I
 
 
 def one_certificate(folder: Path) -> str:
-    """Write a file with one certificate: reading all is a tenth of a suite's time, and no test speaks TLS."""
+    """Write a file with one certificate. Loading all of them is a tenth of a suite's time, and no test uses TLS."""
     certificates = ssl.create_default_context().get_ca_certs(binary_form=True)
     if not certificates:
         return ""
@@ -105,7 +105,7 @@ def stop(process: "subprocess.Popen[str]") -> None:
 
 
 def run_all(team: Sequence[Worker], tasks: Iterable[Task], done: Callable[[Job], None]) -> list[Outcome]:
-    """Do every task; return the outcomes in the order of the tasks."""
+    """Run every task, and return the outcomes in the same order."""
     waiting: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
     numbered = list(enumerate(tasks))
     for item in numbered:

@@ -1,4 +1,4 @@
-"""Python runs this at its start where this folder is on PYTHONPATH: the process is watched like its parent."""
+"""Watches this process like its parent. Python imports this module at startup if its folder is on PYTHONPATH."""
 
 import importlib.util
 from pathlib import Path
