@@ -1,4 +1,4 @@
-"""Two proxies in front of replicas: our own, and nginx as `docs/scaling.md` configures it."""
+"""Two load balancers for replicas: a minimal proxy, and nginx as configured in `docs/scaling.md`."""
 
 import asyncio
 import itertools
@@ -9,13 +9,13 @@ from pathlib import Path
 from .combinations import TEMPLATE
 from .running import free_port, nginx
 
-# The page has these ports instead of a test's.
+# The addresses in the page, which a test replaces with its own.
 SHOWN_REPLICAS = ("10.0.0.11:8000", "10.0.0.12:8000", "10.0.0.13:8000")
 SHOWN_LISTEN = "listen 80;"
 
 
 class Proxy:
-    """A proxy in turn, as simple as it can be: it keeps connections open, and repeats no request."""
+    """A minimal round-robin proxy. It keeps upstream connections open, and never retries a request."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = itertools.cycle(ports)
@@ -24,7 +24,7 @@ class Proxy:
             self._idle[port] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one request of a client."""
+        """Forward one request of a client, and close its connection."""
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).replace(b"Connection: close\r\n", b"")
             body = await reader.readexactly(int(header(head, b"content-length")))
@@ -74,7 +74,7 @@ def header(head: bytes, name: bytes) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
-    """Return an answer, and whether its connection stays open."""
+    """Read an HTTP response. Return its bytes, and whether the connection stays open."""
     answer = head = await reader.readuntil(b"\r\n\r\n")
     if header(head, b"transfer-encoding") == b"chunked":
         size = -1
@@ -88,7 +88,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
 
 
 def documented_nginx(ports: Sequence[int], port: int) -> str:
-    """Return the http block of `docs/scaling.md`, for replicas on loopback."""
+    """Return the nginx configuration of `docs/scaling.md`, with these loopback ports."""
     page = (TEMPLATE / "docs" / "scaling.md").read_text(encoding="utf-8")
     http = page.split("```nginx\n")[1].split("```")[0]
     shown = [*SHOWN_REPLICAS, SHOWN_LISTEN]
@@ -101,7 +101,7 @@ def documented_nginx(ports: Sequence[int], port: int) -> str:
 
 @contextmanager
 def nginx_before(ports: Sequence[int], folder: Path) -> Iterator[int]:
-    """Run nginx before three replicas, and return its port."""
+    """Run nginx in front of three replicas, and yield its port."""
     port = free_port()
     with nginx(folder, port, documented_nginx(ports, port)):
         yield port

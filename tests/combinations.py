@@ -1,4 +1,4 @@
-"""The prompts, the linear design over them, and what each pattern owns: stated here, not read from the hooks."""
+"""The prompts, the linear design, and the files of each pattern, stated independently of the hooks."""
 
 import json
 from functools import cache, partial
@@ -7,7 +7,7 @@ from pathlib import Path
 from matrix.template import ANY_FOUR, EACH, Combination, Declaration, Fold
 
 TEMPLATE = Path(__file__).parents[1]
-# Where the template is published. OWNER is a placeholder: CONTRIBUTING.md shows how to replace it everywhere.
+# The GitHub repository of the template. OWNER is a placeholder: CONTRIBUTING.md shows how to replace it everywhere.
 REPOSITORY = "OWNER/mcp-server-template"
 SKELETON = TEMPLATE / "{{cookiecutter.project_slug}}"
 PACKAGE = "src/{{cookiecutter.package_name}}"
@@ -15,8 +15,8 @@ PACKAGE = "src/{{cookiecutter.package_name}}"
 UNIT_TESTS = TEMPLATE / "tests" / "unit"
 
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-# What is around the server: not a pattern, and not seen by any code of the project. The answers by their labels, which name
-# the combinations, the default first.
+# The prompts beside the server: not patterns, and not visible to the project's code. They map labels, which appear in
+# the names of combinations, to answers. The default is first.
 AROUND: dict[str, dict[str, object]] = {
     "container": {"yes": True, "no": False},
     "ci": {"github": "github", "gitlab": "gitlab", "none": "none"},
@@ -30,14 +30,14 @@ PATTERNS = [name for name, default in PROMPTS.items() if isinstance(default, boo
 API_PATTERNS = ("connection_pooling", "retry", "caching")
 DATABASE_PATTERNS = ("lazy_initialization", "state_management")
 REDIS_PATTERNS = ("caching", "rate_limiting", "state_management")
-# Those whose tools can have long results.
+# Patterns whose tools can return long results.
 RESULT_PATTERNS = ("lazy_initialization", *API_PATTERNS, "parallel_processing")
 
 NONE: Combination = frozenset()
 ALL: Combination = frozenset(PATTERNS)
 
 
-# In the order in which the server lists them.
+# In the order of the server's tool list.
 TOOLS = {
     "lazy_initialization": "database_operation",
     "connection_pooling": "api_request",
@@ -48,7 +48,7 @@ TOOLS = {
     "state_management": "increment_counter",
 }
 RESOURCES = {"environment_config": "config://settings", "health_check": "health://status"}
-# With a tool that the tests of the running process call.
+# Patterns with a tool that the production tests call.
 PROBED = {
     *("lazy_initialization", "retry", "caching", "structured_errors"),
     *("environment_config", "parallel_processing", "state_management"),
@@ -84,7 +84,7 @@ RUNTIME = [
     "serving",
     "stdio",
 ]
-# Of those of the API client, which come with it.
+# Runtime modules that are only included with the API client.
 API_RUNTIME = ["api_client", "api_failures", "api_urls"]
 MANIFESTS = ["kustomization", "deployment", "service", "autoscaler", "disruption", "network"]
 ALWAYS = {
@@ -164,7 +164,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
 
 
 def files_around(chosen: Combination) -> set[str]:
-    """Return the files around the server. A value that is not the default is an item of a combination."""
+    """Return the files of the prompts beside the server. `chosen` contains only values that are not the default."""
     is_published = bool({"repository=github", "repository=gitlab"} & chosen)
     files: set[str] = set()
     if "container=no" not in chosen:
@@ -183,7 +183,7 @@ def files_around(chosen: Combination) -> set[str]:
 
 
 def unit_tests(chosen: Combination) -> dict[str, bytes]:
-    """Return the unit tests of a project's code, by their paths in the project."""
+    """Return the unit tests for a project's code, by their paths in the project."""
     absent = set()
     if not chosen & set(API_PATTERNS):
         absent.add("test_api_client.py")
@@ -226,16 +226,17 @@ def expected_listing(chosen: Combination) -> list[list[str]]:
     return [expected_tools(chosen), expected_resources(chosen)]
 
 
-# In how many surroundings each test file occurs. Settings are read in three ways: without environment_config, and
-# with it, whose profiles name the time to live if there is a cache. The API client has two forms, pooled or not, and each
-# is of one of two libraries.
+# The number of closures of each test file. Settings have three forms: without environment_config, and with it, where
+# the profiles include the cache TTL or not. The API client has two forms, pooled or not, and each uses one of two
+# libraries.
 SETTINGS = 3
 CLIENTS = 2
 CLOSURES = {
     "tests/test_architecture.py": EACH,
     "tests/test_server.py": EACH,
     "tests/test_surface.py": EACH,
-    # Of each tool alone, in the server: its code and that of its pattern have the few closures of the other tests.
+    # Tests of single tools in the server. The code of the tool and its pattern has few closures, covered by other
+    # tests.
     **{f"tests/tools/test_{name}.py": ANY_FOUR for name in ("process_data", *TOOLS, *RESOURCES)},
     "tests/test_upstream.py": SETTINGS * 2 * CLIENTS,
     **{f"tests/patterns/test_{name}.py": SETTINGS for name in PATTERNS},
@@ -269,7 +270,7 @@ DECLARATION = Declaration(
     listing=expected_listing,
     closures=CLOSURES,
     unit_tests=unit_tests,
-    # What a pattern could change: the start, calls, and every way to end. The others are of the runtime alone.
+    # What a pattern could change: startup, calls and shutdown. The other tests only depend on the runtime.
     processes_everywhere=["tests/production/test_calls.py", "tests/production/test_signals.py"],
     fold=Fold("self_contained", f"src/{PACKAGE_NAME}/patterns", f"src/{PACKAGE_NAME}/utils.py"),
     additive=["authentication", "telemetry"],
@@ -281,5 +282,5 @@ LINEAR = DECLARATION.linear_design()
 
 
 def quoted(text: str) -> str:
-    """Return the answer that means `text` under --no-input, where Cookiecutter renders answers."""
+    """Return an answer that renders as `text`. With --no-input, Cookiecutter renders answers as templates."""
     return "{{ " + json.dumps(text, ensure_ascii=False) + " }}"

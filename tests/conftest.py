@@ -31,7 +31,7 @@ Render = Callable[..., rendering.Files]
 needs_forks = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="the suites run in forks, which Windows does not have"
 )
-# They run inside the projects, or with the code of one.
+# These tests run inside generated projects, or with the code of one.
 collect_ignore = ["unit"] if os.environ.get("ENGINE_TESTS") else ["unit", "on_redis"]
 PROVING = pytest.StashKey[Proving]()
 ACCOUNTING = pytest.StashKey[Accounting]()
@@ -45,7 +45,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep bytecode in any environment: without it a server takes three times as long to start."""
+    """Enable bytecode caching in any environment: without it, a server takes three times as long to start.
+
+    Also register the plugin that measures the tests.
+    """
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     config.stash[ACCOUNTING] = Accounting(config)
@@ -58,7 +61,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what `--bounds` and `--shard` ask for only, and ask last for what is made in the background."""
+    """Select the tests for `--bounds` and `--shard`, and order them for the worker processes."""
     bounds = config.getoption("--bounds")
     deselect(config, items, [item for item in items if bool(item.get_closest_marker("bounds")) != bounds])
     items[:] = spreading.in_order(items)
@@ -96,7 +99,11 @@ def deselect(config: pytest.Config, items: list[pytest.Item], others: Collection
 
 
 def is_in_shard(item: pytest.Item, part: Collection[Combination], *, first: bool) -> bool:
-    """A combination is in one shard, what looks at all that were rendered in each, the rest of the matrix in the first."""
+    """Return whether a test belongs to a shard.
+
+    A test of a combination is in one shard, and a test of the whole proof is in each. Other tests of the matrix are
+    only in the first one, and tests outside the matrix are in each.
+    """
     combination = combination_of(item)
     if combination is not None:
         return combination in part
@@ -104,7 +111,7 @@ def is_in_shard(item: pytest.Item, part: Collection[Combination], *, first: bool
 
 
 def combination_of(item: pytest.Item) -> Combination | None:
-    """Return the combination that a test is about."""
+    """Return the combination that a test is parametrized with, or None."""
     call = getattr(item, "callspec", None)
     return call.params.get("combination") if call else None
 
@@ -115,7 +122,7 @@ def is_asked_last(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Begin to prove all combinations that selected tests need, in one run in the background."""
+    """Start proving all combinations that the selected tests need, in the background."""
     chosen = [one for item in request.session.items if (one := combination_of(item)) is not None]
     if not chosen or not hasattr(os, "fork") or not spreading.is_prover(request.config):
         yield
@@ -129,7 +136,7 @@ def _proving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def proof(request: pytest.FixtureRequest) -> Proof:
-    """Wait for the proof, and print its results."""
+    """Wait for the proof, and print its summary."""
     config = request.config
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         proven = config.stash[PROVING].wait(sys.stderr)
@@ -144,7 +151,7 @@ def proof(request: pytest.FixtureRequest) -> Proof:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the page of the proof, if everything is proven."""
+    """Write `docs/proof.md` and `docs/proof.json` if every combination is proven."""
     accounting = session.config.stash[ACCOUNTING]
     if accounting.figures and not spreading.is_worker(session.config):
         page.write(TEMPLATE / "docs", DECLARATION, {**accounting.figures, "command": accounting.command()})
@@ -152,7 +159,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Cookiecutter leaves a temporary file behind for every hook it runs."""
+    """Set a temporary folder for the session: Cookiecutter leaves a temporary file for every hook that it runs."""
     previous = tempfile.tempdir
     tempfile.tempdir = str(tmp_path_factory.mktemp("hooks"))
     yield
@@ -160,7 +167,7 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 def bake_with(cookies: Cookies, answers: dict[str, Any]) -> Project:
-    """Bake with the real Cookiecutter; an unknown name is an error in the test."""
+    """Bake with the real Cookiecutter. Unknown prompts fail the test."""
     unknown = answers.keys() - PROMPTS.keys()
     assert not unknown, f"no such prompts: {unknown}"
     assert hooks.run_script.__module__ == "cookiecutter.hooks", "Cookiecutter is no longer itself here"
@@ -171,7 +178,7 @@ def bake_with(cookies: Cookies, answers: dict[str, Any]) -> Project:
 
 @pytest.fixture(scope="session")
 def bake_once(cookies_session: Cookies) -> Bake:
-    """Bake a project with the given answers, the others their defaults, once; no test may change it."""
+    """Return a function that bakes a project with these answers and defaults, once. Tests must not change the project."""
     known: dict[str, Project] = {}
 
     def baked(**answers: Any) -> Project:
@@ -185,7 +192,7 @@ def bake_once(cookies_session: Cookies) -> Bake:
 
 @pytest.fixture
 def bake(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Bake:
-    """Bake a project that the test may change: a copy, where others have the same answers."""
+    """Return a function that bakes a project and copies it, so that the test may change it."""
 
     def baked(**answers: Any) -> Project:
         project = bake_once(**answers)
@@ -198,7 +205,7 @@ def bake(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Bake:
 
 @pytest.fixture(scope="session")
 def render() -> Iterator[Render]:
-    """Render a combination as the matrix does: in another process, since Cookiecutter is changed there."""
+    """Return a function that renders a combination like the matrix, in another process, since this patches Cookiecutter."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
 
         def rendered(combination: Combination, **answers: str) -> rendering.Files:
@@ -215,7 +222,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> User:
 
 @pytest.fixture(scope="session")
 def published(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository with the template in its one commit; no test may change it."""
+    """Return a repository with the template as its only commit. Tests must not change it."""
     folder = tmp_path_factory.mktemp("published")
     user.publish_template(folder)
     return folder
@@ -223,7 +230,7 @@ def published(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def projects(bake_once: Bake) -> Projects:
-    """Bake each project of the linear design once; no test may change them."""
+    """Return a function that bakes a project of the linear design, once. Tests must not change the projects."""
 
     def project(name: str) -> Project:
         return bake_once(**answers(LINEAR[name]))

@@ -1,4 +1,4 @@
-"""A browser whose user consents to everything: the program of a test's BROWSER variable, with a URL as its argument."""
+"""A browser that consents to everything. Tests set it as BROWSER; its argument is a URL."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Random combinations of all options, different with every commit, to compare with the real Cookiecutter."""
+"""Draws random combinations of all options, different for every commit, to compare with the real Cookiecutter."""
 
 import functools
 import random
@@ -14,7 +14,7 @@ FIXED = "a fixed seed, since there is no git repository"
 
 @functools.cache
 def source() -> str:
-    """Return the seed of the combinations: the commit, or a fixed text without one."""
+    """Return the seed: the current commit, or a fixed text without a git repository."""
     run = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=TEMPLATE, capture_output=True, text=True, check=False
     )
@@ -22,7 +22,7 @@ def source() -> str:
 
 
 def draw() -> list[tuple[Combination, Combination]]:
-    """Return distinct combinations, each with a variation."""
+    """Return `COUNT` distinct pairs of a combination and a variation."""
     generator = random.Random(source())
     every, variations = list(DECLARATION.combinations()), DECLARATION.variations
     numbers = generator.sample(range(len(every) * len(variations)), COUNT)

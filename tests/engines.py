@@ -1,7 +1,8 @@
-"""Real Valkey, Redis and PostgreSQL servers for tests, each on a free loopback port and in a folder of its own.
+"""Real Valkey, Redis and PostgreSQL servers for tests, each on a free loopback port and in its own folder.
 
-A server comes from a variable (`REDIS_SERVER`, a program; `POSTGRES_BIN`, a folder), from PATH, or from a wheel of the
-development dependencies. It is started as a child, and no other server that listens on the port is taken for it.
+A server comes from an environment variable (`REDIS_SERVER`, a program; `POSTGRES_BIN`, a folder), from PATH, or from
+a wheel of the development dependencies. It runs as a child process. If another process answers on the port, startup
+fails.
 """
 
 import asyncio
@@ -38,11 +39,11 @@ Result = TypeVar("Result")
 
 
 class NotStartedError(Exception):
-    """The process has ended, or another one listens on its port."""
+    """The process has exited, does not answer in time, or another process listens on its port."""
 
 
 class Engine(ABC):
-    """A server process of a test. Nothing that it keeps is lost by `restart`, and all of it by `stop`."""
+    """A server process of a test. Its data survives `restart`, and `stop` deletes it."""
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
@@ -57,7 +58,7 @@ class Engine(ABC):
         """Return the process id of the server that answers on the port.
 
         Raises:
-            OSError: none answers yet.
+            OSError: no server answers yet.
         """
 
     @property
@@ -69,11 +70,11 @@ class Engine(ABC):
         return f"127.0.0.1:{self.port}"
 
     def as_user(self) -> Mapping[str, Any]:
-        """Return the arguments of `Popen` that start the server as another user."""
+        """Return the arguments of `Popen` to start the server as another user."""
         return {}
 
     def start(self) -> Self:
-        """Start the server and wait until it answers; the first time, choose a free port."""
+        """Start the server and wait until it answers. The first time, choose a free port."""
         chosen = self.port
         for _ in range(TRIES):
             self.port = chosen or free_port()
@@ -112,12 +113,12 @@ class Engine(ABC):
 
     @property
     def memory(self) -> int:
-        """Return the resident bytes of the server."""
+        """Return the resident memory of the server's processes in bytes."""
         return int(sum(process.memory_info().rss for process in self._processes()))
 
     @property
     def cpu_seconds(self) -> float:
-        """Return the processor time of the server so far, also of processes that it has waited for."""
+        """Return the CPU time of the server so far, including terminated child processes."""
         if self.process is None or self.process.poll() is not None:
             return 0
         ended = psutil.Process(self.process.pid).cpu_times()
@@ -129,7 +130,7 @@ class Engine(ABC):
         return float(total)
 
     def _processes(self) -> list[psutil.Process]:
-        """Return the server's processes, the first one first."""
+        """Return the server's process and its descendants."""
         if self.process is None or self.process.poll() is not None:
             return []
         first = psutil.Process(self.process.pid)
@@ -141,15 +142,15 @@ class Engine(ABC):
                 process.send_signal(number)
 
     def pause(self) -> None:
-        """Stop the server at any point; connections stay open."""
+        """Suspend the server with SIGSTOP. Connections stay open."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End every process of the server with SIGKILL, and wait for that."""
-        self._signal(signal.SIGSTOP)  # so that none starts another meanwhile
+        """Kill every process of the server with SIGKILL, and wait until they have exited."""
+        self._signal(signal.SIGSTOP)  # so that none can start another process
         processes = self._processes()
         self._signal(signal.SIGKILL)
         if self.process is not None:
@@ -157,12 +158,12 @@ class Engine(ABC):
         psutil.wait_procs(processes, START_SECONDS)
 
     def restart(self) -> None:
-        """Kill the server and start it again on its port."""
+        """Kill the server and start it again on the same port."""
         self.kill()
         self.start()
 
     def stop(self) -> None:
-        """End the server, running or paused, and remove its folder."""
+        """Kill the server, running or paused, and delete its folder."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -180,7 +181,7 @@ class Engine(ABC):
 class RedisEngine(Engine):
     """A Valkey or Redis server that writes to its append-only file before it answers.
 
-    `options` are those of its command line, as `{"maxmemory": "4mb"}`.
+    `options` are command-line options, such as `{"maxmemory": "4mb"}`.
     """
 
     def __init__(
@@ -211,7 +212,7 @@ class RedisEngine(Engine):
         return [self.program, *itertools.chain.from_iterable(flags)]
 
     def answering(self) -> int:
-        self.ask("PING")  # is refused while the data is loaded
+        self.ask("PING")  # fails while the server loads its data
         info = self.ask("INFO", "server")
         return int(str(info).split("process_id:")[1].split()[0])
 
@@ -221,10 +222,10 @@ class RedisEngine(Engine):
         return f"redis://{login}{self.address}/0"
 
     def ask(self, *words: str) -> Any:
-        """Send a command and return its answer.
+        """Send a command and return the reply.
 
         Raises:
-            OSError: no server answers, or it answers with an error.
+            OSError: no server answers, or the reply is an error.
         """
         with socket.create_connection(("127.0.0.1", self.port), START_SECONDS) as connection:
             stream = connection.makefile("rwb")
@@ -238,7 +239,7 @@ class RedisEngine(Engine):
         return answer
 
     def configure(self, **options: str) -> None:
-        """Change the options of the running server; an underscore stands for a hyphen."""
+        """Set options of the running server. Underscores in names are replaced with hyphens."""
         for name, value in options.items():
             assert self.ask("CONFIG", "SET", name.replace("_", "-"), value) == "OK"
 
@@ -248,7 +249,11 @@ class RedisEngine(Engine):
 
 
 def read_resp(stream: Any) -> Any:
-    """Read one answer of the Redis protocol (RESP2)."""
+    """Read one reply of the Redis protocol (RESP2).
+
+    Raises:
+        OSError: the connection is closed, or the reply is an error.
+    """
     line = stream.readline()
     if not line.endswith(b"\r\n"):
         raise ConnectionError("the connection has ended")
@@ -267,7 +272,7 @@ def read_resp(stream: Any) -> Any:
 class PostgresEngine(Engine):
     """A PostgreSQL server with a role `app` that owns the database `app`.
 
-    `options` are those of postgresql.conf, as `{"max_connections": "20"}`.
+    `options` are settings of postgresql.conf, such as `{"max_connections": "20"}`.
     """
 
     def __init__(self, *, port: int = 0, options: Mapping[str, str] | None = None) -> None:
@@ -289,7 +294,7 @@ class PostgresEngine(Engine):
         return self.folder / "data"
 
     def command(self) -> Sequence[str]:
-        # SIGKILL loses nothing without fsync: the kernel has what was written.
+        # Without fsync, SIGKILL loses no data: the kernel has all writes.
         options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         flags = [f"--{name}={value}" for name, value in (options | self.options).items()]
         return [str(self.programs / "postgres"), "-D", str(self.data), "-p", str(self.port), *flags]
@@ -370,7 +375,7 @@ class PostgresEngine(Engine):
         return self.connected(run, database)
 
     def connected(self, work: Callable[[Any], Awaitable[Result]], database: str = DATABASE) -> Result:
-        """Run `work` with a connection of the superuser; from an event loop, call it in a thread."""
+        """Run `work` with a superuser connection. Blocking: from an event loop, call it in a thread."""
 
         async def run() -> Result:
             connection = await self.connection(database)
@@ -382,12 +387,12 @@ class PostgresEngine(Engine):
         return asyncio.run(run())
 
     async def connection(self, database: str = DATABASE) -> Any:
-        """Return a connection of the superuser."""
+        """Return a new superuser connection."""
         url = self.database_url(database, "postgres")
         return await asyncpg.connect(url, ssl=False, timeout=START_SECONDS)
 
     def kill(self) -> None:
-        """Also remove the traces of a running server: its id, and a segment of shared memory."""
+        """Kill the server, and remove its PID file and shared memory segment."""
         super().kill()
         pid_file = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, IndexError):
@@ -396,14 +401,14 @@ class PostgresEngine(Engine):
 
 
 def remove_shared_memory(identifier: int) -> None:
-    """Remove a System V segment; the next start of the server would do it, too."""
+    """Remove a System V shared memory segment. The next start of the server would remove it too."""
     import ctypes  # noqa: PLC0415
 
     ctypes.CDLL(None).shmctl(identifier, 0, None)  # IPC_RMID is 0 on Linux and on macOS
 
 
 def copied(programs: Path, folder: Path) -> Path:
-    """Copy the wheel's programs with their libraries, and return where they are."""
+    """Copy the wheel's programs and libraries so that all users can run them. Return the folder of the programs."""
     package = programs.parents[1]
     for part in (package, package.with_suffix(".libs")):
         if part.exists():
@@ -415,7 +420,7 @@ def copied(programs: Path, folder: Path) -> Path:
 
 
 def unprivileged_user() -> tuple[int, int]:
-    """Return the ids of a user and its group that are not root's: PostgreSQL refuses to run as root."""
+    """Return the user and group id of an unprivileged user: PostgreSQL refuses to run as root."""
     import pwd  # noqa: PLC0415 - Windows has none
 
     for name in ("postgres", "nobody"):
@@ -430,7 +435,7 @@ def free_port() -> int:
 
 
 def in_wheel(path: str) -> Path | None:
-    """Return a file or folder of an installed wheel."""
+    """Return a file or folder of an installed wheel, or None if it does not exist."""
     package, _, rest = path.partition("/")
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
@@ -440,7 +445,7 @@ def in_wheel(path: str) -> Path | None:
 
 
 def find_redis_programs() -> list[str]:
-    """Return the servers of both kinds that can be started, the preferred one first."""
+    """Return the available Valkey and Redis servers, the preferred one first."""
     named = os.environ.get("REDIS_SERVER", "")
     on_path = [shutil.which(name) for name in ("valkey-server", "redis-server")]
     if (wheel := in_wheel(VALKEY_WHEEL)) and not on_path[0]:
@@ -456,7 +461,7 @@ def redis_program() -> str:
 
 
 def find_postgres_programs() -> Path | None:
-    """Return the folder with `postgres` and `initdb`."""
+    """Return the folder with `postgres` and `initdb`, or None."""
     if named := os.environ.get("POSTGRES_BIN"):
         return Path(named)
     if found := shutil.which("postgres"):
@@ -474,7 +479,7 @@ def postgres_programs() -> Path:
 
 
 def missing(name: str, needed: str) -> NoReturn:
-    """Skip the test; where CI runs, fail it."""
+    """Skip the test. In CI, fail it."""
     reason = f"{name} is not installed. The tests need {needed}."
     if not os.environ.get("CI"):
         pytest.skip(reason)

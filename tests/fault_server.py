@@ -1,4 +1,4 @@
-"""A local API that fails in every way an upstream can, each under its own path."""
+"""A local API that fails in every way that an upstream API can. Each fault has its own path."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ DRIP_SECONDS = 0.2
 
 @dataclass
 class Request:
-    """A request, the `attempt`-th of its case, and methods to answer it."""
+    """A request with methods to answer it. `attempt` counts the requests of a case from 1."""
 
     server: "FaultServer"
     case: str
@@ -59,7 +59,7 @@ def head(status: int = 200, length: int | None = None, **headers: str) -> bytes:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     no_linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-    with suppress(OSError):  # closed already
+    with suppress(OSError):  # already closed
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
     writer.transport.abort()
 
@@ -69,7 +69,7 @@ def always(status: int = 200, *, body: bytes = b'{"ok": true}', **headers: str) 
 
 
 def failing(times: int, status: int, **headers: str) -> Play:
-    """Answer with `status` the first `times` times, and with 200 after that."""
+    """Answer the first `times` requests with `status`, and later ones with 200."""
     refusal = head(status, 0, **headers)
 
     async def play(request: Request) -> bool:
@@ -165,7 +165,7 @@ async def endless(request: Request) -> bool:
 
 
 def bomb(encoding: str) -> Play:
-    """Send 100 MB of zeros in 100 KB."""
+    """Send 100 MiB of zeros, compressed to about 100 KB."""
     zeros = bytes(100 * MIB)
     packed = gzip.compress(zeros, 9) if encoding == "gzip" else zlib.compress(zeros, 9)
     return always(body=packed, Content_Encoding=encoding)
@@ -175,7 +175,8 @@ def bomb(encoding: str) -> Play:
 class FaultServer:
     """Answers `/base/.../FAULT~CASE` with `plays[FAULT]`, and records the requests.
 
-    `requests` are pairs of case and head. `others` counts connections to another origin, which must not be called.
+    `requests` are pairs of the case and the request head. `others` counts connections to another origin, which
+    clients must not call.
     """
 
     plays: dict[str, Play]
@@ -242,7 +243,7 @@ class FaultServer:
             reset(writer)
 
     async def end(self) -> None:
-        """Close everything, and cancel what still hangs or drips."""
+        """Close all listeners, and cancel all connection handlers."""
         for server in self._listening:
             server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -261,7 +262,7 @@ class FaultServer:
 
 @contextmanager
 def fault_server(plays: dict[str, Play]) -> Iterator[FaultServer]:
-    """Serve in a thread, so that the load of the test does not slow the API down."""
+    """Run the server in a thread, so that the test's event loop does not slow it down."""
     server = FaultServer(plays)
     thread = threading.Thread(target=server.loop.run_forever)
     thread.start()

@@ -1,6 +1,6 @@
-"""A generated server with slow tools, some of which cannot be cancelled, and a tool with a child process.
+"""A generated server with slow tools, some of which cannot be cancelled, and a tool that starts a child process.
 
-Run as a program, it is the server's command; the variable `RUN` names the package.
+Run as a program, it is the server's command. The environment variable `RUN` names the package.
 """
 
 import importlib

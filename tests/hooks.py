@@ -1,4 +1,4 @@
-"""Load the hooks as modules, so that tests can call their functions."""
+"""Loads the hooks as modules, so that tests can call their functions."""
 
 import ast
 import json

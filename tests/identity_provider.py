@@ -1,4 +1,4 @@
-"""An OpenID provider on loopback, which can be down, slow, silent or wrong, and logs its user in without asking."""
+"""An OpenID provider on loopback. It logs its user in without a prompt, and can be down, slow or unresponsive."""
 
 import json
 import threading
@@ -18,12 +18,12 @@ SILENCE_SECONDS = 30
 
 
 class IdentityProvider:
-    """Publishes keys and signs tokens. `requests` are the requested paths."""
+    """Publishes keys and signs tokens. `requests` records the requested paths."""
 
     def __init__(self, port: int = 0) -> None:
         self.key = ECKey.generate_key("P-256", {"kid": "first"})
         self.requests: list[str] = []
-        # What the key set is answered with instead, if anything: bytes, or "silence".
+        # The response body that replaces the key set, or None.
         self.keys_instead: bytes | None = None
         self.delay_seconds = 0.0
         self.codes: dict[str, dict[str, str]] = {}
@@ -63,7 +63,7 @@ class IdentityProvider:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse connections until the next start, at the same port."""
+        """Refuse connections until the next start, which uses the same port."""
         self._silence.set()
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
@@ -72,11 +72,11 @@ class IdentityProvider:
             self._server = None
 
     def rotate(self, kid: str) -> None:
-        """Sign with a new key, and publish no other."""
+        """Sign with a new key, and publish only this key."""
         self.key = ECKey.generate_key("P-256", {"kid": kid})
 
     def fall_silent(self) -> None:
-        """Take connections, and answer none of them."""
+        """Accept connections, but delay every response by `SILENCE_SECONDS`."""
         self.delay_seconds = SILENCE_SECONDS
 
     def wake(self) -> None:
@@ -85,7 +85,7 @@ class IdentityProvider:
         self._silence.set()
 
     def token(self, *, key: Key | None = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
-        """Return a valid token, except for the given claims; a claim that is None is left out."""
+        """Return a signed token. `claims` replace the default claims, and a claim that is None is left out."""
         now = int(time.time())
         said = {
             "iss": self.url,
@@ -154,7 +154,7 @@ class IdentityProvider:
             "token_type": "Bearer",
             "expires_in": 300,
         }
-        if form["grant_type"] == "authorization_code":  # a refresh grants the same as before
+        if form["grant_type"] == "authorization_code":  # a refresh keeps the scope, so the response omits it
             tokens["scope"] = self.codes[form["code"]].get("scope", "")
         return tokens
 

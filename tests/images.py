@@ -1,7 +1,7 @@
-"""Build a Dockerfile without Docker: carry out its steps in a folder, and start what it starts.
+"""Builds a Dockerfile without Docker: runs its steps in a folder, and starts its entrypoint.
 
-All stages share the folder, and images that the file builds on are this machine. So paths of the image keep their meaning:
-a copy from one stage to another finds its target. What is checked is the file itself, line by line.
+All stages share the folder, and this machine replaces the base images. Copies between stages keep their paths, so the
+files are already in place.
 """
 
 import fnmatch
@@ -22,16 +22,16 @@ from uv import find_uv_bin
 
 from .test_tutorial import FROM_THE_MACHINE
 
-# The folders of an image that a Dockerfile may name.
+# The folders of the image that the Dockerfile may name.
 FOLDERS = re.compile(r"(?<![\w./$}])/(app|data|src)(?![\w.-])")
 IGNORED_FLAGS = re.compile(r"--mount=\S+\s+")
-# Neither the user of the file nor root, as OpenShift chooses it: always with the group 0.
+# An arbitrary user ID, as OpenShift assigns them, with group 0.
 OTHER_USER = 1_000_730_000
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 class BuildError(Exception):
-    """A step has failed; the text is its output."""
+    """A step failed. The message contains its output."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Step:
 
 
 def steps(text: str) -> Iterator[Step]:
-    """Read a Dockerfile without heredocs. Comments may be between the lines of an instruction."""
+    """Parse a Dockerfile without heredocs. Comments may be between the lines of an instruction."""
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     for line in lines.replace("\\\n", "").splitlines():
         if line.strip():
@@ -52,7 +52,7 @@ def steps(text: str) -> Iterator[Step]:
 
 
 def pairs(arguments: str) -> dict[str, str]:
-    """Read `NAME=value "quoted=value"`, as ENV and LABEL have it. Quoted text keeps `$` and quotes only if escaped."""
+    """Parse the `NAME=value NAME="quoted value"` arguments of ENV and LABEL. Backslashes in quotes escape a character."""
     found = {}
     for name, quoted, plain in re.findall(r'([\w.]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', arguments):
         found[name] = re.sub(r"\\(.)", r"\1", quoted) if quoted else plain
@@ -60,13 +60,13 @@ def pairs(arguments: str) -> dict[str, str]:
 
 
 def last(text: str, name: str) -> str:
-    """Return the arguments of the last such instruction, which is the one that counts."""
+    """Return the arguments of the last instruction with this name, which takes effect."""
     return [step.arguments for step in steps(text) if step.name == name][-1]
 
 
 @dataclass
 class Image:
-    """What the last stage describes, in a folder of this machine."""
+    """The image of the last stage, in a folder on this machine."""
 
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)
@@ -82,15 +82,15 @@ class Image:
         return int(user), int(group)
 
     def here(self, text: str) -> str:
-        """Replace the image's folders in a text by those of this machine."""
+        """Replace the image's folders in a text with those on this machine."""
         return FOLDERS.sub(rf"{self.folder}/\1", text)
 
     def start(
         self, *arguments: str, user: int | None = None, around: Sequence[str] = (), **variables: str
     ) -> "subprocess.Popen[bytes]":
-        """Start the server as the image does: its user, no home, no variables of this machine.
+        """Start the server like a container: with the image's user, without the environment of this machine.
 
-        Root starts the programs `around`, and they start the server.
+        `around` is a command that runs as root and starts the server, as its last arguments.
         """
         command = [self._program(self.entrypoint[0]), *self.entrypoint[1:], *arguments]
         rights = self._as_user(user)
@@ -109,7 +109,7 @@ class Image:
         )
 
     def is_healthy(self, **variables: str) -> bool:
-        """Run the health check, with the variables of the server."""
+        """Run the health check with the server's environment, and return whether it succeeds."""
         run = subprocess.run(
             [self._program(self.health[0]), *self.health[1:]],
             cwd="/",
@@ -121,7 +121,7 @@ class Image:
         return run.returncode == 0
 
     def writable(self, user: int | None = None) -> list[str]:
-        """Return the folders and files of the image in which its user may write, without the lock file of uv."""
+        """Return the folders and files of the image that its user can write to, except uv's lock file."""
         script = (
             "import os, sys\n"
             "for folder, folders, files in os.walk(sys.argv[1]):\n"
@@ -143,7 +143,7 @@ class Image:
         return [path for path in run.stdout.splitlines() if path != "app/.lock"]
 
     def _program(self, name: str) -> str:
-        """Return the path of a program; it must be on the image's PATH, before that of this machine."""
+        """Return the path of a program. It must be in the image, not on this machine's PATH."""
         found = shutil.which(name, path=self.variables["PATH"])
         assert found, name
         assert Path(found).is_relative_to(self.folder), found
@@ -157,10 +157,10 @@ class Image:
 
 
 def build(context: Path, folder: Path) -> Image:
-    """Carry out the Dockerfile of a project.
+    """Build the Dockerfile of a project.
 
     Raises:
-        BuildError: a step has failed.
+        BuildError: a step failed.
     """
     image = Image(folder)
     place = folder
@@ -168,7 +168,7 @@ def build(context: Path, folder: Path) -> Image:
         arguments = image.here(step.arguments)
         match step.name:
             case "FROM":
-                # The next stage has nothing of the one before, but what it copies.
+                # A stage does not inherit the settings of the previous one.
                 image = Image(folder, {"PATH": os.environ["PATH"]})
             case "WORKDIR":
                 place = Path(arguments)
@@ -181,13 +181,13 @@ def build(context: Path, folder: Path) -> Image:
                 run(image, IGNORED_FLAGS.sub("", arguments), place)
             case _:
                 describe(image, step, arguments)
-    # Of a stage before the last one, so it is not in the image.
+    # This folder belongs to an earlier stage, so it is not in the image.
     shutil.rmtree(folder / "src")
     return image
 
 
 def describe(image: Image, step: Step, arguments: str) -> None:
-    """Carry out a step that changes no file."""
+    """Apply a step that does not change files."""
     match step.name:
         case "ENV":
             for name, value in pairs(arguments).items():
@@ -207,7 +207,7 @@ def describe(image: Image, step: Step, arguments: str) -> None:
 
 
 def check_copy(arguments: Sequence[str], folder: Path) -> None:
-    """A copy from another stage of the file keeps its path; what is copied from another image is uv."""
+    """Check that a copy from another stage keeps its path, and that only uv is copied from another image."""
     stage, source, target = arguments
     if stage == "--from=uv":
         assert source == "/uv"
@@ -217,7 +217,11 @@ def check_copy(arguments: Sequence[str], folder: Path) -> None:
 
 
 def copy(context: Path, arguments: Sequence[str], place: Path) -> None:
-    """Copy from the context, without what .dockerignore excludes. A pattern may match nothing, a name must exist."""
+    """Copy files from the build context, except those that .dockerignore excludes.
+
+    Raises:
+        BuildError: a name without a wildcard does not exist.
+    """
     *patterns, target = arguments
     files = sent(context)
     for pattern in patterns:
@@ -231,7 +235,7 @@ def copy(context: Path, arguments: Sequence[str], place: Path) -> None:
 
 
 def sent(context: Path) -> list[str]:
-    """Return the files that are sent to the builder: the last pattern that matches a path, or its folder, decides."""
+    """Return the files of the build context. The last pattern in .dockerignore that matches a path or a parent wins."""
     rules = (context / ".dockerignore").read_text(encoding="utf-8").splitlines()
     files = []
     for path in sorted(file for file in context.rglob("*") if file.is_file()):
@@ -252,7 +256,11 @@ def sent(context: Path) -> list[str]:
 
 
 def run(image: Image, command: str, place: Path) -> None:
-    """Run a step in a shell, with the packages that this machine can install."""
+    """Run a RUN step in a shell, with this machine's uv, cache and package index.
+
+    Raises:
+        BuildError: the command failed.
+    """
     if not IS_ROOT:
         command = command.replace("-o 65532 -g 0 ", "")
     kept = {name: value for name, value in os.environ.items() if FROM_THE_MACHINE.fullmatch(name)}
@@ -284,21 +292,21 @@ def cache_folder() -> str:
 
 @cache
 def interpreter() -> str:
-    """Return a Python that the image's user can run, if there is one, or else this one."""
+    """Return the path of a Python that the image's user can run, or of this one if there is none."""
     own = Path(sys.executable).resolve()
     found = [own, *(Path(name) for folder in ("/usr/bin", "/usr/local/bin") for name in pythons(folder))]
     return str(next(filter(is_usable, found), own))
 
 
 def pythons(folder: str) -> list[str]:
-    """Return the interpreters in a folder that are new enough, the same version as this one first."""
+    """Return the supported Python interpreters in a folder, the version of this one first."""
     minor = sys.version_info.minor
     names = [f"{folder}/python3.{version}" for version in (minor, 11, 12, 13, 14)]
     return [name for name in names if Path(name).exists()]
 
 
 def is_usable(program: Path) -> bool:
-    """Return whether every user of this machine may run a program."""
+    """Return whether every user can run a program."""
     return all(path.stat().st_mode & 0o005 == 0o005 for path in [program, *program.parents])
 
 
@@ -307,17 +315,17 @@ def can_change_user() -> bool:
 
 
 def new_folder() -> Path:
-    """Return a folder that other users may enter, unlike those of pytest."""
+    """Return a new temporary folder that other users can enter, unlike pytest's."""
     folder = Path(tempfile.mkdtemp(prefix="image-", dir=os.environ.get("TMPDIR", "/tmp")))
     folder.chmod(0o755)
     return folder
 
 
 def interpolated(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `${NAME:-default}` and `${NAME:?message}` as Compose does; a blank variable is unset.
+    """Replace `${NAME:-default}` and `${NAME:?message}` like Compose. An empty variable counts as unset.
 
     Raises:
-        LookupError: a variable is missing that is required.
+        LookupError: a required variable is missing.
     """
 
     def value(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Users who log in through a generated server, at the local identity provider."""
+"""Simulates users who log in to a generated server through the local identity provider."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ import httpx2
 from .identity_provider import ALGORITHM, CLIENT_ID, CLIENT_SECRET, IdentityProvider
 from .running import UNLIMITED, Running
 
-VERIFIER = "v" * 50  # of a code (RFC 7636)
+VERIFIER = "v" * 50  # the PKCE code verifier (RFC 7636)
 REDIRECT_URI = "http://127.0.0.1:7/callback"
 SIGNING_KEY = "a-signing-key-of-more-than-32-characters"
 
@@ -33,7 +33,7 @@ def login_settings(provider: IdentityProvider, port: int, **variables: str) -> d
 
 
 class Browser:
-    """A user's client and browser: registers, logs in with consent, and exchanges the code."""
+    """A user's MCP client and browser: registers, logs in, consents, and exchanges the code for a token."""
 
     def __init__(self, url: str, http: httpx2.AsyncClient) -> None:
         self.url = url
@@ -51,7 +51,7 @@ class Browser:
         return answer
 
     async def ask(self, scope: str = "use") -> httpx2.Response:
-        """Ask for a code, before the user is asked."""
+        """Send the authorization request, and return the response before login and consent."""
         digest = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
         return await self.http.get(
             "/authorize",
@@ -67,7 +67,7 @@ class Browser:
         )
 
     async def authorize(self, scope: str = "use") -> dict[str, str]:
-        """Return what the client is sent after the login: a code."""
+        """Log in and consent. Return the query parameters of the redirect to the client, such as `code`."""
         answer = await self.ask(scope)
         assert answer.status_code == 302, answer.text
         page = await self.http.get(answer.headers["Location"])
@@ -99,7 +99,7 @@ class Browser:
         return await self.http.post("/token", data=form)
 
     async def log_in(self, scope: str = "use") -> str:
-        """Return an access token."""
+        """Register, log in, and return an access token."""
         assert (await self.register()).status_code == 201
         answer = await self.exchange((await self.authorize(scope))["code"])
         assert answer.status_code == 200, answer.text

@@ -197,7 +197,7 @@ def wrong_headers(era: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def wrong_requests(address: str) -> Iterator[tuple[str, bytes]]:
-    """Yield requests that are invalid for this path, regardless of their body."""
+    """Yield requests that the server must reject regardless of their body."""
     rest = f" /mcp HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n"
     yield from (
         (method, f"{method}{rest}Accept: application/json, text/event-stream\r\n\r\n".encode())
@@ -219,7 +219,7 @@ def wrong_requests(address: str) -> Iterator[tuple[str, bytes]]:
 
 
 def malformed(era: str, address: str) -> dict[str, bytes]:
-    """Return complete HTTP requests, by their fault."""
+    """Return complete HTTP requests, by the name of their defect."""
     good = tool_call(era, "process_data", {"text": "a"})
     requests = dict(wrong_requests(address))
     for name, wrong in wrong_messages(era):
@@ -232,7 +232,7 @@ def malformed(era: str, address: str) -> dict[str, bytes]:
 
 
 def mirrored(era: str, wrong: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a message, which repeat its defects where a header can."""
+    """Return the headers for a message. They repeat its defects, unless a header cannot contain them."""
     params = wrong.get("params")
     repeatable = {"method": wrong.get("method"), "params": params if isinstance(params, dict) else {}}
     headers = headers_of(era, repeatable)

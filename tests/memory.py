@@ -1,4 +1,4 @@
-"""Measure the peak memory of a process and its children."""
+"""Measures the peak memory of a process and its children."""
 
 import contextlib
 import threading
@@ -18,7 +18,7 @@ class Peak:
 
 @contextlib.contextmanager
 def peak_of_this_process() -> Iterator[Peak]:
-    """Measure every two seconds, if the system reports each process's share of shared memory (Linux)."""
+    """Measure every two seconds. The peak is 0 if the system does not report proportional memory (only Linux does)."""
     peak = Peak()
     ended = threading.Event()
 
@@ -38,7 +38,7 @@ def peak_of_this_process() -> Iterator[Peak]:
 
 
 def proportional_share(process: psutil.Process) -> int:
-    """Return a process's share of the memory in KiB, or 0 if it has exited or the system does not report it."""
+    """Return the proportional set size of a process in KiB, or 0 if it has exited or the system does not report it."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):

@@ -1,4 +1,4 @@
-"""Serve another app with a generated server mounted in it: python mounted_server.py PACKAGE PREFIX."""
+"""Serves a Starlette app that mounts a generated server: python mounted_server.py PACKAGE PREFIX."""
 
 import importlib
 import sys
@@ -13,7 +13,7 @@ def main() -> None:
     app = importlib.import_module(f"{package}.server").mcp.http_app()
     host = Starlette(routes=[Mount(prefix, app)], lifespan=app.lifespan)
 
-    uvicorn.run(host, port=0, access_log=False)  # stdout is not read
+    uvicorn.run(host, port=0, access_log=False)  # nothing reads stdout
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def copy_of(template: Path) -> Iterator[Path]:
 
 
 def problem_without_fault(template: Path, chosen: Iterable[tuple[str, Fault]]) -> str:
-    """Return the first problem without a fault: a later finding must come from the planted fault."""
+    """Return the first problem without any fault. There must be none, so that findings come from planted faults."""
     asked: dict[bool, set[Combination]] = {True: set(), False: set()}
     for where, fault in chosen:
         if not fault.tests:
@@ -88,7 +88,7 @@ def prove_quietly(template: Path, combinations: Iterable[Combination], processes
     with tempfile.TemporaryDirectory() as folder:
         return prove(
             replace(DECLARATION, template=template),
-            # An additive prompt is proven on and off in each.
+            # The proof of a combination includes its variations.
             list(dict.fromkeys(map(DECLARATION.core, combinations))),
             Path(folder),
             progress=Progress(io.StringIO()),
@@ -98,7 +98,7 @@ def prove_quietly(template: Path, combinations: Iterable[Combination], processes
 
 
 def find(template: Path, chosen: tuple[str, Fault]) -> str:
-    """Plant a fault in a copy of the template, and return the check that found it."""
+    """Plant a fault in a copy of the template. Return the check that found it, or `SURVIVED`."""
     where, fault = chosen
     with copy_of(template) as copy:
         file_of(copy, where).write_text(planted(copy, where, fault), encoding="utf-8", newline="\n")
@@ -115,7 +115,7 @@ def file_of(template: Path, where: str) -> Path:
 
 
 def planted(template: Path, where: str, fault: Fault) -> str:
-    """Return the text of a file with the fault in it.
+    """Return the text of a file with the fault.
 
     Raises:
         ValueError: the text that the fault replaces does not occur exactly once in the file.
@@ -141,7 +141,7 @@ def run_own_tests(copy: Path, tests: str) -> str:
 
 
 def first_problem(proof: Proof) -> str:
-    """Return the check that found a fault, preferably a test."""
+    """Return the check that found a fault, preferably a test, or an empty string."""
     texts = {problem.text for problems in proof.problems.values() for problem in problems}
     tests = sorted({found[0] for text in texts if (found := re.match(r"tests/[^\s:]+::\w+", text))})
     lines = (text.splitlines()[0].replace("`", "'").replace("|", "/") for text in texts)
@@ -152,7 +152,7 @@ def first_problem(proof: Proof) -> str:
 
 
 def write_page(found: dict[tuple[str, str], str]) -> None:
-    """Write a row for each fault. Faults that were not planted in this run keep their row."""
+    """Write a row for each fault. Faults that were not planted in this run keep their rows."""
     rows = {}
     if PAGE.exists():
         for line in PAGE.read_text(encoding="utf-8").splitlines():

@@ -20,7 +20,7 @@ from uv import find_uv_bin
 
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 NOT_COMMITTED = shutil.ignore_patterns(".git", ".venv", "dist", "__pycache__", ".*_cache")
-# Writes its name, arguments and standard input to the file of the calls.
+# A fake program that appends its name, arguments and password from stdin to the file CALLS.
 RECORDER = """\
 #!{python}
 import json, os, pathlib, sys
@@ -31,7 +31,7 @@ with open(os.environ["CALLS"], "a", encoding="utf-8") as calls:
 if "--output" in sys.argv:
     pathlib.Path(sys.argv[sys.argv.index("--output") + 1]).write_bytes(pathlib.Path(os.environ["ARCHIVE"]).read_bytes())
 """
-# The real uv, except for what leaves this machine.
+# The real uv, except for commands that access the network: `publish` is recorded, and `audit` uses a local service.
 UV = """\
 #!/bin/sh
 case "$1" in
@@ -51,7 +51,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def normalized(content: dict[Any, Any]) -> dict[str, Any]:
-    """Return the content of a file with its key `on`, which YAML 1.1 reads as true."""
+    """Restore the key `on`, which YAML 1.1 parses as true."""
     return {"on" if key is True else key: value for key, value in content.items()}
 
 
@@ -62,7 +62,7 @@ def write_program(path: Path, text: str) -> None:
 
 @dataclass
 class Machine:
-    """What every job sees: programs, the cache of uv, and the service with the advisories."""
+    """The environment of every job: programs, variables, artifacts, and the URL of the vulnerability service."""
 
     folder: Path
     project: Path
@@ -124,7 +124,7 @@ class Machine:
             raise JobFailedError(f"{job}: {command}\n{run.stdout[-4000:]}")
 
     def calls(self) -> list[list[str]]:
-        """Return the calls of programs that were replaced, in order."""
+        """Return the recorded calls of replaced programs, in order."""
         file = self.folder / "calls"
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         return [json.loads(line) for line in lines]
@@ -143,7 +143,7 @@ def clean_folder(machine: Machine, job: str) -> Path:
 
 @dataclass
 class GitHub:
-    """Runs workflows."""
+    """Runs GitHub workflows."""
 
     machine: Machine
     tag: str = ""
@@ -151,7 +151,7 @@ class GitHub:
     used: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
     def run(self, name: str, *only: str, **environment: str) -> None:
-        """Run the jobs of a workflow in their order. `environment` replaces variables of jobs."""
+        """Run the jobs of a workflow in order. `environment` overrides the variables of the jobs."""
         workflow = load(self.machine.project / ".github" / "workflows" / name)
         for job, content in workflow["jobs"].items():
             if only and job not in only:
@@ -270,7 +270,7 @@ GLOBAL = {"default", "variables", "workflow", "stages"}
 
 @dataclass
 class GitLab:
-    """Runs a pipeline."""
+    """Runs a GitLab pipeline."""
 
     machine: Machine
     pipeline: str
@@ -361,7 +361,7 @@ class GitLab:
 
 
 def extended(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a job with what it extends: mappings are merged, everything else is replaced."""
+    """Return a job with its `extends` resolved: mappings are merged, other values are replaced."""
     job = content[name]
     bases = job.get("extends", [])
     result: dict[str, Any] = {}
@@ -380,7 +380,7 @@ def merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 
 def steps(workflow: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return each step of a workflow with its job."""
+    """Yield each step of a workflow with the name of its job."""
     for job, content in workflow["jobs"].items():
         for step in content.get("steps", []):
             yield job, step

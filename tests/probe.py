@@ -1,4 +1,4 @@
-"""Report the components of a generated server to the matrix. Runs in the project, next to its tests."""
+"""Lists the components of a generated server for the matrix. Runs in the project."""
 
 import importlib
 
@@ -6,7 +6,7 @@ import anyio
 
 
 def listing(package: str) -> list[list[str]]:
-    """Return the names of the server's tools and the addresses of its resources."""
+    """Return the names of the server's tools and the URIs of its resources."""
     mcp = importlib.import_module(f"{package}.server").mcp
 
     async def names() -> list[list[str]]:

@@ -27,9 +27,9 @@ class Project:
         return self.path / "src" / self.package_name
 
     def files(self) -> dict[str, bytes]:
-        """Return the content of every file, keyed by its path with forward slashes.
+        """Return the content of every file, by its path with forward slashes.
 
-        Without the record of the template's place and commit, of which every generation has its own.
+        The record of the template's location and commit is left out, since it differs between generations.
         """
         return {
             path.relative_to(self.path).as_posix(): path.read_bytes()
@@ -61,9 +61,9 @@ class Project:
         }
 
     def run_tests(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run the project's own tests; on Linux in a fork that has already imported the libraries."""
+        """Run the project's own tests. On Linux, run them in a fork that has already imported the libraries."""
         arguments = ("-q", "-p", "no:cacheprovider", *arguments)
-        if sys.platform != "linux":  # on macOS a process that has looked up proxies must not fork
+        if sys.platform != "linux":  # on macOS, a process that has looked up proxies must not fork
             return self.run("-m", "pytest", "-p", "anyio", *arguments, **variables)
         with tempfile.TemporaryDirectory() as folder:
             printed = [Path(folder, name) for name in ("stdout", "stderr")]
@@ -79,13 +79,13 @@ class Project:
         return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
 
     def lint(self) -> str:
-        """Return the output of ruff check and ruff format, which is empty if all is well."""
+        """Return the output of ruff check and ruff format, which is empty without findings."""
         check = self.run("-m", "ruff", "check", "--no-cache", "--quiet", "--output-format=concise", ".")
         form = self.run("-m", "ruff", "format", "--no-cache", "--quiet", "--diff", ".")
         return check.stdout + check.stderr + form.stdout + form.stderr
 
 
-# The processor time of each suite that ran in a fork. A fork is not a child of this process.
+# The CPU time in seconds of each suite that ran in a fork. A fork is not a child of this process.
 SUITES: list[float] = []
 
 
@@ -108,7 +108,10 @@ def run_pytest(
     printed: Sequence[Path],
     cpu: Path,
 ) -> None:
-    """Do the same as `python -m pytest` in the folder of a project, in this process."""
+    """Run pytest in this process like `python -m pytest` in the folder of a project, and exit.
+
+    The output goes to the files `printed` (stdout and stderr), and the CPU time to `cpu`.
+    """
     for number, path in enumerate(printed, start=1):
         with path.open("wb") as file:
             os.dup2(file.fileno(), number)

@@ -20,7 +20,7 @@ SHOWN_EVERY = 0.2
 
 @dataclass(frozen=True)
 class Proven:
-    """A proof, and the seconds that it took."""
+    """A proof, and its wall-clock time in seconds."""
 
     proof: Proof
     seconds: float
@@ -28,13 +28,13 @@ class Proven:
 
 @dataclass(frozen=True)
 class Proving:
-    """A proof that is being made."""
+    """A running proof, and the file with its progress."""
 
     future: "Future[Proven]"
     shown: Path
 
     def wait(self, stream: TextIO) -> "Proven":
-        """Show on `stream` how far it is until it is there; return it."""
+        """Write the progress to `stream` until the proof is finished, and return the result."""
         with self.shown.open(encoding="utf-8", newline="") as progress:
             while not self.future.done():
                 stream.write(progress.read())
@@ -48,10 +48,10 @@ class Proving:
 def proving(
     combinations: list[Combination], folder: Path, *, dedup: bool, terminal: bool
 ) -> Iterator[Proving]:
-    """Begin to prove `combinations`, in an empty folder."""
+    """Start proving `combinations` in an empty folder."""
     shown = folder / "progress"
     shown.touch()
-    # A process of its own, since Cookiecutter is changed in it, and tests change their environment.
+    # Use a separate process, since the proof patches Cookiecutter, and tests change their environment.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         future = pool.submit(prove_here, combinations, folder, shown, dedup, terminal)
         yield Proving(future, shown)

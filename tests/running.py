@@ -1,4 +1,4 @@
-"""Run a generated server, and talk to it with a client that can also send malformed requests."""
+"""Runs a generated server, and provides a client that can also send malformed requests."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ class Reply:
 
 @dataclass
 class Running:
-    """A server process that serves HTTP at `host`:`port`, and its log."""
+    """A server process that serves HTTP at `host:port`, and its log."""
 
     process: "subprocess.Popen[bytes]"
     log: list[str] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Running:
 
     @property
     def memory(self) -> int:
-        """Return the resident bytes of the process."""
+        """Return the resident memory of the process in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     @property
@@ -110,13 +110,13 @@ class Running:
 
     @property
     def address(self) -> str:
-        """Return the Host header."""
+        """Return the value of the Host header."""
         if self.host_header:
             return self.host_header
         return f"{self.host}:{self.port}"
 
     async def send(self, request: bytes, source: str | None = None) -> Reply:
-        """Send bytes from the address `source`, and read the whole answer."""
+        """Send bytes from the address `source`, and read the whole response."""
         method, space, rest = request.partition(b" ")
         if self.prefix and rest.startswith(b"/"):
             request = method + space + self.prefix.encode() + rest
@@ -147,7 +147,7 @@ class Running:
         headers: Mapping[str, str] | None = None,
         source: str | None = None,
     ) -> Reply:
-        """Call a tool; `headers` are sent in addition to those of the protocol."""
+        """Call a tool. `headers` are added to those of the protocol."""
         message = tool_call(era, tool, arguments)
         sent = {**headers_of(era, message), **(headers or {})}
         return await self.post(json.dumps(message).encode(), sent, source)
@@ -194,11 +194,11 @@ def http_request(address: str, body: bytes, headers: Mapping[str, str]) -> bytes
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
     received = bytearray()
-    with suppress(ConnectionError):  # the server resets after its answer if it has not read the whole request
+    with suppress(ConnectionError):  # the server resets if it responds before reading the whole request
         while chunk := await reader.read(65536):
             received += chunk
     assert received, "the connection has ended without an answer"
-    if not received.startswith(b"HTTP/"):  # nginx refuses a request without a version in this way
+    if not received.startswith(b"HTTP/"):  # nginx's response to a request without a version
         return Reply(400, {}, bytes(received))
     head, _, body = bytes(received).partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
@@ -227,7 +227,7 @@ def environment(project: Project, home: Path, **variables: str) -> dict[str, str
 def start(
     project: Project, home: Path, *flags: str, script: str = "", **variables: str
 ) -> "subprocess.Popen[bytes]":
-    """Start the server's command, or a script that changes it, with pipes for all standard streams."""
+    """Start the server's command, or a script that modifies it, with pipes for all standard streams."""
     command = [script, project.package_name] if script else ["-m", project.package_name]
     return start_python(project, home, *command, *flags, **variables)
 
@@ -246,12 +246,12 @@ def start_python(
 
 
 def port_in(line: str) -> int:
-    """Return the port in the line that a server logs once it is serving."""
+    """Return the port in the line that a server logs when it is ready."""
     return int(line.split("http://")[1].split(maxsplit=1)[0].split(":")[1])
 
 
 def read_until_serving(process: "subprocess.Popen[bytes]") -> Running:
-    """Read the log of a server only up to the line with its address."""
+    """Read the log of a server up to the line with its address. Nothing reads the rest of the log."""
     assert process.stderr is not None
     lines = (line.decode() for line in process.stderr)
     return Running(process, port=port_in(next(line for line in lines if SERVING in line)))
@@ -259,7 +259,7 @@ def read_until_serving(process: "subprocess.Popen[bytes]") -> Running:
 
 @contextmanager
 def following(process: "subprocess.Popen[bytes]") -> Iterator[Running]:
-    """Read the log of a server in the background, and kill the server at the end."""
+    """Read the log of a server in a thread, and kill the server on exit."""
     with process:
         server = Running(process)
         thread = threading.Thread(target=server.follow)
@@ -291,7 +291,7 @@ def running(
 
 @contextmanager
 def with_root_path(project: Project, home: Path, **variables: str) -> Iterator[Running]:
-    """Serve with the uvicorn command and a root path, as behind a proxy that strips the prefix."""
+    """Serve with the uvicorn command and a root path, as for a proxy that strips the prefix."""
     command = ("-m", "uvicorn", "--factory", f"{project.package_name}.__main__:app", "--port", "0")
     flags = ("--no-proxy-headers", "--root-path", PREFIX)
     with serving(start_python(project, home, *command, *flags, **variables)) as server:
@@ -300,7 +300,7 @@ def with_root_path(project: Project, home: Path, **variables: str) -> Iterator[R
 
 @contextmanager
 def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]:
-    """Serve another app that mounts the server at a prefix."""
+    """Serve a Starlette app that mounts the server at a prefix."""
     process = start_python(project, home, MOUNTED_SERVER, project.package_name, PREFIX, **variables)
     with serving(process) as server:
         server.prefix = PREFIX
@@ -309,7 +309,7 @@ def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]
 
 @contextmanager
 def behind_nginx(project: Project, home: Path, **variables: str) -> Iterator[Running]:
-    """Serve behind nginx as in the generated README, with a prefix that nginx does not strip."""
+    """Serve behind nginx, configured as in the generated README, with a prefix that nginx does not strip."""
     if NGINX_PROGRAM is None:
         pytest.skip("nginx is not installed")
     port = free_port()
@@ -367,7 +367,7 @@ def wait_for_port(port: int) -> None:
 
 @dataclass
 class Observed:
-    """How long each probe waited for its answer, in seconds, and the peak memory in bytes."""
+    """The response time of each probe in seconds, and the peak memory in bytes."""
 
     waits: list[float] = field(default_factory=list)
     memory: int = 0
@@ -375,14 +375,14 @@ class Observed:
 
 @asynccontextmanager
 async def observed(server: Running, every_seconds: float = 0.05) -> AsyncIterator[Observed]:
-    """Poll `/livez` and the memory in the background."""
+    """Poll `/livez` and the memory of the server in the background."""
     so_far = Observed()
     clock = asyncio.get_running_loop().time
 
     async def observe() -> None:
         while True:
             start = clock()
-            await server.get("/livez")  # a 404 is enough: the event loop is not blocked
+            await server.get("/livez")  # any response, even a 404, shows that the event loop is not blocked
             so_far.waits.append(clock() - start)
             so_far.memory = max(so_far.memory, server.memory)
             await asyncio.sleep(every_seconds)

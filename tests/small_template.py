@@ -1,4 +1,4 @@
-"""A template of three yes/no prompts, unrelated to this one, for the engine's own tests."""
+"""A small template with three yes/no prompts, for the tests of the matrix engine."""
 
 import json
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ if "one_file" in CHOSEN:
 if "one_file" in CHOSEN or not modules:
     shutil.rmtree(parts)
 '''
-# The same as a function from files to files, so that the template can be rendered in pieces.
+# The same hook as a function from files to files, so that the template can be rendered in pieces.
 PURE_HOOK = '''\
 """Leave out what was not chosen, and put the parts into one file if asked to."""
 
@@ -114,7 +114,7 @@ def main():
 if __name__ == "__main__":
     main()
 '''
-# The same in steps: what it does to each file alone, and to modules together.
+# The same hook in steps: one for each file, and one for modules that depend on each other.
 BY_FILE = '''\
 def finish(files, answers):
     finished = {path: finish_file(path, text, answers) for path, text in files.items()}
@@ -279,7 +279,7 @@ It shouts.
 Its tone is {{ cookiecutter.tone }}.
 """
 )
-# What is around the small project: a box to ship it in, the service that runs its tests, and its address.
+# Files of prompts beside the server, which correspond to a container, a CI service and a repository.
 AROUND = {
     "box.txt": """\
 A box.
@@ -313,7 +313,7 @@ def absent(answers):
 
 
 """
-# A test of the whole project that sees a file in which prompts change lines.
+# A test of the whole project that reads a file in which prompts change lines.
 READING_TEST = """\
 from pathlib import Path
 
@@ -332,7 +332,7 @@ ALWAYS = {path for path in FILES if Path(path).stem.removeprefix("test_") not in
 
 
 def files(chosen: Combination) -> set[str]:
-    """Return the files that a project should have."""
+    """Return the expected files of a project."""
     parts = chosen - {"one_file"}
     found = ALWAYS | {f"tests/test_{name}.py" for name in parts}
     if "one_file" in chosen:
@@ -341,14 +341,14 @@ def files(chosen: Combination) -> set[str]:
 
 
 def listing(chosen: Combination) -> list[str]:
-    """Return the names that a project should offer."""
+    """Return the expected listing of a project."""
     offers = {"colour": "paint", "greeting": "greet"}
     return ["word", *(offer for name, offer in offers.items() if name in chosen)]
 
 
 @dataclass(frozen=True)
 class SmallTemplate:
-    """The template, written to a folder, in which faults can be planted."""
+    """The template in a folder. Tests can plant faults in it."""
 
     folder: Path
 
@@ -369,7 +369,7 @@ class SmallTemplate:
             files=files,
             probe=f"{self.folder / 'probe.py'}:listing",
             listing=listing,
-            # words.txt has one more line if there is a colour.
+            # words.txt has an additional line with the prompt `colour`.
             closures={
                 "tests/test_colour.py": 1,
                 "tests/test_greeting.py": 2,
@@ -391,13 +391,13 @@ class SmallTemplate:
         target.write_text(text, encoding="utf-8", newline="\n")
 
     def plant(self, statement: str, where: Iterable[Combination], hook: str = "post") -> None:
-        """Add a statement to the end of a hook, for some combinations only."""
+        """Append a statement to a hook. It runs only for these combinations."""
         path = self.folder / "hooks" / f"{hook}_gen_project.py"
         line = f"if CHOSEN in {[sorted(combination) for combination in where]}:\n    {statement}\n"
         path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8", newline="\n")
 
     def claim(self, *, additive: bool = True, uniform: bool = True) -> Declaration:
-        """Add an additive prompt and a uniform choice; return the declaration with both."""
+        """Add an additive prompt and a uniform choice. Return the declaration, which claims those requested."""
         prompts = json.loads(COOKIECUTTER) | {"shout": False, "tone": ["plain", "warm", "cold"]}
         self.put("cookiecutter.json", json.dumps(prompts))
         self.put("hooks/post_gen_project.py", PURE_HOOK)
@@ -418,7 +418,7 @@ class SmallTemplate:
         )
 
     def surround(self, *, by_file: bool = False) -> Declaration:
-        """Claim as above, and add three prompts beside the project, of each kind; return the declaration with all."""
+        """Call `claim`, and add three prompts beside the server, one of each kind. Return the declaration with all."""
         declaration = self.claim()
         prompts = json.loads((self.folder / "cookiecutter.json").read_text(encoding="utf-8"))
         prompts |= {"box": True, "service": ["north", "south", "none"], "address": ""}
@@ -464,7 +464,7 @@ class SmallTemplate:
         )
 
     def change(self, path: str, old: str, new: str) -> None:
-        """Change a file of the template."""
+        """Replace a text that occurs once in a file of the template."""
         text = (self.folder / path).read_text(encoding="utf-8")
         assert text.count(old) == 1, (path, old)
         self.put(path, text.replace(old, new))

@@ -1,6 +1,6 @@
-"""A generated server with a tool, a plain `def` tool, a resource, a template and a prompt that fail on request.
+"""A generated server with tools, resource templates and prompts that fail on request, both `async def` and `def`.
 
-Run as a program, it is the server's command; the variable `RUN` names the package.
+Run as a program, it is the server's command. The environment variable `RUN` names the package.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ RAISED: dict[str, Callable[[], BaseException]] = {
 
 
 async def act(how: str, number: int = 1) -> str:
-    """Answer with a text, or fail."""
+    """Return a text, or fail as requested."""
     if how in ASYNC:
         await ASYNC[how]()
     if how in RAISED:
@@ -78,7 +78,7 @@ async def act(how: str, number: int = 1) -> str:
 
 
 def act_in_a_thread(how: str, number: int = 1) -> str:
-    """Do the same in a thread, which cannot be cancelled."""
+    """Do the same as `act`, in a thread, which cannot be cancelled."""
     if how == "hang":
         time.sleep(25)
     if how in RAISED:
@@ -87,7 +87,7 @@ def act_in_a_thread(how: str, number: int = 1) -> str:
 
 
 class Outermost(Middleware):
-    """User middleware around all others that fails on request."""
+    """The outermost user middleware, which fails on request."""
 
     async def on_message(self, context: Any, call_next: Any) -> Any:
         arguments = getattr(context.message, "arguments", None) or {}

@@ -1,4 +1,4 @@
-"""A user at a shell, isolated from the settings of this machine."""
+"""Simulates a user at a shell, isolated from the settings of this machine."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ class User:
     def run(
         self, command: str | list[str], *, cwd: Path, typed: str = ""
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command, given as a list of arguments or as a line of a document."""
+        """Run a command: a list of arguments, or a shell command line."""
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         programs = str(Path(sys.executable).parent)
         return subprocess.run(
@@ -55,19 +55,19 @@ class User:
         )
 
     def git(self, *arguments: str, cwd: Path) -> str:
-        """Run Git, which must succeed; return what it prints."""
+        """Run Git, which must succeed, and return its output."""
         run = self.run(["git", *arguments], cwd=cwd)
         assert run.returncode == 0, run.stderr
         return run.stdout
 
     def commit(self, folder: Path, message: str) -> None:
-        """Commit everything in `folder`, which becomes a repository if necessary."""
+        """Commit everything in `folder`, and initialize a repository if necessary."""
         self.git("init", "--quiet", "--initial-branch", "main", cwd=folder)
         self.git("add", "--all", cwd=folder)
         self.git("commit", "--quiet", "--message", message, cwd=folder)
 
     def publish_template(self, folder: Path) -> None:
-        """Commit the template's work tree to a new repository."""
+        """Commit the template's working tree to a new repository."""
         listed = self.git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=TEMPLATE)
         for name in filter(None, listed.split("\0")):
             if (TEMPLATE / name).is_file():

@@ -1,4 +1,4 @@
-"""A TCP proxy between a server and its engine, which can drop messages, and use TLS to the server."""
+"""A TCP proxy between a server and its database engine. It can drop replies, and use TLS to the server."""
 
 import asyncio
 import socket
@@ -13,10 +13,13 @@ CHUNK = 65536
 
 
 class Wire:
-    """Listens on a free loopback port, and passes everything to `target`, which a test may change.
+    """Listens on a free loopback port, and forwards all data to the port `target`.
 
-    `swallow` answers, one of `every`, are lost and their connections reset; on a `silent` wire the connections stay, and
-    the server waits. A `cut` wire passes nothing on, in both directions, and a `closed` one resets every connection.
+    Tests can change these attributes:
+
+    - `swallow`: the number of replies to drop, one in `every`. The connection is reset, or stays open if `silent`.
+    - `cut`: no data is forwarded, in both directions.
+    - `closed`: every connection is reset.
     """
 
     def __init__(self, target: int, *, tls: ssl.SSLContext | None = None) -> None:
@@ -46,15 +49,15 @@ class Wire:
         self._loop.close()
 
     def url(self, url: str) -> str:
-        """Return the URL of an engine with the address of this proxy."""
+        """Replace the address of the engine in a URL with that of this proxy."""
         return url.replace(f"127.0.0.1:{self.target}", f"127.0.0.1:{self.port}")
 
     def reset(self) -> None:
-        """Reset every open connection, once."""
+        """Reset every open connection."""
         self._run(self._reset_all())
 
     def switch(self, target: int) -> None:
-        """Pass new connections to another port, and reset the open ones: a failover behind one address."""
+        """Forward new connections to another port, and reset open ones, like a failover behind one address."""
         self.target = target
         self.reset()
 
@@ -124,8 +127,8 @@ class Wire:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection so that the other end sees a reset."""
+    """Close a connection with a TCP reset."""
     connection = writer.get_extra_info("socket")
-    with suppress(AttributeError, OSError):  # there is none any more, or it is closed
+    with suppress(AttributeError, OSError):  # the socket is gone or closed
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
