@@ -50,14 +50,14 @@ SHARED = {
         "parallel_processing",
     ),
 }
-# The same for the package's `runtime`.
+# The same for modules in the package's `runtime`.
 RUNTIME = {
     "api_client": API_PATTERNS,
     "api_failures": API_PATTERNS,
     "api_urls": API_PATTERNS,
     "encrypted_store": ("authentication",),
 }
-# The same, in the tests of the running process.
+# The same for modules in `tests/production`.
 ENGINES = {
     "engines": ("lazy_initialization", "caching", "rate_limiting", "state_management"),
     "postgres_engine": ("lazy_initialization", "state_management"),
@@ -65,12 +65,12 @@ ENGINES = {
 }
 TOOLLESS = ("rate_limiting", "structured_logging", "authentication", "telemetry")
 TOOLS = tuple(name for name in PATTERNS if name not in TOOLLESS)
-# Patterns and modules for which the production tests have a tool of their own.
+# Patterns and modules that have a probe tool in the production tests.
 PROBES = (
     *("upstream", "retry", "caching", "lazy_initialization", "structured_errors"),
     *("environment_config", "parallel_processing", "state_management"),
 )
-# Files around the server, by what they need besides patterns. A file listed twice needs both.
+# Files that do not belong to patterns, by the answer that they need. A file listed twice needs both answers.
 OWNED: dict[str, tuple[str, ...]] = {
     "container": (
         *("Dockerfile", ".dockerignore", "compose.yaml", "deploy/nginx.conf"),
@@ -108,16 +108,16 @@ FILES = {
 }
 # Packages that are removed with their last module.
 PACKAGES = ("src/{package}/patterns", "tests/patterns", "tests/production/probes")
-# Until this hook empties the file, it stops every test run: the user may not have accepted the hooks.
+# This file stops every test run until this hook empties it, because the user may not have accepted the hooks.
 HOOKS_RAN = "tests/__init__.py"
 # The files that existed before. The other hook writes the list. Cookiecutter overwrites it with an empty one, unless it
 # keeps existing files (--skip-if-file-exists): this hook must not change those either.
 KEPT = ".cookiecutter-kept.json"
 # The other hook creates this file in a project that existed before.
 EXISTED = ".cookiecutter-existed"
-# The variable with the path of the file in which the other hook has saved the answers of an earlier attempt.
+# The variable with the path of the file in which the other hook saved the answers of an earlier attempt.
 SAVED = "_answers_file"
-# Where the template and the answers are recorded, in the format of cruft.
+# The record of the template and the answers, in the format of cruft.
 RECORD = ".cruft.json"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
@@ -146,8 +146,8 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
     """Return the files of the finished project.
 
     `files` can be all rendered files, or only those that this hook may change. All others are returned unchanged.
-    Each file is finished alone, and then those together that depend on each other. The proof of all combinations uses
-    this: `matrix/hooks.py` states these lines too.
+    Each file is finished alone, then files that depend on each other are finished together. The proof of all
+    combinations relies on these statements: `matrix/hooks.py` contains a copy.
     """
     finished = {path: finish_file(path, text, answers) for path, text in files.items()}
     kept = {path: text for path, text in finished.items() if text is not None}
@@ -157,7 +157,7 @@ def finish(files: Files, answers: dict[str, Any]) -> Files:
 
 
 def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
-    """Finish one file: return None if it was not chosen, only the hooks need it, or it is left over."""
+    """Finish one file. Return None if it was not chosen, only the hooks need it, or it is from an earlier generation."""
     package = answers["package_name"]
     if path not in template_paths(package):
         return text
@@ -169,7 +169,7 @@ def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
 
 
 def is_shared(path: str, answers: dict[str, Any]) -> bool:
-    """Return whether a file changes with others: it can import patterns, or its package can become empty."""
+    """Return whether a file depends on others: it may import patterns, or its package may become empty."""
     package = answers["package_name"]
     return (path in template_paths(package) and not owners_of(path)) or path.startswith(
         tuple(f"{folder}/" for folder in folders(package))
@@ -200,7 +200,7 @@ def utils_path(package: str) -> str:
 
 
 def is_chosen(path: str, answers: dict[str, Any]) -> bool:
-    """Return whether a file has a pattern that was chosen, or everything that a file around the server needs."""
+    """Return whether one of a file's patterns was chosen, or all answers that `OWNED` requires."""
     if owners := owners_of(path):
         return all(is_on(owner, answers) for owner in owners)
     name = path.rpartition("/")[2].partition(".")[0].removeprefix("test_")
@@ -224,12 +224,12 @@ def is_on(owner: str, answers: dict[str, Any]) -> bool:
 
 
 def import_httpx(source: str) -> str:
-    """Import httpx where httpx2 is imported as httpx."""
+    """Replace `import httpx2 as httpx` with `import httpx`."""
     return f"\n{source}".replace("\nimport httpx2 as httpx\n", "\nimport httpx\n")[1:]
 
 
 def fold(files: Files, package: str) -> Files:
-    """Put every pattern into utils.py, and import them from there."""
+    """Move every pattern to utils.py, and change the imports."""
     paths = {f"src/{package}/patterns/{name}.py": name for name in PATTERNS}
     sources = {name: files[path] for path, name in paths.items() if path in files}
     folded = {
@@ -255,7 +255,7 @@ def fold_modules(sources: Files) -> str:
 
 
 def split_module(source: str) -> Module:
-    """Split a module one level deeper than utils.py. All its imports directly follow its docstring."""
+    """Split a module, which is one level deeper than utils.py. Its imports must directly follow its docstring."""
     import ast  # noqa: PLC0415 - most projects are not folded
 
     tree = ast.parse(source)
@@ -312,7 +312,7 @@ def name_order(name: str) -> tuple[int, str, str]:
 
 
 def import_from_utils(source: str, package_name: str, patterns: Collection[str]) -> str:
-    """Replace the imports from `patterns` with one statement at the end of its section: nothing sorts after utils."""
+    """Replace imports from `patterns` with one import at the end of the section, since nothing sorts after utils."""
     if "patterns." not in source:
         return source
     import ast  # noqa: PLC0415
@@ -395,7 +395,7 @@ def is_new(project: Path, answers: dict[str, Any]) -> bool:
 
 
 def is_compared(project: Path, answers: dict[str, Any]) -> bool:
-    """Return whether cruft generates this project only to compare it: it does so in a temporary folder."""
+    """Return whether cruft generates this project in a temporary folder, only to compare it."""
     return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
 
 
@@ -413,7 +413,7 @@ def main() -> int:
 
 
 def finish_folder(project: Path, answers: dict[str, Any], kept: Collection[str]) -> None:
-    """Apply `finish` to the files of a folder, except to those that Cookiecutter has kept."""
+    """Apply `finish` to the files of a folder, except those that Cookiecutter kept."""
     package = answers["package_name"]
     before = read_files(project, package, kept)
     after = finish(before, answers)
@@ -430,14 +430,14 @@ def finish_folder(project: Path, answers: dict[str, Any], kept: Collection[str])
 
 
 def remove_empty_folders(folder: Path, project: Path) -> None:
-    """Remove a folder and those above it, up to the project, as long as they are empty."""
+    """Remove a folder and its parents within the project, as long as they are empty."""
     while folder != project and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
 
 
 def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
-    """Read the files that this hook may change. Leave out the user's own files, kept ones, and those behind a symbolic link."""
+    """Read the files that this hook may change, without the user's own files, kept files and symbolic links."""
     utils = utils_path(package)
     paths = template_paths(package) - {utils}
     files = {path: read(project / path) for path in paths if path not in kept and is_plain(project, path)}
@@ -447,7 +447,7 @@ def read_files(project: Path, package: str, kept: Collection[str]) -> Files:
         module = f"{folder}/__init__.py"
         if module not in kept and is_plain(project, module):
             beside = {f"{folder}/{item.name}" for item in (project / folder).iterdir()}
-            # With any other file in it, the package stays, even without the template's modules.
+            # A package with other files stays, even without the template's modules.
             if beside <= {module, f"{folder}/__pycache__", *files}:
                 files[module] = read(project / module)
     return files
@@ -461,14 +461,14 @@ def is_plain(project: Path, path: str) -> bool:
 
 
 def is_folded(path: Path) -> bool:
-    """Return whether the template generated this file. A file of the user may have any encoding."""
+    """Return whether the template generated this file. Read bytes, since a user's file may have any encoding."""
     return path.read_bytes().startswith(HEADER.strip().encode())
 
 
 def write_record(project: Path, answers: dict[str, Any], kept: Collection[str]) -> None:
     """Record the template and the answers, so that the project can be updated.
 
-    cruft writes the file itself. If Cookiecutter has kept existing files, the answers do not describe the project.
+    cruft writes the file itself. If Cookiecutter kept existing files, the answers do not describe the project.
     """
     path = project / RECORD
     if "_output_dir" in answers and not kept and not path.is_symlink():
@@ -479,7 +479,7 @@ def write_record(project: Path, answers: dict[str, Any], kept: Collection[str]) 
 
 
 def recorded(path: Path) -> dict[str, Any]:
-    """Return an existing record. What is not one is replaced, as any file of the template."""
+    """Return the existing record, or an empty one if it is missing or invalid."""
     try:
         found = json.loads(read(path))
     except (OSError, ValueError):
@@ -488,7 +488,7 @@ def recorded(path: Path) -> dict[str, Any]:
 
 
 def record(answers: dict[str, Any]) -> dict[str, Any]:
-    """Return what `cruft create` writes. The commit is null if the template is not in a git repository."""
+    """Return the record that `cruft create` writes. The commit is None if the template is not in a git repository."""
     source = {**answers, **saved_answers(answers).get("source", {})}
     folder = template_folder(answers)
     template, commit = (
@@ -510,7 +510,7 @@ def record(answers: dict[str, Any]) -> dict[str, Any]:
 
 
 def template_folder(answers: dict[str, Any]) -> Path | None:
-    """Return the folder of the template. Cookiecutter passes a local one as given, relative to a folder that it does not pass."""
+    """Return the folder of the template, or None. A relative path is relative to an unknown working directory."""
     folder = Path(answers["_repo_dir"])
     if folder.is_absolute():
         return folder
@@ -523,7 +523,7 @@ def template_folder(answers: dict[str, Any]) -> Path | None:
 
 
 def is_template(folder: Path) -> bool:
-    """Return whether a folder has this hook, as it was before Cookiecutter inserted the answers."""
+    """Return whether a folder contains the source of this hook, in which only the line with the answers differs."""
     try:
         source = read(folder / "hooks" / "post_gen_project.py").splitlines()
         script = read(Path(__file__)).splitlines()
@@ -534,7 +534,7 @@ def is_template(folder: Path) -> bool:
 
 
 def template_address(answers: dict[str, Any], folder: Path) -> str:
-    """Return what git can clone: the full address of a template that Cookiecutter has cloned, or the path of a local one."""
+    """Return an address that git can clone: the URL that Cookiecutter cloned, or the path of a local template."""
     given = str(answers["_template"])
     if given == str(answers["_repo_dir"]):
         return str(folder)
@@ -542,7 +542,7 @@ def template_address(answers: dict[str, Any], folder: Path) -> str:
 
 
 def origin_of(folder: Path) -> str | None:
-    """Return from where a repository was cloned, without a password."""
+    """Return the URL of the remote `origin` without credentials, or None."""
     try:
         text = read(git_folders(folder)[1] / "config")
     except (OSError, ValueError):
@@ -556,7 +556,7 @@ def origin_of(folder: Path) -> str | None:
 
 
 def commit_of(folder: Path) -> str | None:
-    """Return the commit that is checked out, from git's files: hooks run no programs."""
+    """Return the checked-out commit, or None. Read git's files, since hooks do not run programs."""
     try:
         own, common = git_folders(folder)
         value = read(own / "HEAD").strip()
@@ -568,7 +568,7 @@ def commit_of(folder: Path) -> str | None:
 
 
 def read_reference(name: str, own: Path, common: Path) -> str:
-    """Return the commit of a branch, from its own file or from the packed ones."""
+    """Return the commit of a reference, from its file or from packed-refs, or an empty string."""
     for folder in (own, common):
         if (folder / name).is_file():
             return read(folder / name).strip()
@@ -577,9 +577,9 @@ def read_reference(name: str, own: Path, common: Path) -> str:
 
 
 def git_folders(folder: Path) -> tuple[Path, Path]:
-    """Return the git folder of a working tree, and the one that it shares with other working trees."""
+    """Return the git folder of a working tree, and the git folder that it shares with other working trees."""
     own = folder / ".git"
-    if own.is_file():  # of a worktree or a submodule
+    if own.is_file():  # in a worktree or a submodule
         own = folder / read(own).removeprefix("gitdir: ").strip()
     shared = own / "commondir"
     return own, own / read(shared).strip() if shared.is_file() else own
@@ -593,7 +593,7 @@ def remove_saved_answers(answers: dict[str, Any]) -> None:
 
 
 def saved_answers(answers: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of the file with the saved answers, if it has these."""
+    """Return the content of the file with the saved answers, or an empty dict if it does not match `answers`."""
     path = Path(str(answers.get(SAVED, "")))
     try:
         content: dict[str, Any] = json.loads(read(path))
@@ -605,7 +605,7 @@ def saved_answers(answers: dict[str, Any]) -> dict[str, Any]:
 
 
 def say(lines: list[str]) -> None:
-    """Print the lines. A console that is closed or lacks some characters must not make the generation fail."""
+    """Print the lines. The generation must not fail if the console is closed or cannot encode some characters."""
     console = sys.stdout
     if console is None:
         return

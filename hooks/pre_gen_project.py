@@ -45,7 +45,7 @@ CHOICES = {
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
 MAX_ADDRESS_LENGTH = 200
-# What a project imports or installs, with underscores. A package with one of these names would shadow it.
+# Packages that a project imports or installs, with underscores. A project with the same name would shadow them.
 DEPENDENCIES = (
     "aiosqlite",
     "anyio",
@@ -99,10 +99,10 @@ WINDOWS = sys.platform == "win32"
 # Names that would make the tests import something other than the package.
 OWN_NAMES = frozenset({"server", "src", "tests", "test"})
 
-# Also in the other hook: the list of existing files, and the first line of the file with all patterns.
+# Same as in the other hook: the list of existing files, and the first line of the file with all patterns.
 KEPT = ".cookiecutter-kept.json"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
-# Tells the other hook that the project existed before.
+# Marks a project that existed before, for the other hook.
 EXISTED = ".cookiecutter-existed"
 # A file with saved answers contains its own path. Cookiecutter passes it to the other hook, which removes the file.
 SAVED = "_answers_file"
@@ -149,7 +149,7 @@ def slug_problem(answers: dict[str, Any]) -> str | None:
 
 
 def package_problem(answers: dict[str, Any]) -> str | None:
-    """Check the name that is imported."""
+    """Check the import name of the package."""
     package = answers["package_name"]
     problem = name_problem(
         package,
@@ -191,7 +191,7 @@ def email_problem(answers: dict[str, Any]) -> str | None:
 
 
 def repository_problem(answers: dict[str, Any]) -> str | None:
-    """Check that the repository is empty or the HTTPS address of its page: others are told to open it."""
+    """Check that the repository is empty or the HTTPS URL of its page, since the project publishes this URL."""
     repository = answers["repository"]
     scheme, _, rest = repository.partition("://")
     server, _, path = rest.partition("/")
@@ -236,7 +236,7 @@ def text_problems(answers: dict[str, Any]) -> Iterator[Problem]:
 
 
 def problems(answers: dict[str, Any]) -> Iterator[Problem]:
-    """Return every bad answer, and what is wrong with it."""
+    """Yield the prompt of every bad answer, and a message."""
     yield from boolean_problems(answers)
     yield from choice_problems(answers)
     single = (
@@ -265,7 +265,7 @@ def overwriting_problem(answers: dict[str, Any]) -> str | None:
 
 
 def list_files(project: Path, package: str) -> None:
-    """List the existing files for the other hook, which cannot see which of them Cookiecutter has kept."""
+    """Save a list of existing files for the other hook, which cannot detect the files that Cookiecutter kept."""
     folders = (
         project / "src" / package,
         *(project / name for name in ("tests", "scripts", ".github", "deploy")),
@@ -292,7 +292,7 @@ def how_to_continue(answers: dict[str, Any], bad: list[str], project: Path) -> l
 
 
 def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
-    """Continue with a replay file: Cookiecutter asks only for missing answers, and does not render the texts."""
+    """Save a replay file: Cookiecutter asks only for missing answers, and does not render the saved texts."""
     output = Path(answers["_output_dir"])
     good = good_answers(answers, bad)
     try:
@@ -304,7 +304,7 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
             f"Your answers could not be saved: {error}",
             "Cookiecutter has stored all of them in its replay folder, by default ~/.cookiecutter_replay.",
         ]
-    # For a remote template this is the clone: it has the same commit, and needs neither network nor confirmation.
+    # For a remote template, use the clone: it has the same commit, and needs neither network nor confirmation.
     template = str(answers["_repo_dir"])
     words = ["-m", "cookiecutter", within(template), "--replay-file", str(file), "--output-dir", str(output)]
     if bad:
@@ -321,7 +321,7 @@ def continue_with_cookiecutter(answers: dict[str, Any], bad: list[str], project:
 
 
 def source_of(answers: dict[str, Any]) -> dict[str, Any]:
-    """Return what the user called the template: the command continues with its clone."""
+    """Return the template and checkout that the user gave, since the printed command uses the clone."""
     before = Path(str(answers.get(SAVED, "")))
     if is_saved(before):
         earlier: dict[str, Any] = json.loads(before.read_text(encoding="utf-8")).get("source", {})
@@ -353,7 +353,7 @@ def is_saved(path: Path) -> bool:
 
 
 def continue_with_cruft(answers: dict[str, Any], bad: list[str], project: Path) -> list[str]:
-    """Continue with a file of defaults, since cruft has no replay. It renders them, so texts are quoted."""
+    """Save the answers as defaults, since cruft has no replay. cruft renders defaults, so texts are quoted."""
     good = good_answers(answers, bad)
     given = {name: as_template(value) if name in TEXTS else value for name, value in good.items()}
     folder = project.parent
@@ -384,7 +384,7 @@ def continue_with_cruft(answers: dict[str, Any], bad: list[str], project: Path) 
 
 
 def is_compared(project: Path, answers: dict[str, Any]) -> bool:
-    """Return whether cruft generates this project only to compare it: it does so in a temporary folder."""
+    """Return whether cruft generates this project in a temporary folder, only to compare it."""
     return "_commit" in answers and re.fullmatch(r"tmp\w{8}", project.parent.name) is not None
 
 
