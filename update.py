@@ -31,7 +31,7 @@ from cookiecutter.prompt import render_variable
 from cookiecutter.utils import create_env_with_context
 
 RECORD = ".cruft.json"
-# They name the project's folders, which an update does not move.
+# These answers name folders, which an update does not move.
 FIXED = ("project_slug", "package_name")
 
 Answers = dict[str, Any]
@@ -78,7 +78,7 @@ def update(project: Path, changes: dict[str, str], checkout: str | None, moved: 
     """Update a project, and print what happened.
 
     Raises:
-        UpdateError: it cannot be updated.
+        UpdateError: the project cannot be updated.
     """
     state = read_record(project)
     check_committed(project)
@@ -107,7 +107,7 @@ def update(project: Path, changes: dict[str, str], checkout: str | None, moved: 
 
 
 def changes_in(words: Iterable[str]) -> dict[str, str]:
-    """Return the new answers of the command line."""
+    """Return the new answers from the command line."""
     for word in words:
         if "=" not in word:
             raise UpdateError(f"{word!r} is not an answer. Write one as NAME=VALUE, such as caching=no.")
@@ -115,7 +115,7 @@ def changes_in(words: Iterable[str]) -> dict[str, str]:
 
 
 def read_record(project: Path) -> dict[str, Any]:
-    """Return where the template is, and the answers."""
+    """Return the record: the address and commit of the template, and the answers."""
     try:
         state: dict[str, Any] = json.loads((project / RECORD).read_bytes())
         commit = state["commit"]
@@ -204,7 +204,7 @@ def context_of(template: Path, known: Answers, changes: dict[str, str], address:
 
 
 def rendered(template: Path, context: Answers, folder: Path) -> dict[str, Path]:
-    """Return the files of a project that nobody has edited. Its hooks see from the folder's name that it is temporary."""
+    """Render a project, and return its files. The name of the folder shows the hooks that it is temporary."""
     try:
         made = generate_files(str(template), {"cookiecutter": context}, output_dir=mkdtemp(dir=folder))
     except FailedHookException:
@@ -243,7 +243,7 @@ def compare(project: Path, before: dict[str, Path], after: dict[str, Path], skip
             result.conflicts.append(path)
     for path in [path for path in result.deleted if path.endswith("/__init__.py")]:
         modules = {other.relative_to(project).as_posix() for other in (project / path).parent.rglob("*.py")}
-        if modules - set(result.deleted):  # of the user, or edited
+        if modules - set(result.deleted):  # the user's own or edited modules
             result.deleted.remove(path)
             result.kept.append(path)
     return result
@@ -265,9 +265,9 @@ def apply(project: Path, result: Result, after: dict[str, Path]) -> None:
 
 
 def merge(base: bytes, ours: bytes, theirs: bytes) -> tuple[bytes, bool]:
-    """Apply both changes to a text, and return whether they do not overlap.
+    """Apply the changes of both sides to a text. Return the result, and whether there is no conflict.
 
-    Unlike in git, changes of adjacent lines do not overlap: the imports and tools of a server are adjacent.
+    Unlike in git, changes of adjacent lines do not conflict: the imports and tools of a server are adjacent.
     """
     lines = split(base)
     mine, new = changes_of(base, ours), changes_of(base, theirs)
@@ -285,12 +285,12 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> tuple[bytes, bool]:
 
 
 def split(text: bytes) -> Lines:
-    """Return the lines of a text with their ends. Only a line feed ends a line."""
+    """Return the lines of a text with their line endings. Only a line feed ends a line."""
     return re.findall(rb"[^\n]*\n|[^\n]+", text)
 
 
 def changes_of(base: bytes, side: bytes) -> list[Change]:
-    """Return what git finds different. It moves each change as far down as possible, so that both sides treat repeated lines alike."""
+    """Return the changes that git finds, each as far down as possible, so that both sides treat repeated lines alike."""
     with TemporaryDirectory() as folder:
         names = ("base", "side")
         for name, text in zip(names, (base, side), strict=True):
@@ -311,7 +311,7 @@ def changes_of(base: bytes, side: bytes) -> list[Change]:
 
 
 def in_parts(base: Lines, change: Change) -> list[Change]:
-    """Divide a change into what it deletes and what it adds, if no added line is like a deleted one."""
+    """Split a change into a deletion and an addition if no added line is similar to a deleted one."""
     deleted = base[change.start : change.end]
     if not deleted or not change.lines or any(alike(old, new) for old in deleted for new in change.lines):
         return [change]
@@ -319,15 +319,15 @@ def in_parts(base: Lines, change: Change) -> list[Change]:
 
 
 def alike(old: bytes, new: bytes) -> bool:
-    """Return whether half of the words are the same."""
+    """Return whether two lines share at least half of their distinct words."""
     first, second = (set(re.findall(rb"[^\W\d]\w*", line)) for line in (old, new))
     return len(first & second) * 2 >= len(first | second)
 
 
 def conflicts_between(ours: list[Change], theirs: list[Change]) -> list[tuple[int, int]]:
-    """Return the parts of the base in which both sides change the same lines, in order and apart from each other."""
+    """Return the sorted, disjoint spans of the base in which both sides change the same lines."""
     spans = {(min(a.start, b.start), max(a.end, b.end)) for a in ours for b in theirs if overlap(a, b)}
-    for change in 2 * sorted({*ours, *theirs}):  # again for what the first round has reached
+    for change in 2 * sorted({*ours, *theirs}):  # twice, since spans grow in the first round
         touched = {span for span in spans if change.start < span[1] and span[0] < change.end}
         if touched:
             every = [*touched, (change.start, change.end)]
@@ -348,7 +348,7 @@ def overlap(one: Change, other: Change) -> bool:
 
 
 def is_inside(change: Change, spans: list[tuple[int, int]]) -> bool:
-    """Return whether a change is in one of the spans. What is added at the border of one is not."""
+    """Return whether a change is in one of the spans. An addition at the border of a span is not."""
     is_added = change.start == change.end
     return any(
         start <= change.start and change.end <= end and not (is_added and change.start in (start, end))
@@ -357,7 +357,7 @@ def is_inside(change: Change, spans: list[tuple[int, int]]) -> bool:
 
 
 def combined(base: Lines, sides: Iterable[list[Change]], start: int, end: int) -> Iterator[bytes]:
-    """Return a part of the base with the changes of the sides, in their order where both add lines."""
+    """Yield a part of the base with the changes applied. Lines added at the same place are in the order of `sides`."""
     changes = [change for side in sides for change in side]
     deleted = {number for change in changes for number in range(change.start, change.end)}
     for number in range(start, end + 1):
@@ -371,14 +371,14 @@ def combined(base: Lines, sides: Iterable[list[Change]], start: int, end: int) -
 
 
 def marked(ours: Iterable[bytes], theirs: Iterable[bytes]) -> Lines:
-    """Return both sides of a conflict."""
+    """Return both sides of a conflict with conflict markers."""
     sides = ([line if line.endswith(b"\n") else line + b"\n" for line in side] for side in (ours, theirs))
     mine, new = sides
     return [b"<<<<<<< yours\n", *mine, b"=======\n", *new, b">>>>>>> template\n"]
 
 
 def report(result: Result, added: Answers) -> Iterator[str]:
-    """Say what happened, and what is left to do."""
+    """Yield the lines to print: what happened, and what is left to do."""
     yield f"Updated: {len(result.written)} files written, {len(result.deleted)} deleted. To undo: git checkout . && git clean -fd"
     for name, value in added.items():
         yield f"New question, answered with its default: {name}={json.dumps(value)}. To change it, run this again."
