@@ -73,7 +73,7 @@ async def compare(server: ModuleType, mode: Literal["auto", "legacy"]) -> Compar
 
 
 async def time_layers(server: ModuleType) -> Layers:
-    """Return the microseconds that a call spends in each hook of the chain, and below them."""
+    """Return the median microseconds per call in each hook of the chain, and in FastMCP and the tool."""
     chain = server.mcp.middleware[0]
     hooks = chain._requests["tools/call"]  # innermost first
     names = [REST, *(hook.__qualname__.removesuffix(".on_request") for hook in hooks)]

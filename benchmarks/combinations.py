@@ -1,4 +1,4 @@
-"""Measure the proof of one combination as part of all, compared with generating it and running pytest in it.
+"""Measure the CPU time of the proof per combination, compared with generating a project and running pytest in it.
 
 uv run python -m benchmarks.combinations
 """
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def total_cpu() -> float:
-    """Return the processor time of this process and its completed children, in seconds."""
+    """Return the CPU time of this process and its terminated children, in seconds."""
     return sum(os.times()[:4])
 
 

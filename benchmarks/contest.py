@@ -45,7 +45,7 @@ KEYS = ("name", "title", "description", "inputSchema", "outputSchema", "annotati
 
 @dataclass(frozen=True)
 class Site:
-    """The files of the servers: the generated project, and a folder for logs and state."""
+    """The source folder of the generated project, and a folder for logs and state."""
 
     source: Path
     folder: Path
@@ -99,7 +99,7 @@ def site() -> Iterator[Site]:
 
 
 def number_of_tools(place: Site) -> int:
-    """Return how many tools every server has before the padding."""
+    """Return the number of tools that every server has without padding."""
     return len(json.loads((place.folder / "definitions.json").read_text(encoding="utf-8")))
 
 
@@ -114,8 +114,8 @@ class Server:
 
     def cpu_seconds(self) -> float:
         if sys.platform == "linux":
-            # The kernel's clock of each process (clock_getcpuclockid) has nanosecond resolution. psutil's values
-            # have 10 ms, which is too coarse for short turns.
+            # The CPU clock of each process (clock_getcpuclockid) has nanosecond resolution. psutil's resolution of
+            # 10 ms is too coarse for short turns.
             return sum(time.clock_gettime(~process.pid << 3 | 2) for process in self._processes)
         times = [process.cpu_times() for process in self._processes]
         return sum(one.user + one.system for one in times)
@@ -128,7 +128,7 @@ class Server:
 
 @asynccontextmanager
 async def http_server(place: Site, name: str, padding: int) -> AsyncIterator[Server]:
-    """Serve HTTP on a free port; the log goes to a file."""
+    """Serve HTTP on a free port, and log to a file."""
     port = free_port()
     with (place.folder / f"{name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -151,7 +151,7 @@ async def http_server(place: Site, name: str, padding: int) -> AsyncIterator[Ser
 async def stdio_server(
     place: Site, name: str, padding: int
 ) -> AsyncIterator[tuple[Server, asyncio.subprocess.Process]]:
-    """Serve stdio; the log goes to a file."""
+    """Serve stdio, and log to a file."""
     with (place.folder / f"{name}-stdio.log").open("w", encoding="utf-8") as log:
         process = await asyncio.create_subprocess_exec(
             *place.command(name),

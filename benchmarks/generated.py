@@ -1,4 +1,4 @@
-"""Generate the server with every pattern, for the benchmarks that need one."""
+"""Generate the server with every pattern for the benchmarks."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from .measure import TEMPLATE
 
 @contextmanager
 def generated_server(**answers: object) -> Iterator[Path]:
-    """Yield the folder to add to `sys.path`; the package is `benchmarked`."""
+    """Generate a project, by default with the package `benchmarked`. Yield the folder to add to `sys.path`."""
     names = {"project_slug": "benchmarked", "package_name": "benchmarked"}
     with TemporaryDirectory() as folder:
         path = cookiecutter(

@@ -1,6 +1,6 @@
 """The performance targets of the generated server in `docs/benchmarks.md`.
 
-The ratios compare processor time per call with the named server, in one run.
+The ratios compare CPU time per call with the named server, in one run.
 """
 
 IN_MEMORY = 1.12  # of plain FastMCP, client and server together

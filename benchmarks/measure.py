@@ -12,7 +12,7 @@ TEMPLATE = Path(__file__).parents[1]
 
 
 class Comparison(NamedTuple):
-    """The medians of both, and the median of the pairwise ratios."""
+    """The medians of both actions, and the median of the pairwise ratios."""
 
     first: float
     second: float
@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
 
 
 def compare(first: Callable[[], float], second: Callable[[], float], rounds: int) -> Comparison:
-    """Measure both `rounds` times, after one warm-up round."""
+    """Measure both actions `rounds` times, after one warm-up round."""
     first()
     second()
     pairs = [(first(), second()) for _ in range(rounds)]
@@ -32,7 +32,7 @@ def compare(first: Callable[[], float], second: Callable[[], float], rounds: int
 
 
 def cpu_seconds(command: list[str], cwd: Path | None = None, **variables: str) -> float:
-    """Run a command; return the processor time of it and its children, in seconds."""
+    """Run a command, and return the CPU time of it and its children, in seconds."""
     before = os.times()
     subprocess.run(command, cwd=cwd, env={**os.environ, **variables}, check=True, stdout=subprocess.DEVNULL)
     after = os.times()
@@ -46,7 +46,7 @@ def wall_seconds(action: Callable[[], object]) -> float:
 
 
 def report(title: str, unit: str, comparison: Comparison, bar: float) -> None:
-    """Print one line; `bar` is the largest allowed ratio."""
+    """Print the result on one line. `bar` is the largest allowed ratio."""
     verdict = "holds" if comparison.ratio <= bar else "MISSED"
     print(
         f"{title}: {comparison.first:.4g} {unit} against {comparison.second:.4g} {unit},"

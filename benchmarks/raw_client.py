@@ -1,6 +1,7 @@
-"""Cheap clients: they send prepared bytes and check the answer once, so that nearly all load is the server's.
+"""Minimal clients on raw streams, which use little CPU time compared with the server.
 
-They send the same as FastMCP's `Client`: in mode `auto` for the stateless era, in `legacy` for the handshake era.
+They send the same messages as FastMCP's `Client`: in mode `auto` for the stateless era, in `legacy` for the handshake
+era.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ class UnexpectedAnswerError(Exception):
 
 
 class RawClient(ABC):
-    """One caller, with one call at a time."""
+    """A client that makes one call at a time."""
 
     def __init__(self, era: Era) -> None:
         self.era = era
@@ -57,11 +58,11 @@ class RawClient(ABC):
 
     @abstractmethod
     async def connect(self) -> None:
-        """Connect, and keep the session of an earlier connection."""
+        """Connect. Reuse the session of an earlier connection."""
 
     @abstractmethod
     async def disconnect(self) -> None:
-        """Close the connection, which the server would otherwise close when idle."""
+        """Close the connection, before the server closes it as idle."""
 
     async def _greet(self) -> None:
         if self.era == "handshake" and not self._greeted:
@@ -91,7 +92,7 @@ class RawClient(ABC):
 
     @abstractmethod
     async def _send(self, message: bytes, method: str, number: int | None) -> bytes:
-        """Send a message; return its answer, or nothing for a notification."""
+        """Send a message. Return the response, which is not used for a notification."""
 
 
 class HttpClient(RawClient):
@@ -154,7 +155,7 @@ class HttpClient(RawClient):
 
 
 class StdioClient(RawClient):
-    """A client of its own server process over pipes."""
+    """A client that talks to its own server process over pipes."""
 
     def __init__(self, era: Era, process: asyncio.subprocess.Process) -> None:
         super().__init__(era)

@@ -1,4 +1,4 @@
-"""Measure the processor time of rendering every combination of all options.
+"""Measure the CPU time of rendering every combination of all options.
 
 uv run python -m benchmarks.rendering
 """

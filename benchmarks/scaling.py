@@ -3,8 +3,8 @@
 uv run python -m benchmarks.scaling           a few minutes on an idle machine
 uv run python -m benchmarks.scaling --quick   half a minute
 
-Prints the tables of `docs/scaling.md`. All servers and engines run at once and take turns. Clients, replicas and engines share one
-machine, so calls per second say little beyond its cores; the processor time of a call says what the calls need.
+Prints the table of `docs/scaling.md`. All servers and engines run at once and take turns. Clients, replicas and
+engines share one machine, so its cores limit the calls per second. The CPU time per call is more meaningful.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ EMBEDDED = "memory and SQLite"
 
 class Plan(NamedTuple):
     rounds: int
-    calls: int  # of one turn
+    calls: int  # per turn
 
 
 FULL, QUICK = Plan(7, 300), Plan(3, 60)
@@ -44,7 +44,7 @@ FULL, QUICK = Plan(7, 300), Plan(3, 60)
 
 @dataclass(frozen=True)
 class Site:
-    """Replicas on one engine, or on none."""
+    """Replicas that share an engine, or have none."""
 
     name: str
     servers: Sequence[Running]
@@ -53,7 +53,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Task:
-    """A tool with the arguments of the calls of client `number`."""
+    """A tool to call. `arguments` returns the arguments for a client number."""
 
     what: str
     tool: str
@@ -127,7 +127,7 @@ def sites(source: Path) -> Iterator[list[Site]]:
 
 
 async def turn(site: Site, replicas: int, task: Task, calls: int) -> Turn:
-    """Let clients call a number of the replicas, one connection each, and measure."""
+    """Measure `calls` calls to the first `replicas` servers, by clients with one connection each."""
     servers = site.servers[:replicas]
     clients = [HttpClient(servers[number % replicas].port, "stateless") for number in range(CLIENTS)]
     numbers = itertools.count()
@@ -151,18 +151,18 @@ async def turn(site: Site, replicas: int, task: Task, calls: int) -> Turn:
 
 
 def cpu_of(servers: Sequence[Running]) -> float:
-    """Return the processor seconds of server processes so far."""
+    """Return the CPU seconds of server processes so far."""
     times = [psutil.Process(server.process.pid).cpu_times() for server in servers]
     return sum(each.user + each.system for each in times)
 
 
 def engine_cpu(site: Site) -> float:
-    """Return the processor seconds of an engine so far."""
+    """Return the CPU seconds of an engine so far."""
     return site.engine.cpu_seconds if site.engine else 0.0
 
 
 async def measure(found: Sequence[Site], plan: Plan) -> dict[tuple[str, str, int], list[Turn]]:
-    """Return the turns of each task on each engine with each number of replicas."""
+    """Return the turns by task, engine and number of replicas, without the warm-up round."""
     turns: dict[tuple[str, str, int], list[Turn]] = {}
     settings = [
         (task, site, replicas)

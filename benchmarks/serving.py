@@ -1,4 +1,4 @@
-"""Measure the generated server under load, compared with plain FastMCP and both servers of the SDK.
+"""Measure the generated server under load, compared with plain FastMCP and the SDK's two servers.
 
 uv run python -m benchmarks.serving           eight minutes on an idle machine; writes docs/benchmarks.md
 uv run python -m benchmarks.serving --quick   a minute; writes nothing
@@ -38,12 +38,12 @@ LIBRARIES = ("fastmcp", "mcp", "uvicorn", "starlette", "pydantic", "anyio")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """What to measure, and for how long."""
 
     sizes: Sequence[int] = (13, 100, 200)  # tools
     clients: Sequence[int] = (1, 8, 32, 128)  # without extra tools
     rounds: int = 11
-    seconds: float = 0.35  # of one turn
+    seconds: float = 0.35  # per turn
     memory_calls: int = 20_000
     stdio: bool = True
     contestants: Sequence[str] = NAMES
@@ -75,7 +75,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Row:
-    """One server in one setting."""
+    """The results of one server in one setting."""
 
     transport: str
     era: Era
@@ -89,7 +89,7 @@ class Row:
     p99_ms: float
     calls: int
     errors: int
-    of_sdk: float | None = None  # the ratio to the SDK's MCPServer, if it takes part
+    of_sdk: float | None = None  # the ratio to the SDK's MCPServer, if it is measured
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Results:
 
 
 async def take_turn(server: Server, clients: Sequence[RawClient], seconds: float) -> Turn:
-    """Let all clients call without a pause for `seconds`, and complete in-flight calls."""
+    """Let all clients call continuously for `seconds`, and wait for in-flight calls."""
     turn = Turn()
     for client in clients:
         await client.connect()
@@ -186,7 +186,7 @@ async def take_turn(server: Server, clients: Sequence[RawClient], seconds: float
 
 
 async def timed_call(client: RawClient, turn: Turn) -> None:
-    """Call once. After a wrong answer or none, count an error and reconnect."""
+    """Call once. After a wrong or missing response, count an error and reconnect."""
     begun = time.perf_counter()
     try:
         await client.call()
@@ -200,7 +200,7 @@ async def timed_call(client: RawClient, turn: Turn) -> None:
 async def compare(
     plan: Plan, contest: dict[str, tuple[Server, list[RawClient]]], transport: str, era: Era, tools: int
 ) -> list[Row]:
-    """Let the servers take turns, after one warm-up round."""
+    """Let the servers take turns, after one warm-up round. Return a row for each server."""
     rounds: list[dict[str, Turn]] = []
     for _ in range(plan.rounds + 1):
         rounds.append({})
@@ -273,7 +273,7 @@ async def measure_stdio(plan: Plan, place: Site) -> list[Row]:
 
 
 async def measure_memory(plan: Plan, place: Site) -> list[Memory]:
-    """Call all servers concurrently, with half of the calls in each era."""
+    """Measure the memory of all servers concurrently, with half of the calls in each era."""
 
     async def measure(name: str) -> Memory:
         turn = Turn()
@@ -300,7 +300,7 @@ async def measure_memory(plan: Plan, place: Site) -> list[Memory]:
 
 
 async def run(plan: Plan) -> Results:
-    """Measure everything except the worth of the patterns."""
+    """Measure calls over HTTP and stdio, and memory."""
     rows: list[Row] = []
     with site() as place:
         if plan.clients:
@@ -435,7 +435,7 @@ def versions() -> str:
 
 
 def report(results: Results) -> int:
-    """Print the targets; return the exit code."""
+    """Print the targets, and return the exit code."""
     print()
     for bar in results.bars:
         print("  ".join(bar.cells))
@@ -447,7 +447,7 @@ def main() -> int:
     begun = time.monotonic()
     results = asyncio.run(run(chosen))
     if chosen is FULL:
-        # In its own process: both measure packages with the same name.
+        # Use a separate process: both benchmarks import a package with the same name.
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             in_memory, layers = process.submit(call.measure).result()
         results = replace(results, in_memory=in_memory, layers=layers, worth=patterns.measure())

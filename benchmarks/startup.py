@@ -1,4 +1,4 @@
-"""Measure the import of the generated server, as by its command, compared with the import of FastMCP.
+"""Measure the CPU time to import the generated server as its command does, compared with importing FastMCP.
 
 uv run python -m benchmarks.startup
 """

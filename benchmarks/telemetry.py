@@ -1,4 +1,4 @@
-"""Measure the cost of traces and metrics for one in-memory call, and of the pattern while it is off.
+"""Measure the cost of traces and metrics for one in-memory call, and the cost of the pattern while telemetry is off.
 
 uv run python -m benchmarks.telemetry       a minute
 """
@@ -23,12 +23,12 @@ from .generated import generated_server, importable
 from .limits import TELEMETRY_MS, TELEMETRY_OFF
 from .measure import Comparison, report
 
-# Short turns: what else the machine does disturbs both sides of a round.
+# Short turns, so that other load on the machine affects both sides of a round.
 ROUNDS = 120
 CALLS = 25
 WARM_UP = 5
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-# A collector in another process, so that only what the server does is measured.
+# A collector in another process, so that its CPU time is not measured.
 SINK = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Handler(BaseHTTPRequestHandler):
@@ -46,7 +46,7 @@ server.serve_forever()
 
 @contextmanager
 def sink() -> Iterator[str]:
-    """Yield the URL of a collector that takes everything."""
+    """Run a collector that accepts every request, and yield its URL."""
     with subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
@@ -55,7 +55,7 @@ def sink() -> Iterator[str]:
 
 @contextmanager
 def server(name: str, **answers: object) -> Iterator[Any]:
-    """Yield a generated server, with its log in the null device."""
+    """Yield a generated server, which logs to the null device."""
     with generated_server(package_name=name, **answers) as source, importable(source):
         mcp = importlib.import_module(f"{name}.server").mcp
         logs = importlib.import_module(f"{name}.runtime.logs")
@@ -66,7 +66,7 @@ def server(name: str, **answers: object) -> Iterator[Any]:
 
 
 async def turn(client: Client[Any]) -> float:
-    """Return the milliseconds of a call."""
+    """Return the CPU milliseconds per call."""
     start = time.process_time()
     for _ in range(CALLS):
         await call(client)
@@ -74,7 +74,7 @@ async def turn(client: Client[Any]) -> float:
 
 
 def medians(pairs: list[tuple[float, float]]) -> tuple[Comparison, float]:
-    """Return the medians, and that of the differences."""
+    """Return the comparison of the pairs without warm-up, and the median of the differences."""
     pairs = pairs[WARM_UP:]
     comparison = Comparison(
         statistics.median(first for first, _ in pairs),
@@ -85,7 +85,7 @@ def medians(pairs: list[tuple[float, float]]) -> tuple[Comparison, float]:
 
 
 async def compare_on_and_off(mcp: Any) -> tuple[Comparison, float]:
-    """Remove the telemetry around a call and restore it, in one running server."""
+    """Alternate between turns with and without telemetry, in one running server."""
     low_level = mcp._mcp_server
     handlers = logging.getLogger().handlers
     pairs = []
@@ -107,7 +107,7 @@ async def compare_on_and_off(mcp: Any) -> tuple[Comparison, float]:
 
 
 async def compare_servers(with_it: Any, without: Any) -> tuple[Comparison, float]:
-    """Compare a server in which telemetry is off with one that has none."""
+    """Compare a server with telemetry turned off with one without the pattern."""
     async with Client(with_it) as first, Client(without) as second:
         return medians([(await turn(first), await turn(second)) for _ in range(WARM_UP + ROUNDS)])
 

@@ -1,4 +1,4 @@
-"""Measure what each pattern is worth: alternating, with and without it.
+"""Measure the benefit of four patterns: calls with and without each of them, alternating.
 
 uv run python -m benchmarks.worth
 """
@@ -58,7 +58,7 @@ class Worth(NamedTuple):
 
 
 async def in_turns(first: Action, second: Action, clock: Clock, calls: int) -> Comparison:
-    """Return the milliseconds of one call of each."""
+    """Return the milliseconds per call of each action, alternating between them."""
 
     async def timed(action: Action) -> float:
         start = clock()
@@ -83,7 +83,7 @@ def line(what: str, comparison: Comparison) -> Worth:
 
 @contextmanager
 def upstream() -> Iterator[str]:
-    """Serve an API in its own process."""
+    """Serve an API in a separate process, and yield its URL."""
     with subprocess.Popen([sys.executable, "-c", UPSTREAM], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -93,7 +93,7 @@ def upstream() -> Iterator[str]:
 
 
 def measure() -> list[Worth]:
-    """Measure pooling, caching, batches and retries, on generated code."""
+    """Measure pooling, caching, batches and retries in generated code."""
     with ExitStack() as stack:
         for answers in ({}, {"package_name": "unpooled", "connection_pooling": False}):
             stack.enter_context(importable(stack.enter_context(generated_server(**answers))))

@@ -7,7 +7,7 @@ NoOp = Callable[[str], Awaitable[str]]
 
 
 def no_ops() -> list[NoOp]:
-    """Return as many tools as the variable `PADDING` says."""
+    """Return the number of tools that the environment variable `PADDING` sets."""
     return [_no_op(number) for number in range(int(os.environ.get("PADDING", "0")))]
 
 

@@ -22,6 +22,6 @@ def measure_text(text: str) -> TextStatistics:
 
 
 def definitions() -> list[dict[str, Any]]:
-    """Return what the generated server lists, from the file that the variable `DEFINITIONS` names."""
+    """Return the tool definitions of the generated server, from the file in the environment variable `DEFINITIONS`."""
     listed: list[dict[str, Any]] = json.loads(Path(os.environ["DEFINITIONS"]).read_text(encoding="utf-8"))
     return listed
