@@ -1,4 +1,4 @@
-"""What a project contains for coding agents and editors: instructions, a skill, the example of `.env`."""
+"""The files for coding agents and editors in a project: instructions, a skill, and `.env.example`."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ SOME = pytest.mark.parametrize("name", ["none", "all", "all-but-self_contained",
 
 
 def run(project: Project, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program that is installed with the tests."""
+    """Run a program from the test environment."""
     path = shutil.which(program, path=str(Path(sys.executable).parent))
     assert path, f"{program} is not installed: run `uv sync`"
     return subprocess.run(
@@ -45,7 +45,7 @@ def test_both_copies_of_the_skill_are_the_same(name: str, projects: Projects) ->
 
 @EACH
 def test_the_skill_ends_with_the_checks_of_the_recipe(name: str, projects: Projects) -> None:
-    """`test_recipe.py` follows the recipe in README.md, to which the skill refers for the code."""
+    """The skill refers to the recipe in README.md for the code, and `test_recipe.py` follows that recipe."""
     project = projects(name)
     skill = project.text(f".agents/{SKILL}")
     (commands,) = re.findall(r"^   ```sh\n(.*?)^   ```$", skill, flags=re.DOTALL | re.MULTILINE)
@@ -77,7 +77,7 @@ def test_every_path_of_the_instructions_exists(name: str, projects: Projects) ->
 
 @EACH
 def test_the_example_of_env_can_be_used_with_every_line(name: str, projects: Projects) -> None:
-    """With its defaults, a setting changes nothing; an empty one is unset."""
+    """Settings at their defaults change nothing, and empty settings are unset."""
     project = projects(name)
     lines = re.findall(r"^# ([A-Z_]+=.*)$", project.text(".env.example"), flags=re.MULTILINE)
     assert len(lines) > 15
@@ -102,7 +102,7 @@ def test_the_changelog_starts_with_the_version_of_the_project(name: str, project
 
 
 def test_development_uses_the_lowest_supported_python(projects: Projects) -> None:
-    """So what only a newer Python has is noticed at once. The image has a newer one."""
+    """This exposes the use of features of newer Python versions. The image has a newer one."""
     project = projects("all")
     lowest = tomllib.loads(project.text("pyproject.toml"))["project"]["requires-python"]
     assert project.text(".python-version") == f"{lowest.removeprefix('>=')}\n"

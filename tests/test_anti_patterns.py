@@ -1,4 +1,4 @@
-"""Anti-patterns are planted in a generated project, and its own checks find each of them."""
+"""The checks of a generated project detect each planted anti-pattern."""
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_the_tests_of_the_project_find(planted: str, test: str, bake: Bake) -> N
     project = bake()
     path = project.package / "tools" / "process_data.py"
     source = path.read_text(encoding="utf-8")
-    # An import cycle fails at the top of a module, before it defines what others import.
+    # An import cycle only fails at the top of a module, before the module defines its names.
     changed = source.replace('"""\n', f'"""\n{planted}', 1) if planted == CYCLE else source + planted
     path.write_text(changed, encoding="utf-8")
     run = project.run_tests(test)

@@ -1,4 +1,4 @@
-"""Authentication over real HTTP, in both eras: tokens, scopes, keys, metadata, browsers, and logins that replicas share."""
+"""Authentication over HTTP in both eras: tokens, scopes, keys, metadata, browsers, and logins shared by replicas."""
 
 import base64
 import json
@@ -74,7 +74,7 @@ def shared_provider() -> Iterator[IdentityProvider]:
 def shared(
     project: Project, shared_provider: IdentityProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    """Serve for the tests that leave the provider as it is."""
+    """Run one server for all tests that do not change the provider."""
     allowed = {"ALLOWED_ORIGINS": "https://app.example"}
     home = tmp_path_factory.mktemp("home")
     with running(project, home, **settings(shared_provider, **allowed)) as server:
@@ -96,7 +96,7 @@ async def call(
 
 
 def challenge(reply: Reply) -> dict[str, str]:
-    """Return the parameters of the challenge; every refusal must have the metadata's URL."""
+    """Return the parameters of the challenge, which must contain the URL of the metadata."""
     header = reply.headers["www-authenticate"]
     assert header.startswith("Bearer ")
     found = dict(re.findall(r'(\w+)="([^"]*)"', header))
@@ -104,7 +104,7 @@ def challenge(reply: Reply) -> dict[str, str]:
     return found
 
 
-# As in the table of the reference: the claims or header of a token, and the answer that the specification asks for.
+# The status that the specification requires for each kind of token, as in the table of the reference.
 HOUR = 3600
 TOKENS: dict[str, tuple[int, Callable[[IdentityProvider], str | None]]] = {
     "none": (401, lambda _: None),
@@ -323,7 +323,7 @@ async def test_an_address_that_is_rejected_too_often_has_to_wait_and_valid_token
         assert (await call(server, provider.token())).status == 200
 
 
-# The identity provider fails.
+# Failures of the identity provider
 
 
 @contextmanager
@@ -428,7 +428,7 @@ async def test_invented_key_ids_cost_the_provider_next_to_nothing(
         assert (await call(server, provider.token())).status == 200
 
 
-# The server does not start with bad settings.
+# Invalid settings
 
 
 @pytest.mark.parametrize(
@@ -456,14 +456,14 @@ def test_http_in_production_without_authentication_is_a_warning(project: Project
         assert "does not require authentication, in production" in "".join(server.log)
 
 
-# A login through the server.
+# Logins through the server
 
 
 @contextmanager
 def logging_in(
     project: Project, home: Path, provider: IdentityProvider, **variables: str
 ) -> Iterator[Running]:
-    """Serve with a login, at a port that is known before."""
+    """Run a server with login on a port that is chosen in advance, since the settings contain it."""
     port = free_port()
     flags = ("--port", str(port))
     with running(project, home, *flags, **login_settings(provider, port, **variables)) as server:
@@ -484,7 +484,7 @@ async def test_a_user_logs_in_with_consent_and_may_do_what_was_granted(
         async with browsing(server) as browser:
             writer = await browser.log_in("use change")
         assert (await call(server, writer, MODERN, "increment_counter")).status == 200
-        assert (await call(server, provider.token())).status == 401  # made by the provider for others
+        assert (await call(server, provider.token())).status == 401  # issued by the provider
         assert not [line for line in server.log if "opaque-access-token" in line or token in line]
 
 
@@ -570,7 +570,7 @@ async def test_replicas_share_a_login(project: Project, provider: IdentityProvid
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     ports = [free_port(), free_port()]
-    # Both are known by one URL, as behind a proxy.
+    # Both have the same public URL, as behind a proxy.
     variables = login_settings(provider, ports[0], AUTH_STORE_URL=(tmp_path / "logins").as_uri())
     with (
         running(project, tmp_path / "one", "--port", str(ports[0]), **variables) as one,
@@ -586,7 +586,7 @@ async def test_replicas_share_a_login(project: Project, provider: IdentityProvid
         assert secret not in stored
 
 
-# The tests of a project whose server requires tokens.
+# The tests of a project that requires tokens
 
 
 OWN_AUTH = """\
@@ -606,7 +606,7 @@ def test_the_suite_and_the_checklist_pass_although_the_server_has_an_auth_of_its
     assert re.search(r"^Authentication +holds ", ran.stdout, flags=re.MULTILINE)
 
 
-# A scanner of others.
+# A third-party scanner
 
 
 def authlab(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -621,7 +621,7 @@ def authlab(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def scan(home: Path, server: Running, *arguments: str) -> dict[str, str]:
-    """Return the failed checks of mcp-authlab, by key."""
+    """Return the status of each check of mcp-authlab that did not pass, by ID, except those in `EXPLAINED`."""
     url = f"http://{server.address}/mcp"
     scanned = authlab(home, "scan", url, "--tool", "process_data", "--format", "json", *arguments)
     report = json.loads(scanned.stdout)
@@ -629,11 +629,12 @@ def scan(home: Path, server: Running, *arguments: str) -> dict[str, str]:
     return {key: status for key, status in found.items() if key not in EXPLAINED}
 
 
-# A warning for plain HTTP on loopback, and what a server without sessions does not have. `docs/authentication.md` says so.
+# A warning about plain HTTP on loopback, and checks of sessions, which the server does not have. See
+# `docs/authentication.md`.
 EXPLAINED = {"TLS-01", "SESS-01", "SESS-02"}
-# What asks for a login through this server, which a resource server does not have.
+# Checks that need a login through this server, which a resource server does not have.
 OF_A_LOGIN = {f"ASF-0{number}" for number in range(1, 7)}
-# The scanner asks for a token for another resource, and the server refuses to issue one.
+# Checks that need a token for another resource, which the server refuses to issue.
 REFUSED_AT_LOGIN = {"ASF-03", "TOK-03"}
 
 

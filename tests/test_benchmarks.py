@@ -1,4 +1,4 @@
-"""The benchmarks still run, and a missed limit is reported."""
+"""The benchmarks run, and report a missed limit."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Prompts beside the server are proven in every combination, and so is that nothing of the server sees what they change."""
+"""Prompts beside the server are proven in every combination, including that the server does not see their changes."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def proven(declaration: Declaration, folder: Path, *combinations: Combination) -
 
 
 def checked(declaration: Declaration, folder: Path) -> Proof:
-    """Render every combination, and hold the claims against them."""
+    """Render every combination, and check the claims."""
     every = list(declaration.combinations())
     run = Run(declaration, every, folder, Progress(io.StringIO()), dedup=True, processes=False)
     run.render()
@@ -116,7 +116,7 @@ def test_a_combination_is_named_by_labels_and_made_with_answers(sound: Proof) ->
 
 @pytest.fixture
 def elsewhere() -> Iterator[ProcessPoolExecutor]:
-    """Return another process: `render` changes Cookiecutter where it runs."""
+    """Yield a pool with another process, since `render` patches Cookiecutter in its process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         yield pool
 
@@ -154,7 +154,7 @@ def test_the_hook_that_checks_answers_sees_those_that_are_text(
     assert factoring.pre.reads == {"address"}
 
 
-# Prompts that are not beside the server: how that is planted, where it is found, and how it is told.
+# Prompts that are not beside the server: the planted change, the combination in which it is found, and the message.
 
 MEET = "cookiecutter.colour and cookiecutter.tone == 'cold' and not cookiecutter.box"
 SEEN = {
@@ -228,7 +228,7 @@ def test_a_prompt_is_not_beside_the_server_if_it_changes(way: str, new_folder: F
 
 
 def test_each_form_of_lines_that_tests_of_the_whole_see_is_in_the_linear_design(new_folder: Folder) -> None:
-    """Of four prompts, it has every triple of settings. So a section of four has a form that it does not have."""
+    """The linear design covers every triple of settings, so it lacks a form of a section that reads four prompts."""
     small = SmallTemplate(new_folder("claim"))
     declaration = replace(small.surround(), additive=[])
     both = frozenset({"colour", "shout"})
@@ -290,7 +290,7 @@ def test_what_a_test_of_the_whole_sees_without_its_name_is_found_when_it_runs(
     assert text in texts(proof, GREETING), proof.problems
 
 
-# Faults in files around the server, in some combinations only
+# Faults in files of prompts beside the server, in some combinations only
 
 
 def test_a_file_that_belongs_to_another_answer_is_found(new_folder: Folder) -> None:
@@ -330,7 +330,7 @@ def test_a_small_test_is_typed_and_linted_with_the_answer_that_adds_it(
     small = SmallTemplate(new_folder("fault"))
     declaration = small.surround()
     small.change(f"{PROJECT}/tests/test_card.py", "CARD = Path", fault)
-    # Not of the linear design, where the whole project is typed with each answer.
+    # On the linear design, the whole project is type-checked with each answer. Test another combination.
     both = frozenset({"greeting", "colour", "one_file"}) - {"one_file"}
     proof = proven(declaration, new_folder("run"), both)
     found = [one for one in proof.problems[both] if one.text.startswith(text)]
@@ -342,7 +342,7 @@ def test_a_small_test_is_typed_and_linted_with_the_answer_that_adds_it(
 
 
 def whole(small: SmallTemplate, stated: int) -> Declaration:
-    """Let the test that an address adds see the whole project."""
+    """Change the test that an address adds, so that it sees the whole project."""
     declaration = small.surround()
     text = 'PROJECT = CARD.parent\nREADME = (PROJECT / "README.md").read_text(encoding="utf-8")\n\n\ndef test'
     small.change(f"{PROJECT}/tests/test_card.py", "\ndef test", text)
@@ -355,7 +355,7 @@ def test_a_test_of_the_whole_that_such_a_prompt_adds_runs_where_others_do_and_wi
     declaration = whole(SmallTemplate(new_folder("whole")), EACH)
     proof = proven(declaration, new_folder("run"))
     assert proof.problems == {}
-    # In each of four projects: with an address, with the other, and with that one what the eight sampled variations change.
+    # In each of four projects: with each of two addresses, and in the sampled variations.
     assert proof.closures["tests/test_card.py"] == 4 * (2 + 6 + 1)
 
 

@@ -1,8 +1,8 @@
 """The version bounds of the dependencies and of Python work.
 
-uv.lock proves one version of each library. Users get others: the newest, and sometimes the lowest that pyproject.toml
-allows. `pytest --bounds` runs whole generated suites with both, and on every Python that it finds; docs/versions.md says
-what that has shown. One call of each tool at the lowest versions is a part of the full proof.
+The other tests use the versions in uv.lock. Users install the newest version that pyproject.toml allows, and
+sometimes the lowest. `pytest --bounds` runs whole generated suites with both, and on every Python that it finds.
+docs/versions.md has the results. One call of each tool at the lowest versions is part of the full proof.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ SUITES += [(python, NEWEST, name) for python in PYTHONS if python != THIS_PYTHON
 
 
 def uv(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Run uv, which may use a Python of this machine but must not download one."""
+    """Run uv with a Python of this machine, without downloads of Python."""
     foreign = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"}
     variables = {name: value for name, value in os.environ.items() if name not in foreign}
     return subprocess.run(
@@ -54,7 +54,7 @@ def uv(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def install(project: Project, resolution: str, *flags: str, python: str = sys.executable) -> Project:
-    """Install a project into its own environment, with the lowest or newest versions within its bounds."""
+    """Install a project into its own environment, with the lowest or newest versions that its bounds allow."""
     synced = uv("sync", "--resolution", resolution, "--python", python, *flags, cwd=project.path)
     if synced.returncode:
         pytest.fail(

@@ -41,7 +41,7 @@ LINE = re.compile(r"^(.{32})(holds|fails|not chosen|not observable|not run)(?: +
 
 
 def module(name: str) -> ModuleType:
-    """Load a module of the skeleton that does not need a project. Write no bytecode: it would be rendered."""
+    """Load a module of the skeleton that does not need a project, without bytecode, which would be rendered."""
     path = PRODUCTION / f"{name}.py"
     loaded = ModuleType(f"skeleton_{name}")
     sys.modules[loaded.__name__] = loaded
@@ -255,7 +255,7 @@ def test_a_test_of_an_unknown_item_is_an_error(project: Project) -> None:
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """Serve an ASGI app on a free port; yield its address."""
+    """Serve an ASGI app on a free port, and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         thread = threading.Thread(target=server.run, args=[[listener]])
@@ -329,7 +329,7 @@ def test_an_sdk_server_is_checked_from_outside(bake_once: Bake) -> None:
 
 
 async def old(request: Request) -> Response:
-    """Serve only the handshake era, in sessions, and only with the token."""
+    """Serve only the handshake era, with sessions, and require the token."""
     if request.headers.get("Authorization") != f"Bearer {TOKEN}":
         return Response(status_code=401)
     if request.method == "DELETE":
@@ -497,7 +497,7 @@ def test_a_tool_without_required_parameters_is_called_without_any() -> None:
         assert arguments.largest_arguments(schema) == {}
 
 
-# Each item, broken on purpose.
+# Each item, broken on purpose
 
 
 @dataclass(frozen=True)

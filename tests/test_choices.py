@@ -1,4 +1,4 @@
-"""The differences that a choice makes. The matrix proves that they are the same in every combination."""
+"""The files and lines that each choice changes. The matrix proves that they are the same in every combination."""
 
 import tomllib
 from difflib import unified_diff

@@ -1,4 +1,4 @@
-"""The CI of a project: linters and published schemas accept it, it has few rights, and each job works as written."""
+"""The CI of a project passes linters and published schemas, has few permissions, and each job works as written."""
 
 import json
 import os
@@ -44,7 +44,7 @@ ON_GITHUB = {"repository": REPOSITORIES[1]}
 ON_GITLAB = {"ci": "gitlab", "repository": REPOSITORIES[2]}
 PATHS = sorted({path for owner in ("ci", "github", "gitlab") for path in POST.OWNED[owner]})
 PIN = r"(\S+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)"
-# What each job may do beyond reading the repository, and why.
+# The permissions of each job beyond reading the repository, with the reason.
 RIGHTS = {
     "provenance": {"id-token": "write", "attestations": "write"},
     "pypi": {"id-token": "write"},
@@ -58,7 +58,7 @@ FEW_TESTS = "-p no:cacheprovider -k 'process_data or loads_the_file'"
 
 @cache
 def rendered(ci: str, *, container: bool, repository: str) -> dict[str, str]:
-    """Return the files of CI for some answers, by their paths."""
+    """Return the CI files for these answers, by path."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     answers = {"ci": ci, "container": container, "repository": repository, "project_slug": "7-wetter"}
     texts = {path: (SKELETON / path).read_text(encoding="utf-8") for path in PATHS}
@@ -76,7 +76,7 @@ def all_rendered(ci: str) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """Write the files for all answers, each to a repository of its own."""
+    """Write the CI files for each set of answers to a separate repository."""
     found = {}
     for ci in ("github", "gitlab"):
         found[ci] = [tmp_path_factory.mktemp(ci) for _ in all_rendered(ci)]
@@ -88,7 +88,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 def run(*command: object) -> "subprocess.CompletedProcess[str]":
-    """Run a program of the environment of the tests."""
+    """Run a program from the test environment."""
     program = shutil.which(str(command[0]), path=str(Path(sys.executable).parent))
     assert program, f"{command[0]} is not installed: run `uv sync`"
     arguments = [str(argument) for argument in command[1:]]
@@ -99,7 +99,7 @@ def run(*command: object) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_files_are_those_of_a_project(bake_once: Bake) -> None:
-    """The other tests render only the files of CI, which is faster."""
+    """The other tests render only the CI files, which is faster."""
     for answers in (ON_GITHUB, ON_GITLAB, {"container": False}, {"ci": "none", **ON_GITHUB}):
         files = bake_once(**answers).files()
         expected = rendered(
@@ -216,7 +216,7 @@ def test_only_a_tag_releases_and_only_after_all_checks() -> None:
 
 
 def test_the_release_does_not_cancel_its_own_checks() -> None:
-    """A called workflow has the name of its caller, and GitHub ignores the case of a group."""
+    """In a called workflow, `github.workflow` is the caller's name, and concurrency groups are case-insensitive."""
     files = rendered("github", container=True, repository=REPOSITORIES[1])
     groups = [
         parse(files[f".github/workflows/{name}.yml"])["concurrency"]["group"]
@@ -263,7 +263,7 @@ def test_a_pipeline_on_gitlab_has_the_right_jobs(pipeline: str, bake_once: Bake,
 
 
 def test_both_services_run_the_same_commands() -> None:
-    """Their files differ only in how they publish."""
+    """The files of both services differ only in how they publish."""
     for container in (True, False):
         github = parse(rendered("github", container=container, repository="")[".github/workflows/ci.yml"])
         gitlab = parse(rendered("gitlab", container=container, repository="")[".gitlab-ci.yml"])
@@ -290,7 +290,7 @@ def test_the_readme_shows_the_commands_of_ci(answers: dict[str, Any], bake_once:
 
 
 class Advisories(BaseHTTPRequestHandler):
-    """The part of the OSV service that uv asks. One package of the project is vulnerable, if it is named."""
+    """The part of the OSV service that uv queries. It reports `vulnerable` as vulnerable, if set."""
 
     vulnerable = ""
 
@@ -330,7 +330,7 @@ def advisories(vulnerable: str = "") -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def variables() -> dict[str, str]:
-    """Return what decides which packages uv installs: it comes from the machine."""
+    """Return the variables of this machine that determine which packages uv installs, and options for pytest."""
     cached = subprocess.run([find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True)
     kept = {name: value for name, value in os.environ.items() if FROM_THE_MACHINE.fullmatch(name)}
     return {
@@ -346,7 +346,7 @@ def variables() -> dict[str, str]:
 def machine(
     bake: Bake, variables: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Machine]:
-    """Return a machine with a project, as the parameter says, that has a uv.lock."""
+    """Yield a machine with a project that has a uv.lock. The parameter contains its answers."""
     project = bake(**request.param)
     (project.path / ".python-version").write_text(f"{THIS_PYTHON}\n", encoding="utf-8")
     with advisories() as url:
@@ -362,7 +362,7 @@ def lock(machine: Machine) -> None:
 
 
 def passed(machine: Machine, job: str) -> int:
-    """Return how many tests have passed in a job."""
+    """Return the number of tests that passed in a job."""
     return sum(map(int, re.findall(r"(\d+) passed", machine.printed[job])))
 
 
@@ -458,7 +458,7 @@ def test_every_job_on_gitlab_works_as_written(machine: Machine) -> None:
 @pytest.mark.matrix
 @pytest.mark.parametrize("machine", [ON_GITHUB], indirect=True, ids=["published"])
 def test_a_job_fails_for_its_reason(machine: Machine) -> None:
-    """Each is broken in one way: only the job that checks it fails."""
+    """Break one thing at a time: only the job that checks it fails."""
     github = GitHub(machine, tag="v0.2.0")
     with pytest.raises(JobFailedError, match="uv version --short"):
         github.run("release.yml", "sbom")

@@ -1,4 +1,4 @@
-"""A claim that a prompt is cheap to prove is itself proven: false ones are planted in the small template."""
+"""The engine checks the claims of a template: it detects false claims that are planted in the small template."""
 
 import io
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def new_folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def check(declaration: Declaration, folder: Path) -> Proof:
-    """Render every combination, and hold the claims against them."""
+    """Render every combination, and check the claims."""
     every = list(declaration.combinations())
     run = Run(declaration, every, folder, Progress(io.StringIO()), dedup=True, processes=False)
     run.render()
@@ -116,7 +116,7 @@ def test_a_test_file_runs_under_each_variation_that_it_sees(new_folder: Folder) 
     assert {problem.variation & {"tone=warm", "tone=cold"} for problem in found} == {frozenset({"tone=cold"})}
 
 
-# Claims that do not hold: how they are planted, in which combinations they are found, and how they are told.
+# False claims: the planted change, the combinations in which it is found, and the message.
 
 NOT_ADDITIVE = {
     "adds a file in some combinations only": (
@@ -209,7 +209,8 @@ def test_claims_are_compared_with_the_same_combination_whichever_are_requested(n
     assert [problem.text for problem in run.proof.problems[COLOUR]]
 
 
-# Where few projects show it: in one combination of two other prompts, in a folded project, with a hook in steps
+# False claims that only a few projects show: in one combination of two other prompts, in a folded project, with a
+# hook in steps
 
 RARE = {
     "inserts other lines where two others are chosen": (

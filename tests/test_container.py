@@ -1,4 +1,4 @@
-"""The files for containers: validators accept them, and they fit the server's settings."""
+"""The container files pass validators, and match the server's settings."""
 
 import json
 import re
@@ -31,9 +31,9 @@ from .scaling.replicas import REPLICAS
 
 PROGRAMS = Path(sys.executable).parent
 PROFILES = ("development", "staging", "production")
-# Kubernetes has `preStop.sleep` since the first one.
+# The first version is the oldest that supports `preStop.sleep`.
 KUBERNETES_VERSIONS = ("1.30", "1.37")
-# What the files allow for everything after the grace period.
+# The time that the files allow for shutdown after the grace period.
 CLOSE_SECONDS = 10
 GITHUB, GITLAB = "https://github.com/Acme/Weather", "https://gitlab.com/acme/team/weather"
 CASES: dict[str, dict[str, Any]] = {
@@ -134,7 +134,7 @@ def test_every_part_selects_the_pods(project: Project) -> None:
 
 
 def test_a_container_is_restricted(project: Project) -> None:
-    """As the profile `restricted` of Kubernetes' Pod Security Standards, with a read-only file system."""
+    """It meets the `restricted` profile of the Kubernetes Pod Security Standards, with a read-only file system."""
     pod = manifests(project)["deployment"]["spec"]["template"]["spec"]
     assert pod["securityContext"] == {
         "runAsNonRoot": True,
@@ -239,7 +239,7 @@ def test_odd_texts_reach_the_labels_unchanged(bake_once: Bake) -> None:
     assert labels[f"{prefix}.description"] == 'Says "5 $HOME" & \\, \U0001f600 and #{{more}}'
     assert labels[f"{prefix}.authors"] == 'Ada "The" $1 \\ <you@example.com>'
     assert labels[f"{prefix}.licenses"] == "LicenseRef-Proprietary"
-    # Docker replaces a variable whose dollar sign is not escaped.
+    # Docker expands variables unless the dollar sign is escaped.
     assert not re.search(r"(?<!\\)\$[A-Z1]", last(text, "LABEL"))
 
 
@@ -319,7 +319,7 @@ URLS = {"DATABASE_URL": "postgresql://app@db.example.com/app"}
 
 @cache
 def settings_of(project: Project) -> Any:
-    """Return what the code of a project says about its settings and its shutdown, with the settings of the cluster."""
+    """Return the settings and shutdown periods that a project's code computes with the settings of the cluster."""
     given = {name: URLS.get(name, "redis://redis.example.com/0") for name in map(str.upper, secrets(project))}
     done = project.run("-c", SETTINGS, project.package_name, **configured(project), **given)
     assert_passed(done)
@@ -329,7 +329,7 @@ def settings_of(project: Project) -> Any:
 def test_every_grace_period_covers_the_delay_the_calls_and_the_end(
     project: Project, chosen: frozenset[str]
 ) -> None:
-    """For every profile, and to the second: if a default or a profile grows, the files must grow with it."""
+    """Every profile is exact to the second: if a default or a profile grows, the files must grow too."""
     told = settings_of(project)
     assert told["periods"].keys() == set(PROFILES)
     assert (told["flush"] > 0) == ("telemetry" in chosen)
@@ -417,7 +417,7 @@ def test_probes_ask_what_the_server_answers(project: Project, chosen: frozenset[
 
 
 def test_a_server_that_calls_an_api_is_told_which(project: Project, chosen: frozenset[str]) -> None:
-    """An API tool fails without API_BASE_URL, and readiness says so."""
+    """Without API_BASE_URL, API tools fail, and the readiness check reports it."""
     uses_api = bool(chosen & set(API_PATTERNS))
     for service in replicas(project).values():
         assert ("API_BASE_URL" in service["environment"]) == uses_api

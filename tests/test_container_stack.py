@@ -1,7 +1,7 @@
-"""The image and the stack of the compose file work, from the first call to a rolling restart.
+"""The image and the Compose stack work, from the first call to a rolling restart.
 
-No container engine is needed: `images.py` carries out the steps of the image in a folder, and the services of the compose
-file run as processes.
+No container engine is needed: `images.py` builds the image in a folder, and the services of the Compose file run as
+processes.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def whole(bake_once: Bake) -> Iterator[Built]:
 
 @contextmanager
 def started(image: Image, *flags: str, user: int | None = None, **variables: str) -> Iterator[Running]:
-    """Serve on a free port of loopback."""
+    """Start the image's server on a free loopback port."""
     given = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(free_port()), **variables}
     with serving(image.start(*flags, user=user, **given)) as server:
         yield server
@@ -87,7 +87,7 @@ FIRST_CALLS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("user", [None, OTHER_USER], ids=["own-user", "user-of-OpenShift"])
 def test_the_first_run_serves_and_writes_only_to_the_data_folder(whole: Built, user: int | None) -> None:
-    """Without HOME, with no variable but the image's, as its user."""
+    """It runs as the image's user or an arbitrary one, without HOME, with only the image's variables and a port."""
     if user and not can_change_user():
         pytest.skip("only root can start a process as another user")
     image = whole.image
@@ -107,7 +107,7 @@ def test_the_first_run_serves_and_writes_only_to_the_data_folder(whole: Built, u
 
 
 def reset_data(image: Image) -> None:
-    """Empty the data folder, as that of a new volume."""
+    """Empty the data folder, so that it is like a new volume."""
     for path in (image.folder / "data").iterdir():
         shutil.rmtree(path)
 
@@ -130,12 +130,12 @@ def test_all_code_of_the_image_is_compiled_and_none_is_of_the_tests(whole: Built
     installed = {path.name.partition("-")[0].lower() for path in packages.glob("*.dist-info")}
     assert installed >= {"fastmcp", "redis", "asyncpg", "opentelemetry_sdk"}
     assert not installed & {"pytest", "mypy", "ruff", "uv", "pip"}
-    # An editable installation would need the folder that it was built in.
+    # An editable installation would depend on the folder that it was built in.
     assert not list(packages.glob(f"*{whole.project.package_name}*.pth"))
 
 
 def test_on_a_public_address_the_image_asks_for_a_decision(whole: Built) -> None:
-    """With the variables of the image alone, it does not even open the port."""
+    """With only the image's variables, it exits without opening the port."""
     process = whole.image.start()
     _, printed = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 2
@@ -149,7 +149,7 @@ def test_the_health_check_fails_without_a_server(whole: Built) -> None:
 
 
 def test_the_health_check_fails_while_the_port_answers_with_an_error(whole: Built) -> None:
-    """As a server that has no such path."""
+    """A server without this path answers with 404."""
 
     async def check() -> bool:
         async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -165,7 +165,7 @@ def test_the_health_check_fails_while_the_port_answers_with_an_error(whole: Buil
 
 
 def test_probes_pass_with_the_address_of_the_pod_as_host(whole: Built) -> None:
-    """As the kubelet sends them. No address that is not of this machine's loopback is used here."""
+    """The kubelet sends the pod's address as Host. Here, another loopback address replaces it."""
     with started(whole.image, HTTP_HOST="127.0.0.2", API_BASE_URL="example") as server:
         for path in ("/livez", "/readyz"):
             url = f"http://127.0.0.2:{server.port}{path}"
@@ -176,7 +176,7 @@ def test_probes_pass_with_the_address_of_the_pod_as_host(whole: Built) -> None:
 
 
 def status_of(url: str, host: str = "") -> int:
-    """Ask for a URL, with another Host if one is given."""
+    """Request a URL, optionally with another Host header, and return the status."""
     script = (
         "import http.client, sys, urllib.parse\n"
         "url = urllib.parse.urlsplit(sys.argv[1])\n"
@@ -192,7 +192,7 @@ def status_of(url: str, host: str = "") -> int:
 
 @pytest.fixture
 def locked(bake: Bake) -> Project:
-    """Return a project whose uv.lock has an older version than the newest that it may use."""
+    """Return a project whose uv.lock has an older version of a library than the newest allowed one."""
     project = bake(**answers(NONE))
     older = ["--upgrade-package", f"{OLDER[0]}=={OLDER[1]}"]
     done = uv("lock", "--python", interpreter(), *older, cwd=project.path)
@@ -219,7 +219,7 @@ def test_an_outdated_lock_file_stops_the_build(locked: Project) -> None:
 @pytest.mark.skipif(not can_change_user(), reason="only root can start the first process of a namespace")
 @pytest.mark.skipif(not shutil.which("unshare"), reason="unshare is not installed")
 def test_as_the_first_process_of_a_container_it_ends_at_the_first_signal(whole: Built) -> None:
-    """The kernel ignores a signal to such a process unless it has a handler."""
+    """The kernel ignores signals to PID 1 of a container unless it has a handler."""
     process = whole.image.start(
         "--port", "0", around=["unshare", "--pid", "--fork", "--kill-child"], HTTP_HOST="127.0.0.1"
     )
@@ -240,7 +240,7 @@ echo "$*" >> "$DOCKER_LOG"
 
 @dataclass
 class Stack:
-    """The compose stack: its replicas, the port of its proxy, and what the README's commands have written."""
+    """The Compose stack: its replicas, the port of its proxy, and the secrets that the README's commands created."""
 
     replicas: "ImageReplicas"
     port: int
@@ -261,7 +261,7 @@ class ImageReplicas(Replicas):
 
 
 def follow_readme(project: Project, folder: Path) -> dict[str, str]:
-    """Run the commands of the README for the stack, and return the variables that they have written to `.env`."""
+    """Run the README's commands for the stack, and return the variables that they wrote to `.env`."""
     section = project.text("README.md").split("### With Docker Compose\n")[1]
     commands = section.split("```sh\n")[1].split("```")[0]
     programs = folder / "programs"
@@ -280,7 +280,7 @@ def follow_readme(project: Project, folder: Path) -> dict[str, str]:
 
 @contextmanager
 def stack_of(made: Built, folder: Path) -> Iterator[Stack]:
-    """Run what the compose file describes, with its commands and configuration, on ports of loopback."""
+    """Run the services of the Compose file with their commands and configuration, on loopback ports."""
     told = compose(made.project)
     written = follow_readme(made.project, folder)
     variables = {
@@ -328,7 +328,7 @@ def stack_of(made: Built, folder: Path) -> Iterator[Stack]:
 
 
 def options(command: list[str]) -> dict[str, str]:
-    """Return the options of the command of Valkey."""
+    """Return the options in the command of Valkey."""
     program, *words = command
     assert program == "valkey-server"
     names, values = words[::2], words[1::2]
@@ -336,7 +336,7 @@ def options(command: list[str]) -> dict[str, str]:
 
 
 def local(config: str, ports: list[int], port: int) -> str:
-    """Return the proxy's configuration for replicas on loopback, whose addresses do not change."""
+    """Return the proxy's configuration for replicas on loopback, without a DNS resolver."""
     config, resolvers = re.subn(r" *resolver 127\.0\.0\.11 .*\n", "", config)
     assert resolvers == 1
     for number, replica in enumerate(ports, start=1):
@@ -347,7 +347,7 @@ def local(config: str, ports: list[int], port: int) -> str:
     return config.replace("listen 8080;", f"listen 127.0.0.1:{port};")
 
 
-# So that each replica serves from connections that the proxy has kept open.
+# Enough calls that each replica gets some over connections that the proxy kept open.
 CALLS_BETWEEN = 60
 STACKS = {"secret files": {}, "variables": {"environment_config": False}}
 
@@ -358,7 +358,7 @@ STACKS = {"secret files": {}, "variables": {"environment_config": False}}
 def test_the_stack_serves_from_the_first_call_to_a_rolling_restart(
     bake_once: Bake, whole: Built, kind: str, tmp_path: Path
 ) -> None:
-    """Replicas share their state, and restarting each under load fails no call and loses no increment."""
+    """Replicas share their state. Restarting each one under load does not fail calls or lose increments."""
 
     async def roll(stack: Stack) -> tuple[Tally, list[int]]:
         codes = []

@@ -1,4 +1,4 @@
-"""When an answer is refused, the other answers are not lost: the printed command continues with them."""
+"""If an answer is rejected, the other answers are saved, and the printed command continues with them."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(answers: dict[str, Any]) -> list[str]:
-    """Return answers as command line arguments, where texts are templates."""
+    """Return answers as command line arguments, with texts quoted as templates."""
     return [
         f"{name}={quoted(str(value))}" if name in PRE.TEXTS else f"{name}={value}"
         for name, value in answers.items()
@@ -51,7 +51,7 @@ def command_in(message: str) -> str:
 
 
 def refused(user: User, folder: Path, *arguments: str, typed: str = "") -> str:
-    """Generate with answers that are refused; return the message."""
+    """Generate with answers that are rejected, and return the message."""
     run = user.run(["cookiecutter", str(TEMPLATE), *arguments], cwd=folder, typed=typed)
     assert run.returncode == 1, run.stdout
     return run.stderr

@@ -1,6 +1,6 @@
-"""Which files see which prompts, from the Jinja syntax tree, equals a stated table.
+"""The prompts that each file reads, according to the Jinja syntax tree, match a table.
 
-This is the template's architecture in numbers: patterns meet only in the composition files.
+The table documents the architecture: only the composition files depend on several patterns.
 """
 
 from itertools import chain
@@ -13,7 +13,7 @@ from jinja2 import nodes
 from .combinations import ALL, API_PATTERNS, AROUND, DATABASE_PATTERNS, PACKAGE, PATTERNS, SKELETON, TEMPLATE
 
 NAMES = {"package_name", "project_slug"}
-# What a chosen pattern keeps on an engine.
+# The patterns that store data in a database engine.
 ENGINES = {"lazy_initialization", "caching", "rate_limiting", "state_management"}
 SEES = {
     ".agents/skills/add-a-tool/SKILL.md": {"package_name", *API_PATTERNS},

@@ -1,6 +1,6 @@
-"""A project declares exactly what it imports, each dependency with an upper bound.
+"""A project declares exactly the packages that it imports, each with an upper bound.
 
-All combinations are tested in one environment, where a missing dependency would not be missed.
+All combinations are tested in one environment, so their tests would not detect a missing dependency.
 """
 
 import ast
@@ -20,14 +20,14 @@ from .combinations import LINEAR, TEMPLATE, answers
 from .conftest import Bake, Projects
 from .project import Project
 
-# Needed without being imported: a database driver and command line tools.
+# Dependencies that are needed but not imported: database drivers, command line tools and type stubs.
 NOT_IMPORTED = {"aiosqlite", "asyncpg", "mypy", "ruff", "types-psutil"}
 # Parts of the package `opentelemetry`, which several distributions share.
 NOT_IMPORTED |= {
     *("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-exporter-prometheus")
 }
 SHARED = {"opentelemetry": "opentelemetry-api"}
-# Parts of a package that always comes with exactly one version of them.
+# Packages that another package pins to exactly one version.
 INSTALLED_BY = {"fastmcp-slim": "fastmcp", "mcp-types": "mcp", "pydantic-core": "pydantic"}
 # Dependencies of the extra `fastmcp[tasks]`.
 REFUSED = {"fastmcp-tasks", "docket", "pydocket"}
@@ -39,7 +39,7 @@ def canonical(name: str) -> str:
 
 
 def imported(files: Iterable[Path]) -> set[str]:
-    """Return the distributions that provide what the files import."""
+    """Return the distributions of the packages that the files import."""
     roots = set().union(*(imported_roots(path.read_text(encoding="utf-8")) for path in files))
     foreign = roots - sys.stdlib_module_names
     return {canonical(distribution_of(root)) for root in foreign}

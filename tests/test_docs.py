@@ -31,7 +31,7 @@ def test_every_test_that_a_page_cites_exists() -> None:
     known = {path.name for path in sources} | {path.stem for path in sources}
     for path in sources:
         known |= set(re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8")))
-    # The reader of the tutorial writes these.
+    # The reader of the tutorial writes these tests.
     known |= {"test_dates.py", *re.findall(r"def (test_\w+)", PAGES["tutorial"])}
     for page, text in {**PAGES, "README": README}.items():
         for cited in re.findall(r"\btest_\w+(?:\.py)?", text):
@@ -92,7 +92,7 @@ def test_a_prompt_names_the_example_that_comes_with_the_pattern(pattern: str) ->
 
 
 def described(pattern: str) -> str:
-    """Return the section of a pattern on the page of the prompts."""
+    """Return the section about a pattern in the page about prompts."""
     return PAGES["prompts"].split(f"### `{pattern}`\n")[1].split("\n### ")[0]
 
 
@@ -119,7 +119,7 @@ def test_links_lead_to_a_file_and_a_heading(path: Path) -> None:
 
 
 def published_texts() -> list[Path]:
-    """Return the files in which readers find the address of the repository."""
+    """Return the files that may contain the address of the repository."""
     paths = [*ROOT_PAGES, *DOCS, *SKELETON.rglob("*.md"), *(TEMPLATE / ".github").rglob("*.yml")]
     return [*paths, *TEMPLATE.glob("*.toml"), *TEMPLATE.glob("*.json"), *TEMPLATE.glob(".*.yaml")]
 
@@ -132,7 +132,7 @@ def test_every_text_has_the_same_address_of_the_repository() -> None:
         text = path.read_text(encoding="utf-8")
         addresses = re.findall(rf"(?:github\.com/|\bgh:)([\w.-]+/{name})\b", text)
         assert set(addresses) <= {REPOSITORY}, path
-        # A sentence may explain the placeholder.
+        # The text may explain the placeholder.
         rest = text.replace(REPOSITORY, "").replace("`OWNER`", "")
         assert not re.search(r"\bOWNER\b", rest), path
         found += len(addresses)

@@ -1,4 +1,4 @@
-"""The commands of the README work as written; a folder replaces GitHub."""
+"""The commands of the README work as written, with a folder instead of GitHub."""
 
 import json
 import re
@@ -27,7 +27,7 @@ ENTER_EVERYWHERE = "\n" * len(PROMPTS)
 
 @pytest.fixture(scope="module")
 def online(published: Path, tmp_path_factory: pytest.TempPathFactory) -> User:
-    """Return a user who sees the template on GitHub: releases v1.0.0 and v1.1.0, which adds a file."""
+    """Return a user for whom GitHub has the template with releases v1.0.0 and v1.1.0. The latter adds a file."""
     home = tmp_path_factory.mktemp("online")
     online = User(home)
     github = home / "github"
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def update_words(page: str) -> list[list[str]]:
-    """Return the arguments of each update command that a page shows with the template's address."""
+    """Return the arguments of each update command in a page that contains the template's address."""
     address = re.escape(f"https://raw.githubusercontent.com/{REPOSITORY}/main/update.py")
     return [shlex.split(words) for words in re.findall(rf"uv run {address}(.*?)[`\n]", page)]
 

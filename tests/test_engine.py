@@ -1,4 +1,4 @@
-"""The engine finds the faults that are planted in a small template."""
+"""The engine detects the faults that are planted in a small template."""
 
 import io
 import os
@@ -66,7 +66,7 @@ def folded_too(*combinations: Combination) -> set[Combination]:
 
 
 def blamed(proof: Proof, text: str) -> set[Combination]:
-    """Return the combinations that have a problem with `text` in it."""
+    """Return the combinations that have a problem whose message contains `text`."""
     return {
         combination
         for combination, problems in proof.problems.items()
@@ -106,7 +106,7 @@ def test_a_test_file_runs_once_in_each_distinct_surrounding(sound: Proof) -> Non
 
 def test_a_folded_project_is_started_and_runs_its_tests_in_the_linear_design_only(sound: Proof) -> None:
     assert sound.folded == 4
-    # With three prompts every combination is of the design: eight projects start processes, and four are folded.
+    # With three prompts, the linear design has all eight combinations: all start processes, and four are folded.
     assert sorted(sound.in_full) == sorted(map(sound.declaration.name, sound.combinations))
     assert sound.runs == sum(sound.closures.values()) + 8
 
@@ -161,7 +161,7 @@ def test_every_combination_counts_the_tests_that_cover_it(sound: Proof) -> None:
     assert sound.tests[BOTH] == start + words + main + colour + greeting
 
 
-# Dependencies that neither an import nor a name shows. The tests themselves pass.
+# Hidden dependencies, without an import or a file name in the code. The tests themselves pass.
 
 HIDDEN = {
     "opens_a_file_by_a_name_made_at_run_time": (
@@ -252,7 +252,7 @@ def test_it() -> None:
 
 @pytest.fixture(scope="module")
 def hiding(new_folder: NewFolder) -> Proof:
-    """Prove two projects with tests of whose dependencies some are hidden."""
+    """Prove two projects with tests that have hidden dependencies."""
     small = SmallTemplate(new_folder("hiding"))
     codes = {name: code for name, (code, _) in HIDDEN.items()} | OPEN
     sources = {f"tests/test_{name}.py": TEST_FILE.format(code=code) for name, code in codes.items()}
@@ -291,7 +291,7 @@ def test_a_test_file_with_more_closures_than_stated_or_in_no_table_is_reported(s
     ]
 
 
-# What makes two surroundings of a test file distinct
+# What makes two closures of a test file distinct
 
 SURROUNDINGS = {
     "tests/test_it.py": "import tests.helper\nimport own.one\n\nDATA = 'data.txt'\n",
@@ -340,7 +340,7 @@ def test_of_the_configuration_it_sees_what_pytest_reads(
     assert (one != other) == distinct
 
 
-# Faults, each in some combinations only: the statement that makes it, and how it is reported
+# Faults in some combinations only: the statement that causes each fault, and its message
 
 FAULTS: dict[str, tuple[set[Combination], str, str]] = {
     "missing file": (folded_too(COLOUR), 'Path("README.md").unlink()', "README.md is missing"),
@@ -425,7 +425,7 @@ def test_many_short_runs_of_mypy_find_what_one_finds(broken: Proof, new_folder: 
     assert len(whole[0]) > 2
 
 
-# Projects that cannot be made, or not be loaded
+# Projects that cannot be rendered or loaded
 
 UNUSABLE: dict[str, tuple[set[Combination], str, str]] = {
     "a hook refuses": (
@@ -469,7 +469,7 @@ def test_the_others_are_still_proven(unusable: Proof) -> None:
     assert set(unusable.green()) == {NONE, ONE_FILE, COLOUR}
 
 
-# What a report tells
+# The content of a report
 
 
 def test_a_report_names_the_fault_the_nearest_green_combination_and_a_command(broken: Proof) -> None:
@@ -488,7 +488,7 @@ def test_without_any_green_combination_a_report_says_so(broken: Proof) -> None:
 
 @pytest.fixture(scope="module")
 def shell(new_folder: NewFolder) -> dict[str, str]:
-    """Return the environment of a user who has Cookiecutter; its uv runs the packages installed here."""
+    """Return the environment of a user who has Cookiecutter, and a uv that runs the packages installed here."""
     tools = new_folder("tools")
     for name, arguments in {"cookiecutter": '-m cookiecutter "$@"', "uv": '-m "${@:2}"'}.items():
         script = tools / name
@@ -595,7 +595,10 @@ def test_a_fold_that_is_not_there_is_reported(folded: tuple[Folding, Tree, Tree]
 
 @pytest.fixture(scope="module")
 def run(new_folder: NewFolder) -> Iterator[Run]:
-    """Run tests in a project of the given files, all in one worker, with bytecode that would be kept elsewhere."""
+    """Return a function that runs tests in a project with these files, in one worker.
+
+    The user's environment configures a bytecode folder outside the project, which the worker must ignore.
+    """
     store = Store(new_folder("contents"))
     with pytest.MonkeyPatch.context() as user, ExitStack() as stack:
         user.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
@@ -612,7 +615,7 @@ def run(new_folder: NewFolder) -> Iterator[Run]:
 
 
 def one_test(*lines: str) -> dict[str, str]:
-    """Return a test file whose one test has these lines."""
+    """Return a project with one test file, whose only test has these lines."""
     body = "\n    ".join(lines)
     return {
         "tests/test_it.py": f"import importlib\nimport os\nimport time\n\n\ndef test_it() -> None:\n    {body}\n"
@@ -692,7 +695,7 @@ def test_what_a_run_leaves_changes_or_deletes_is_gone_before_the_next(new_folder
     assert (workspace.folder / "kept.txt").read_text(encoding="utf-8") == "1"
 
 
-# Leaves what a project can leave in its process: a module, a path, a variable, a change to a library.
+# Changes the state of its process: imports a module, adds a path, sets a variable, and modifies a library.
 LEAVING = """
 import os
 import string
@@ -713,7 +716,7 @@ def test_it() -> None:
 
 
 def leaving(value: str, *, runs: int) -> dict[str, str]:
-    """Return a project that passes in a process where so many have run before."""
+    """Return a project that passes only in a process in which `runs` such projects have run before."""
     return {"tests/test_it.py": LEAVING.format(runs=runs), "src/own.py": f"VALUE = '{value}'"}
 
 
@@ -749,7 +752,7 @@ def test_projects_that_share_a_module_begin_where_it_is_imported_and_see_no_chan
     outside = "import os\nimport own\n\n\ndef test_it() -> None:\n    assert own.LOADED[0] != os.getpid()\n"
     project = own | {"tests/test_it.py": outside}
     assert run(project, "tests/test_it.py", shared=True, preload=["own"], stamp="same").not_passed == {}
-    # Without it, or with another stamp, the module is loaded again.
+    # Without sharing, or with another stamp, the module is loaded again.
     assert run(project, "tests/test_it.py").not_passed
     changed = {**project, "src/own.py": "LOADED = [0]\n"}
     assert run(changed, "tests/test_it.py", shared=True, preload=["own"], stamp="other").not_passed == {}
@@ -783,7 +786,7 @@ def test_a_project_does_not_find_the_modules_of_the_repository_that_proves_it(ru
 
 @dataclass(frozen=True)
 class WithoutDesign(Declaration):
-    """So that no folded project runs in full for being of the linear design."""
+    """A declaration with an empty linear design, so that no folded project runs its whole suite because of it."""
 
     def linear_design(self) -> dict[str, Combination]:
         return {}
@@ -807,7 +810,7 @@ def test_without_deduplication_every_project_runs_all_its_tests_the_folded_ones_
     assert proof.tests[GREETING | ONE_FILE] == words + main + (2 if dedup else 1)
 
 
-# Parts of the whole
+# Shards and designs
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
@@ -858,13 +861,13 @@ def test_a_test_of_any_four_runs_in_the_design_or_in_each_of_a_few_that_are_aske
     run = proof_module.Run(declaration, every, new_folder("run"), silent(), dedup=True, processes=False)
     run.render()
     asked = {one for one in run.twins() if "tests/test_main.py" in run.each(one)}
-    # The linear design of so few prompts is all of them: it is left out here.
+    # The linear design of three prompts has every combination, so `Design` has none.
     assert asked == ({COLOUR} if few else {NONE, BOTH})
 
 
 @dataclass(frozen=True)
 class Design(Declaration):
-    """So that some of the four projects are in the design and some are not."""
+    """A declaration whose designs contain only two of the four projects."""
 
     def covering_design(self) -> set[Combination]:
         return {NONE, BOTH}
@@ -879,7 +882,7 @@ def test_every_combination_comes_once_and_differs_from_the_one_before_in_one_pro
     assert {len(one ^ other) for one, other in pairwise(every)} == {1}
 
 
-# What is seen meanwhile
+# Progress
 
 
 def worked_off(total: int, *, terminal: bool = False) -> str:
@@ -910,7 +913,7 @@ def test_progress_without_any_work_is_complete() -> None:
     assert "100%" in worked_off(0)
 
 
-# No template in particular
+# Independence of this template
 
 
 @pytest.mark.parametrize("path", sorted((TEMPLATE / "matrix").rglob("*.py")), ids=lambda path: path.name)

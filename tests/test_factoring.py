@@ -1,4 +1,4 @@
-"""Rendering in pieces shows that it may: shown on the small template, with files and hooks that ask for more."""
+"""Rendering in pieces detects undeclared reads, shown on the small template with files and hooks that read more."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +31,7 @@ def small(tmp_path: Path) -> SmallTemplate:
 
 @pytest.fixture
 def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Factoring, Combination], Files]:
-    """Return how a combination is assembled, every variation of it."""
+    """Return a function that assembles and checks a combination in every variation, and returns the files of one."""
     folder, contents = tmp_path / "empty", tmp_path / "contents"
     folder.mkdir()
     contents.mkdir()
@@ -92,7 +92,7 @@ def test_the_pieces_make_every_project_that_cookiecutter_makes(
     assert known["src/small/words.py"] == [1]
 
 
-# How a file may ask for answers without naming them, and what it is found to read.
+# Ways in which a file can read answers without naming them, and the reads that are detected.
 ASKING = {
     "{% for name in ['colour', 'greeting'] if cookiecutter[name] %}{{ name }}{% endfor %}": {
         "colour",
@@ -159,7 +159,7 @@ def test_files_of_other_bytes_and_line_ends_come_out_as_they_are(
 def test_a_hook_that_looks_at_a_text_is_given_it_in_every_form(
     small: SmallTemplate, pieces: Callable[[Factoring, Combination], Files], tmp_path: Path
 ) -> None:
-    """README.md depends on a choice that the hook does not read: it would be left out if the hook asked nothing of it."""
+    """README.md depends on a choice that the hook does not read, so its text is sealed until the hook reads it."""
     declaration = small.claim()
     looking = '    if "warm" in files["README.md"]:\n        files["warm.txt"] = "warm"\n    return files\n'
     small.change(HOOK, "    return files\n", looking)
@@ -183,7 +183,7 @@ def test_a_hook_that_does_not_is_run_once_for_all_forms(
 
     factoring.hook = replace(factoring.hook, finish_together=counted)
     factoring.family(frozenset({"greeting"}), Identities(Store(tmp_path / "contents")))
-    assert len(runs) == 2  # with and without `shout`, which it reads; the three tones are one
+    assert len(runs) == 2  # with and without `shout`, which it reads; one run covers the three tones
     assert factoring.opened == set()
 
 
@@ -228,7 +228,7 @@ def test_a_hook_that_writes_files_is_not_a_function(
         pieces(Factoring(small.declaration), frozenset({"colour"}))
 
 
-# What stands for answers and texts that are not to be seen
+# Stand-ins for answers and texts that must not be read
 
 
 CLOSED: dict[str, Callable[[Answers], object]] = {
@@ -284,7 +284,7 @@ def test_variations_of_a_template_without_claims_are_combinations(small: SmallTe
     assert plain.option_combinations == claiming.option_combinations == 2**4 * 3
 
 
-# A hook in steps: each file alone
+# A hook in steps, which finishes each file alone
 
 
 @pytest.fixture
@@ -351,7 +351,7 @@ def test_a_hook_that_does_more_than_its_steps_is_run_for_all_files(
 def test_a_hook_that_remembers_other_files_is_detected(
     small: SmallTemplate, by_file: Declaration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It changes `words.txt` where it has kept `shout.py` before."""
+    """The hook changes `words.txt` if it has kept `shout.py` in an earlier call."""
     remembering = (
         '    if path == "src/small/shout.py" and answers["shout"]:\n        SEEN.append(path)\n'
         '    if path == "src/small/words.txt" and SEEN:\n        return text + "loud\\n"\n'
@@ -417,7 +417,7 @@ def test_a_refusal_in_one_variation_is_found(
         pieces(factoring, frozenset({"colour"}))
 
 
-# Combinations of which a table reads a part
+# Functions that read a part of a combination
 
 
 READING: dict[str, tuple[Callable[[Combination], object], set[str]]] = {

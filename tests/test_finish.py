@@ -16,7 +16,7 @@ POST = load_hook("post_gen_project")
 
 @pytest.fixture(scope="module")
 def unfinished(user: User, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Return everything that the template renders, before the hook runs."""
+    """Return all rendered files before the hook runs."""
     folder = tmp_path_factory.mktemp("unfinished")
     user.run(["cookiecutter", str(TEMPLATE), "--no-input", "--accept-hooks", "no"], cwd=folder)
     return texts(Project(folder / "my-mcp-server", PACKAGE_NAME))
@@ -48,7 +48,7 @@ def reads_answers(path: str) -> bool:
 def test_all_rendered_files_become_those_of_the_project(
     asked: dict[str, Any], unfinished: Files, bake_once: Bake
 ) -> None:
-    """Files that use the answers were rendered for other answers here, so their text is not compared."""
+    """`unfinished` was rendered with other answers, so the text of files that use answers is not compared."""
     finished, expected = POST.finish(unfinished, asked), texts(bake_once(**asked))
     assert finished.keys() == expected.keys()
     assert {

@@ -1,4 +1,4 @@
-"""The one-file layout: utils.py is the patterns' bodies, byte for byte, and nothing else changes its meaning."""
+"""The one-file layout: utils.py contains the bodies of the patterns unchanged, and other files keep their meaning."""
 
 import ast
 import re
@@ -15,18 +15,18 @@ from .project import Project
 
 FOLDED = {name: chosen for name, chosen in LINEAR.items() if "self_contained" in chosen}
 SOURCES = {path.stem: path for path in sorted((SKELETON / PACKAGE / "patterns").glob("[a-z]*.py"))}
-# What a pattern may import of its own package: these know no pattern.
+# Modules of the package that a pattern may import. They do not depend on patterns.
 FOUNDATIONS = ("database", "redis_client", "runtime", "settings")
 
 
 def body(source: str) -> str:
-    """Return what follows the imports of a module."""
+    """Return the source of a module after its imports."""
     imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return "".join(source.splitlines(keepends=True)[imports[-1].end_lineno :]).strip("\n")
 
 
 def imported_names(source: str) -> dict[str, str]:
-    """Return where each imported name of a module comes from."""
+    """Return the origin of each name that a module imports."""
     origins: dict[str, str] = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import):
@@ -65,7 +65,7 @@ def test_each_body_is_in_utils_byte_for_byte_in_the_order_of_the_prompts(
 def test_no_file_names_the_removed_folder(folded: tuple[str, Project]) -> None:
     _, project = folded
     for path, content in project.files().items():
-        # Their tests stay in a folder of this name.
+        # The tests of the patterns stay in a folder with this name.
         code = re.sub(rb"tests/patterns/| patterns/ +what each pattern promises", b"", content)
         assert b"patterns/" not in code, path
         assert b"patterns." not in content or path == "tests/patterns/test_self_contained.py", path

@@ -57,7 +57,7 @@ def joined(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def with_text(bake_once: Bake) -> Callable[[str], Project]:
-    """Generate one project for each text, which answers every free-text prompt."""
+    """Return a function that generates a project with a text as the answer to every free-text prompt, once."""
 
     def project(text: str) -> Project:
         return bake_once(
@@ -85,14 +85,14 @@ def worst(bake: Bake) -> Project:
 
 
 def changed_files(project: Project, other: Project) -> set[str]:
-    """Return the files whose contents differ; both projects must have the same files."""
+    """Return the files whose contents differ. Both projects must have the same files."""
     files, others = project.files(), other.files()
     assert files.keys() == others.keys()
     return {name for name, content in files.items() if content != others[name]}
 
 
 def assert_has_texts(project: Project, *, name: str, description: str, author: str) -> None:
-    """Check that the metadata is valid and contains all texts, and the README all their characters."""
+    """Check that the metadata is valid and contains all texts, and that the README contains their characters."""
     files = project.files()
     metadata = tomllib.loads(project.text("pyproject.toml"))["project"]
     assert metadata["description"] == joined(description)

@@ -24,7 +24,7 @@ def is_the_clients_name(path: str, old: str, new: str) -> bool:
 
 
 def changed_files(before: Files, after: Files) -> set[str]:
-    """Return which files differ, and check that they differ only in the client's name."""
+    """Return the files that differ, and check that they differ only in the client's name."""
     assert before.keys() == after.keys()
     changed = {path for path in before if before[path] != after[path]}
     for path in changed:
@@ -56,6 +56,6 @@ def test_no_module_imports_the_client_that_was_not_chosen(name: str, render: Ren
 def test_the_production_tests_of_the_api_pass_with_httpx(bake: Bake) -> None:
     """The other production tests run the same code with either client."""
     project = bake(http_client="httpx", **answers(ALL))
-    # In the order of pytest: the faults of test_upstream use up the retry budget.
+    # Keep pytest's order: the faults of test_upstream exhaust the retry budget.
     names = ("calls", "signals", *API_PATTERNS, "upstream")
     assert_passed(project.run_tests(*(f"tests/production/test_{name}.py" for name in names)))

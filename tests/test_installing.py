@@ -1,4 +1,4 @@
-"""The built wheel and fastmcp.json start the server from any folder, as a user who has only these does.
+"""The built wheel and fastmcp.json start the server from any folder, without other files of the project.
 
 These tests install from the package index, or from uv's cache.
 """
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.matrix
 
 PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 NAME = REPOSITORIES[GITHUB]
-# A release changes it in pyproject.toml.
+# The version that a release sets in pyproject.toml.
 VERSION = "1.2.3"
 HOSTILE = 'It says "hi" \\ 100%, \N{ROCKET}.'
 
@@ -44,7 +44,7 @@ def ready(run: "subprocess.CompletedProcess[str]") -> None:
 
 @pytest.fixture(scope="module")
 def project(cookies_session: Any, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a project that is synced, in a folder with a space."""
+    """Return a project after `uv sync`, in a folder with a space in its name."""
     baked = bake_with(cookies_session, {"repository": GITHUB, "description": HOSTILE})
     folder = tmp_path_factory.mktemp("a project") / baked.path.name
     shutil.copytree(baked.path, folder)
@@ -64,7 +64,7 @@ def wheel(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the command in an empty environment with only the wheel, resolved without a lock file."""
+    """Install only the wheel in an empty environment, without a lock file, and return the path of its command."""
     folder = tmp_path_factory.mktemp("environment")
     ready(uv("venv", "--python", sys.executable, str(folder / ".venv"), cwd=folder))
     python = folder / ".venv" / PROGRAMS / "python"
@@ -88,7 +88,7 @@ def bare(home: Path, **variables: str) -> dict[str, str]:
 
 
 def answered(home: Path, program: str, *arguments: str, **variables: str) -> None:
-    """Start a server on stdio, as a client does in any folder; call a tool, and check that errors are masked."""
+    """Start a server on stdio from another folder, call a tool, and check that errors are masked."""
     transport = StdioTransport(
         program,
         [*arguments],
@@ -120,7 +120,7 @@ def refused_and_answered(process: "subprocess.Popen[bytes]") -> None:
             request = http_request("evil.example", body, headers)
             assert asyncio.run(server.send(request)).status == 421
         finally:
-            # `fastmcp run` starts uv, which starts the server, and passes no signal on.
+            # `fastmcp run` starts uv, which starts the server, and does not forward signals.
             for inner in psutil.Process(process.pid).children(recursive=True):
                 inner.kill()
 
@@ -171,7 +171,7 @@ def test_the_installed_command_answers_over_http_in_any_folder(command: Path, tm
 
 @pytest.fixture(scope="module")
 def bundle(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what a bundle has, as a client unpacks it."""
+    """Return a folder with the files of an unpacked bundle."""
     folder = tmp_path_factory.mktemp("bundle")
     kept = [line[2:] for line in project.text(".mcpbignore").splitlines() if line.startswith("!/")]
     for name in kept:
@@ -184,7 +184,7 @@ def bundle(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bundled_start(bundle: Path, **chosen: str) -> tuple[list[str], dict[str, str]]:
-    """Return the command and the variables of a bundle, with its placeholders filled as Claude Desktop does."""
+    """Return the command and variables of a bundle, with placeholders replaced as Claude Desktop does."""
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     start = manifest["server"]["mcp_config"]
     values = {name: str(option["default"]) for name, option in manifest["user_config"].items()} | chosen
@@ -212,7 +212,7 @@ def test_a_bundle_starts_without_the_files_that_it_leaves_out(bundle: Path, tmp_
 
 
 def test_the_entry_point_of_a_bundle_starts_the_server_too(bundle: Path, tmp_path: Path) -> None:
-    """Clients may start it by themselves, without the command in the manifest."""
+    """Clients may run the entry point directly, without the command in the manifest."""
     answered(tmp_path, "uv", "run", "--directory", str(bundle), "server.py")
 
 
@@ -242,7 +242,7 @@ print("Claude Code")
 
 
 def installed_entry(client: str, project: Project, home: Path) -> list[str]:
-    """Install the server with `fastmcp install`, and return the command that the client then has."""
+    """Install the server with `fastmcp install`, and return the command in the client's configuration."""
     path = str(project.path / "fastmcp.json")
     given = [path, "--project", str(project.path), "--name", SLUG]
     match client:

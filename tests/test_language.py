@@ -1,7 +1,7 @@
-"""Texts that people read are in plain English: without the phrases of a table, and in short sentences.
+"""Documentation, comments and messages are in plain English: without banned phrases, and in short sentences.
 
-A table, because linters for prose did not help: proselint reports only straight quotes here, and the Python package of Vale
-downloads the program from GitHub when it is first used.
+The phrases are in a table because prose linters did not help: proselint reports only straight quotes here, and the
+Python package of Vale downloads the program from GitHub on first use.
 """
 
 import functools
@@ -12,7 +12,7 @@ import pytest
 
 from .combinations import SKELETON, TEMPLATE
 
-# A phrase as a regular expression, and what to write instead. Upper and lower case are the same.
+# Banned phrases, as case-insensitive regular expressions, and what to write instead.
 INSTEAD = {
     r"in the place of": "instead of",
     r"for ever": "forever",
@@ -145,7 +145,7 @@ FEWEST_SENTENCES = 8
 
 @functools.cache
 def texts() -> dict[str, Path]:
-    """Return each file whose text people read, by a short name."""
+    """Return the files to check, by a short name."""
     paths = [*sorted(TEMPLATE.glob("*.md")), TEMPLATE / "cookiecutter.json", TEMPLATE / "pyproject.toml"]
     paths += sorted((TEMPLATE / "docs").glob("*.md"))
     paths += [path for suffix in ("md", "py", "toml") for path in sorted(SKELETON.rglob(f"*.{suffix}"))]
@@ -166,7 +166,7 @@ def short_name(path: Path) -> str:
 
 
 def prose(text: str, suffix: str) -> str:
-    """Return a text on one line, with the words of names and of strings and comments over several lines."""
+    """Return a text on one line. Names are split into words, and multi-line strings and comments are joined."""
     if suffix == ".md":
         text = re.sub(r"\btest_\w+", lambda name: name[0].replace("_", " "), text)
     else:
@@ -176,13 +176,13 @@ def prose(text: str, suffix: str) -> str:
 
 
 def banned(text: str, suffix: str = ".md") -> list[str]:
-    """Return each phrase of the table that a text has, and what to write instead."""
+    """Return the banned phrases in a text, and what to write instead."""
     line = prose(text, suffix)
     return [f"{found[0]!r}: {new}" for old, new in PHRASES.items() for found in old.finditer(line)]
 
 
 def sentences(page: str) -> list[str]:
-    """Return the sentences of a page in Markdown, without its code, tables and headings."""
+    """Return the sentences of a Markdown page, without code, tables and headings."""
     page = re.sub(r"^```.*?^```$|<!--.*?-->|\{%.*?%\}", "", page, flags=re.DOTALL | re.MULTILINE)
     page = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", page)
     page = re.sub(r"`[^`]*`|https?://\S+", "code", page)
@@ -199,7 +199,7 @@ def words(sentence: str) -> int:
 
 
 def problems(path: Path) -> list[str]:
-    """Return what is not plain in a file."""
+    """Return the problems of a file."""
     text = path.read_text(encoding="utf-8")
     found = banned(text, path.suffix)
     if path.suffix == ".md" and len(parts := sentences(text)) >= FEWEST_SENTENCES:
@@ -253,5 +253,5 @@ def test_a_sentence_is_counted_without_code_tables_and_headings() -> None:
     ]
 
 
-# Files that are not rewritten yet. Remove a file when it passes: the test says so.
+# Files that are exempt until they are rewritten. The test fails if one of them passes.
 NOT_YET: frozenset[str] = frozenset()

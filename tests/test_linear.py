@@ -1,7 +1,7 @@
-"""The linear design: none, all, only each, all but each: 26 projects, rendered by the real Cookiecutter.
+"""The linear design (none, all, only each, all but each) as 30 projects, rendered by the real Cookiecutter.
 
-With three settings or more it covers every triple of settings. The matrix proves all combinations in ways of its own,
-which save time: here they are compared with the plain ones.
+It covers every triple of settings. The matrix renders and checks all combinations with optimizations. These tests
+compare the results with the plain tools.
 """
 
 import os
@@ -29,7 +29,7 @@ WHOLE = {"none": 0, "all": 1, "only-self_contained": 2, "all-but-self_contained"
 
 @pytest.fixture(scope="module")
 def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Share the type checker's cache of the libraries between projects."""
+    """Return a cache folder of mypy that the projects share."""
     return tmp_path_factory.mktemp("types")
 
 
@@ -44,7 +44,7 @@ def test_the_design_covers_every_triple_of_settings() -> None:
 
 @pytest.fixture(scope="module")
 def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, Combination], Files]:
-    """Return how the matrix renders the combinations that are compared here."""
+    """Render the compared combinations with the matrix. Return a function that returns the files of one project."""
     store = Store(tmp_path_factory.mktemp("contents"))
     asked = [*LINEAR.values(), *(combination for combination, _ in DRAWN)]
     rendered = render_all(DECLARATION, dict.fromkeys(asked), store, lambda _: None)
@@ -58,7 +58,7 @@ def pieced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination, C
 
 
 def test_every_project_is_rendered_in_pieces() -> None:
-    """Otherwise the matrix would render each as a whole, and take an hour."""
+    """Otherwise the matrix would render each project whole, which takes an hour."""
     factoring = Factoring(DECLARATION)
     assert {piece.source for piece in factoring.pieces} >= {"README.md", "pyproject.toml"}
     assert all(len(factoring.by_source[path].sections) > 1 for path in ("README.md", "pyproject.toml"))
@@ -89,7 +89,7 @@ def test_the_pieces_of_a_random_combination_are_what_cookiecutter_renders(
 def test_a_project_rendered_as_a_whole_is_byte_for_byte_what_cookiecutter_renders(
     name: str, projects: Projects, render: Render
 ) -> None:
-    """The matrix renders forks this way if their hook is not a function."""
+    """The matrix renders the templates of forks this way if their hook is not a function."""
     assert render(LINEAR[name]) == projects(name).files()
 
 
@@ -109,7 +109,7 @@ def test_a_project_is_clean_under_its_own_lint_rules(name: str, projects: Projec
 def test_a_project_passes_strict_type_checking(name: str, bake: Bake, types: Path) -> None:
     project = bake(**answers(LINEAR[name]))
     for path in project.path.rglob("*.py"):
-        # mypy does not notice a change that keeps the name, size and second of a file.
+        # mypy does not detect a change that keeps the name, size and mtime of a file, so set distinct mtimes.
         os.utime(path, (WHOLE[name], WHOLE[name]))
     assert_passed(project.run("-m", "mypy", "--cache-dir", str(types)))
 

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 
 CALLS_OF_A_CLIENT = 4
 ABANDONED = 300
-# For all 300 abandoned sessions together; and how many files may stay open briefly.
+# The limit for all 300 abandoned sessions together. `SPARE_FILES` may stay open for a short time.
 LARGEST_GROWTH = 10 * MIB
 LARGEST_GROWTH_UNDER_LOAD = 64 * MIB
 SPARE_FILES = 20
@@ -57,7 +57,7 @@ def server(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.02)
@@ -133,7 +133,7 @@ def test_the_calls_of_hundreds_of_disconnected_clients_are_cancelled(
         assert upstream.open_connections >= ABANDONED
         for _, writer in connections:
             writer.transport.abort()
-        # A cancelled call closes its connection. Otherwise that would take 50 seconds.
+        # A cancelled call closes its upstream connection. Otherwise it would stay open for 50 seconds.
         await until(lambda: upstream.open_connections == 0)
         await until(lambda: cancelled() - before == ABANDONED)
         await server.good_call(era)
@@ -159,7 +159,7 @@ def test_a_killed_worker_is_replaced_and_later_calls_succeed(projects: Projects,
 
 
 async def count_to(server: Running, last: int) -> None:
-    """Let twenty clients increment one counter, ten in each era."""
+    """Increment one counter with twenty clients, ten in each era."""
 
     async def count(number: int) -> int:
         reply = await server.call(ERAS[number % 2], "increment_counter", {"name": "calls"})

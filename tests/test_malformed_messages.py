@@ -81,7 +81,7 @@ def server(
 
 
 def objections(reply: Reply) -> list[str]:
-    """Return the problem with the answer to a malformed message, if any."""
+    """Return the problems with the response to a malformed message."""
     found = [f"shows {word!r}" for word in INTERNALS if word in reply.body]
     if len(reply.body) >= LARGEST_ANSWER:
         found.append(f"{len(reply.body)} bytes")
@@ -149,7 +149,7 @@ def test_128_kilobytes_of_unknown_keys_are_answered_in_under_two_kibibytes(serve
     assert reply.result["content"][0]["text"].count("is not a parameter of this tool") <= 5
 
 
-# Bodies without an id, with several, or with one that cannot be read reliably.
+# Bodies without an id, with several ids, or with an id that cannot be read reliably.
 WITHOUT_ID = {
     *("nothing", "spaces", "NUL", "a word", "a form", "XML", "null", "a number", "NaN", "a text", "gzip"),
     *("an empty batch", "a batch of one", "a batch of two", "a batch of numbers", "the id twice, badly"),
@@ -215,7 +215,7 @@ def test_a_script_that_writes_everything_before_it_reads_is_answered(
 
 
 def talk(project: Project, home: Path, era: str, bad: list[bytes]) -> tuple[list[dict[str, Any]], str]:
-    """Send bad lines between two good calls; return all answers except the first, and the log."""
+    """Send bad lines between two good calls. Return all responses except the first, and the log."""
     good = tool_call(era, "process_data", {"text": "tea for two"})
     with (
         start(project, home, "--transport", "stdio", **UNLIMITED) as process,

@@ -1,7 +1,7 @@
-"""Every combination of all options, proven: files, tools, lint, types, tests. One test for each of the patterns, with
-every value of the choices.
+"""Every combination of all options is proven: files, tools, lint, types and tests.
 
-Run one with `-k '[retry+caching]'`, a part with `--shard 3/8`, every suite in every project with `--no-dedup`.
+There is one test for each combination of the patterns, which covers every value of the choices. Run one with
+`-k '[retry+caching]'`, a part with `--shard 3/8`, or every suite in every project with `--no-dedup`.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Requests from untrusted clients, proxies and browsers are limited, and attributed to the right caller."""
+"""Requests of untrusted clients, proxies and browsers are limited, and attributed to the right caller."""
 
 import asyncio
 import json
@@ -41,14 +41,14 @@ BURST = 3
 
 @pytest.fixture(scope="module")
 def impatient(projects: Projects, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Serve with a short read timeout for requests."""
+    """Run a server with a short read timeout for requests."""
     limits = {**UNLIMITED, "REQUEST_READ_TIMEOUT_SECONDS": str(READ_SECONDS)}
     with running(projects("none"), tmp_path_factory.mktemp("home"), **limits) as started:
         yield started
 
 
 async def answer_to(server: Running, *pieces: bytes, pause: float = 0.0) -> bytes:
-    """Send pieces and read until the server closes the connection, which it must do in time."""
+    """Send bytes in pieces, and read until the server closes the connection, which it must do in time."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
 
     async def send() -> None:
@@ -214,7 +214,7 @@ def behind_proxies(projects: Projects, tmp_path_factory: pytest.TempPathFactory)
 
 
 def passed(server: Running, source: str, *headers: dict[str, str]) -> int:
-    """Make one call for each set of headers, and return how many were not refused."""
+    """Make one call for each set of headers, and return the number of calls that were not rejected."""
 
     async def call_each() -> list[Reply]:
         calls = [server.call(MODERN, "process_data", {"text": "a"}, each, source) for each in headers]
@@ -233,7 +233,7 @@ def test_without_a_trusted_proxy_no_client_can_choose_its_address(projects: Proj
         for number in range(1, 6)
         for name, value in {"X-Forwarded-For": "198.51.100.{}", "Forwarded": "for=198.51.100.{}"}.items()
     ]
-    # The variable is uvicorn's, which trusts 127.0.0.1 by default.
+    # uvicorn reads this variable, and trusts 127.0.0.1 by default.
     with limited(projects("all"), tmp_path, FORWARDED_ALLOW_IPS="*") as server:
         assert passed(server, "127.0.0.1", *forged) == BURST
         assert set(callers(server)) == {"127.0.0.1"}
@@ -263,7 +263,7 @@ ROUTES: dict[str, tuple[dict[str, str], str]] = {
         "203.0.113.11",
     ),
     "only proxies": ({"X-Forwarded-For": "10.0.0.12, 10.0.0.13"}, "10.0.0.12"),
-    # No trustworthy address: the proxy itself is the caller.
+    # Without a trustworthy address, the proxy itself is the caller.
     "both, and one of them forged": (
         {"Forwarded": "for=198.51.100.1", "X-Forwarded-For": "203.0.113.14"},
         PROXY,
@@ -366,7 +366,7 @@ fetch("%s", {method: "POST", headers, body: %s})
 
 @contextmanager
 def page(content: str) -> Iterator[int]:
-    """Serve a page on its own port, and so from its own origin."""
+    """Serve a page on its own port, so that it has its own origin."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

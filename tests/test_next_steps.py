@@ -1,4 +1,4 @@
-"""The commands printed after generation work in order, and printing them cannot make the generation fail."""
+"""The commands printed after generation work in order, and a failure to print them does not fail the generation."""
 
 import inspect
 import os
@@ -42,7 +42,7 @@ match sys.argv[1:]:
 
 
 def generate(user: User, folder: Path, *arguments: str) -> list[str]:
-    """Generate a project; return the printed lines."""
+    """Generate a project, and return the printed lines."""
     run = user.run(["cookiecutter", str(TEMPLATE), "--no-input", *arguments], cwd=folder)
     assert_passed(run)
     assert run.stderr == ""
@@ -55,11 +55,11 @@ def commands(lines: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the start of a command line for a user who has uv."""
+    """Return a shell command prefix that sets the environment of a user who has uv."""
     programs = tmp_path_factory.mktemp("programs")
     (programs / "uv").write_text(UV, encoding="utf-8")
     (programs / "uv").chmod(0o755)
-    # A few of the project's tests show that the command works. The others run elsewhere.
+    # A few of the project's tests are enough to show that the command works. Other tests run the rest.
     options = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTEST_ADDOPTS='-p anyio -p no:cacheprovider -k process_data'"
     return f"export PATH={shlex.quote(str(programs))}:$PATH {options}; "
 
@@ -117,7 +117,7 @@ def test_at_most_eight_plain_lines_are_printed_and_they_match_the_readme(
 
 
 def test_the_lines_do_not_depend_on_the_options() -> None:
-    """Only names and paths differ, so commands that work with none and with all work with any pattern."""
+    """Only names and paths differ. So commands that work without patterns and with all work with any pattern."""
     parameters = inspect.signature(POST.next_steps).parameters
     assert list(parameters) == ["project", "slug"]
 

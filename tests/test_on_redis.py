@@ -1,4 +1,4 @@
-"""The patterns of a rendered project on a real server: `tests/on_redis` runs with the code of that project."""
+"""The patterns of a rendered project work with real engines: runs `tests/on_redis` with the code of that project."""
 
 import subprocess
 import sys
@@ -16,12 +16,12 @@ pytestmark = [
 ]
 
 
-# A test that hangs prints where, and ends the process.
+# If a test hangs, print the stacks of all threads and exit.
 DEADLINE = ("-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true")
 
 
 def test_the_patterns_share_through_a_real_server(bake: Bake) -> None:
-    redis_program()  # skips the test if there is none
+    redis_program()  # skips the test if Redis is not installed
     project = bake()
     done = subprocess.run(
         [

@@ -1,7 +1,7 @@
 """Generating over an existing project keeps what the user wrote.
 
-`-f` regenerates the template's files from the new answers, and touches nothing else. With `-s` too, it changes and
-deletes no file: it only adds missing ones.
+`-f` regenerates the template's files from the new answers, and does not change other files. With `-f -s`, it only
+adds missing files.
 """
 
 import ast
@@ -117,7 +117,7 @@ def tree(folder: Path) -> Tree:
 
 @pytest.fixture(scope="module")
 def foreign(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a Git repository of files that are not from the template; no test may change it."""
+    """Create a Git repository of files that are not from the template. Tests must not change it."""
     folder = tmp_path_factory.mktemp("foreign") / "project"
     for name, text in FOREIGN.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def generate(tmp_path: Path) -> Generate:
 
 @pytest.fixture
 def grown(bake: Bake, foreign: Path) -> Grow:
-    """Return a function that creates a project with edited files and with files of the user."""
+    """Return a function that creates a project with edited files and the user's own files."""
 
     def project(answers: Answers) -> Project:
         made = bake(**answers)
@@ -234,7 +234,7 @@ def test_a_users_module_named_utils_is_not_mistaken_for_the_templates(
 def test_a_symbolic_link_in_place_of_a_template_file_or_folder_is_kept(
     name: str, bake: Bake, generate: Generate, tmp_path: Path
 ) -> None:
-    """Cookiecutter writes to its target; the hook deletes nothing there."""
+    """Cookiecutter writes to the link's target, but the hook does not delete anything there."""
     project = bake()
     elsewhere = tmp_path / "elsewhere"
     (project.path / name).rename(elsewhere)

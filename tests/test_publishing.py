@@ -1,4 +1,4 @@
-"""What a project with a repository publishes about itself is valid, and the same everywhere, for any answers."""
+"""The published metadata of a project with a repository is valid and consistent for any answers."""
 
 import base64
 import hashlib
@@ -21,8 +21,8 @@ from .conftest import Bake
 from .project import Project, assert_passed
 from .test_hostile_answers import FREE_TEXT, TEXTS, WORST, joined
 
-# From https://static.modelcontextprotocol.io/schemas/2025-12-11/ and from the npm package @anthropic-ai/mcpb 2.1.2, under
-# the MIT license both.
+# From https://static.modelcontextprotocol.io/schemas/2025-12-11/ and the npm package @anthropic-ai/mcpb 2.1.2, both
+# under the MIT license.
 SCHEMAS = Path(__file__).with_name("schemas")
 CHECKSUMS = {
     "server-2025-12-11.schema.json": "3fba09590c99f61735d234822279f4223fab9e300c0a81e81c91ab62a4114de0",
@@ -53,7 +53,7 @@ Published = Callable[..., Project]
 
 @pytest.fixture(scope="module")
 def published(bake_once: Bake) -> Published:
-    """Return a project with a repository, and with a text as every free answer."""
+    """Return a function that generates a project with a repository, and with a text as every free-text answer."""
 
     def project(text: str | None = None, repository: str = GITHUB, **given: Any) -> Project:
         texts = {} if text is None else dict.fromkeys(FREE_TEXT, quoted(text))
@@ -144,7 +144,7 @@ def test_the_registry_has_a_name_that_the_owner_can_verify(repository: str, publ
     name = REPOSITORIES[repository]
     assert server["name"] == name
     assert f"\n<!-- mcp-name: {name} -->\n" in project.text("README.md")
-    # The registry accepts `repository` from these two only.
+    # The registry accepts `repository` only for these two hosts.
     source = {"github.com": "github", "gitlab.com": "gitlab"}.get(str(urlsplit(repository).hostname))
     if source:
         assert server["repository"] == {"url": repository, "source": source}
@@ -228,7 +228,7 @@ def test_a_secret_of_the_server_is_a_secret_of_every_client(published: Published
     assert set(secret.values()) == {True, False}
 
 
-# A change that an owner makes in one place, and the sentence of the project's own test.
+# A change that an owner makes in only one place, and the message of the project's own test.
 DRIFT = {
     "a released version": (
         *("pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"'),

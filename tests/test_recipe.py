@@ -1,4 +1,4 @@
-"""Follow the README of a project literally: add tools, and remove the examples."""
+"""The README of a project works when followed literally: add tools, and remove the examples."""
 
 import re
 import textwrap
@@ -42,7 +42,7 @@ def blocks(project: Project, heading: str) -> Iterator[Block]:
 
 
 def follow(project: Project) -> None:
-    """Add the tools of the recipe."""
+    """Follow the recipe, and add its tools."""
     tool, line, registration, test, commands, *_ = blocks(project, ADD)
     assert commands.code == COMMANDS
     for block in (tool, test):
@@ -68,7 +68,7 @@ def lines_of_test(project: Project) -> int:
 
 
 def remove(project: Project, module: str) -> None:
-    """Remove a file of `tools/`, in the three steps of the recipe."""
+    """Remove a module of `tools/` in the three steps of the recipe."""
     (project.package / "tools" / f"{module}.py").unlink()
     (project.path / "tests" / "tools" / f"test_{module}.py").unlink()
     path = project.package / "server.py"
@@ -143,7 +143,7 @@ def test_every_readme_shows_the_recipe_with_valid_python(name: str, projects: Pr
 
 @dataclass(frozen=True)
 class Mistake:
-    """A change of the recipe's code, and the report of the project's tests."""
+    """A change to the recipe's code, and the message of the project's tests."""
 
     old: str
     new: str

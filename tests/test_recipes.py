@@ -1,4 +1,4 @@
-"""Every recipe works with its documented command, and gives a project that the matrix proves."""
+"""Every recipe works with its documented command, and generates a project that the matrix proves."""
 
 import json
 import os

@@ -21,7 +21,7 @@ WORDS = [f"{name}={value}" for name, value in ANSWERS.items()]
 
 @pytest.fixture(scope="module")
 def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository that contains the template; no test may change it."""
+    """Return a repository that contains the template. Tests must not change it."""
     folder = tmp_path_factory.mktemp("repository") / "mcp-server-template"
     for path in (TEMPLATE / "hooks", SKELETON):
         shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -188,7 +188,7 @@ def test_generating_over_a_project_records_the_new_answers_and_keeps_skip(user: 
 @pytest.mark.parametrize("is_there", [True, False])
 @pytest.mark.usefixtures("clone")
 def test_what_keeps_existing_files_records_nothing(is_there: bool, user: User, tmp_path: Path) -> None:
-    """The project then has neither the old answers nor the new ones."""
+    """The project matches neither the old answers nor the new ones."""
     generate(user, tmp_path, "clone")
     path = tmp_path / "my-mcp-server" / RECORD
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Answers that cannot give a working project are refused, each with a message, and no project is written.
+"""Answers that cannot give a working project are rejected, each with a message, and no project is written.
 
 `test_continuing.py` tests how the user continues.
 """
@@ -152,7 +152,7 @@ def problems(message: str) -> str:
 
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """Generate with bad answers, and return the message on stderr."""
+    """Return a function that generates with bad answers and returns the message on stderr."""
     configuration = tmp_path / "configuration"
     configuration.write_text(f"replay_dir: '{tmp_path / 'replay'}'\n", encoding="utf-8")
     output = tmp_path / "outside" / "output"
@@ -286,7 +286,7 @@ def test_an_empty_slug_is_refused_when_the_folder_may_exist(user: User, tmp_path
 
 
 def message_for(answer: dict[str, str], folder: Path) -> str:
-    """Run the hook with an answer that current Cookiecutter versions never pass; return its message."""
+    """Run the hook with an answer that current Cookiecutter versions never pass, and return its message."""
     context = generate_context(str(TEMPLATE / "cookiecutter.json"))
     context["cookiecutter"] = {**prompt_for_config(context, no_input=True), **answer}
     source = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")

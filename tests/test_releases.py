@@ -1,4 +1,4 @@
-"""Releases: changelog, version and tags agree. Hooks, workflows, issue forms and the documented commands are valid."""
+"""Changelog, version and tags match. Pre-commit hooks, workflows, issue forms and documented commands are valid."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ CHANGELOG = (TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8")
 FORMS = TEMPLATE / ".github" / "ISSUE_TEMPLATE"
 ACTIONS = sorted((TEMPLATE / ".github").rglob("*.yml"))
 LOCKED = "uv run --locked "
-# They check the whole template, for which CI has the jobs and the developer the time.
+# Slow hooks, which check the whole template. CI has separate jobs for them.
 LONG_HOOKS = {"mypy", "texts"}
 
 
@@ -31,7 +31,7 @@ def version_in(pyproject: str) -> str:
 
 
 def version_tags(root: Path) -> dict[str, str]:
-    """Return the version in `pyproject.toml` at each version tag before HEAD; none without a repository."""
+    """Return the version in `pyproject.toml` at each version tag before HEAD, or nothing without a repository."""
     if not (root / ".git").exists():
         return {}
     names = git(root, "tag", "--merged", "HEAD", "--list", "v[0-9]*").split()
@@ -39,13 +39,13 @@ def version_tags(root: Path) -> dict[str, str]:
 
 
 def git(root: Path, *arguments: str) -> str:
-    # The owner of a checkout may be another user, in a container of CI for example.
+    # The checkout may belong to another user, for example in a CI container.
     command = ["git", "-c", "safe.directory=*", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
 
 
 def disagreements(changelog: str, version: str, tags: Mapping[str, str]) -> list[str]:
-    """Return what differs between the changelog, the version in `pyproject.toml` and the tags."""
+    """Return the differences between the changelog, the version in `pyproject.toml` and the tags."""
     first, *others = re.findall(r"^## (.+)$", changelog, flags=re.MULTILINE)
     found = [] if first == "[Unreleased]" else ["the first section is not [Unreleased]"]
     wrong = [heading for heading in others if not is_release(heading)]
@@ -136,7 +136,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def clone(user: User, published: Path, tmp_path: Path) -> Path:
-    """Return a clone of the template; its `origin` is a bare repository that takes pushes."""
+    """Return a clone of the template. Its `origin` is a bare repository, which accepts pushes."""
     origin = tmp_path / "origin.git"
     user.git("clone", "--quiet", "--bare", str(published), str(origin), cwd=tmp_path)
     folder = tmp_path / "clone"
@@ -239,7 +239,7 @@ def test_a_hook_passes(hook: str) -> None:
 
 
 def run(command: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a program of the environment of the tests."""
+    """Run a program from the test environment."""
     program = shutil.which(command[0], path=str(Path(sys.executable).parent))
     assert program, f"{command[0]} is not installed: run `uv sync`"
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Rendering is exact: the same twice, clean in every byte, and short enough to read."""
+"""Rendering is reproducible, and the rendered files have clean whitespace and are short enough to read."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_every_file_is_clean(project: Project) -> None:
             assert not text.endswith("\n\n"), name
             assert not text.startswith("\n"), name
             assert not re.search(r"[ \t]$", text, flags=re.MULTILINE), name
-            # An expression of GitHub is not one of the template.
+            # GitHub expressions are not template expressions.
             assert "{{" not in (text.replace("${{", "") if name.startswith(".github/") else text), name
             assert "{%" not in text, name
 

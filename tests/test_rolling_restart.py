@@ -22,13 +22,13 @@ pytestmark = [
 ]
 
 CLIENTS = 8
-# So that each replica serves from connections that the proxy has kept open.
+# Enough calls that each replica gets some over connections that the proxy kept open.
 CALLS_BETWEEN = 40
 
 
 @dataclass
 class Calls:
-    """Clients that call again as soon as they are answered, and their results."""
+    """Clients that make one call after another, and their results."""
 
     answered: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Calls:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await proxy.good_call(era)
-            except Exception as error:  # any error: the call has failed
+            except Exception as error:  # any error is a failed call
                 self.failed.append(f"{era}, port {proxy.port}: {error!r}")
             else:
                 self.answered[f"{era}, port {proxy.port}"] += 1
@@ -55,7 +55,7 @@ class Calls:
 async def roll(
     replicas: Replicas, ports: list[int], eras: tuple[str, ...] = ERAS, rolls: int = 1
 ) -> tuple[Calls, list[int]]:
-    """Restart each replica while clients call through the proxies on `ports`; return the exit codes."""
+    """Restart each replica while clients call through the proxies on `ports`. Return the calls and the exit codes."""
     calls, codes = Calls(), []
     kinds = list(itertools.product(eras, ports))
     proxies = {port: replace(replicas.servers[0], port=port) for port in ports}

@@ -1,4 +1,4 @@
-"""The sections of a template make the same text as the whole of it, in every combination of what it reads."""
+"""The sections of a template render to the same text as the whole template, for every combination that it reads."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from matrix.sections import sections
 
 ENVIRONMENT = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 NAMES = ("colour", "greeting", "shout")
-# Templates, and what each section of them reads.
+# Templates, and the answers that each of their sections reads.
 SPLIT = {
     "paragraphs": (
         "# Title\n\n{% if answers.colour %}\nRed.\n{% endif %}\n{% if answers.shout %}\nLoud.\n{% endif %}\nEnd.\n",

@@ -1,7 +1,7 @@
 """Settings come only from the sources that the README documents.
 
-Servers are started next to hostile files and with unreadable sources. A project's own tests are run where its
-developer has configured real systems, which they must not touch.
+These tests start servers next to hostile files and with unreadable sources. They also run a project's own tests where
+the developer has configured real systems, which the tests must not access.
 """
 
 import json
@@ -39,7 +39,7 @@ HOSTILE = {
     "with an unknown level": b"FASTMCP_LOG_LEVEL=trace\n",
     "with other rules for tools": b"FASTMCP_STRICT_INPUT_VALIDATION=true\nHTTP_PORT=1\nLOG_LEVEL=x\n",
 }
-# What Python itself, FastMCP and the server import.
+# Modules that Python itself, FastMCP and the server import.
 SHADOWED = ("fastmcp", "json", "mcp", "selectors", "socket", "types")
 SCRIPT = "from {package}.__main__ import main\nif __name__ == '__main__':\n    main()\n"
 
@@ -229,7 +229,7 @@ def test_an_app_under_uvicorn_refuses_bad_settings_in_one_line_too(
     assert "LOG_LEVEL: " in ended.stderr
 
 
-# A project whose developer has configured real systems.
+# A project whose developer has configured real systems
 
 WRITING_TOOL = '''\
 """Create an issue."""
@@ -314,7 +314,7 @@ def real_api() -> Iterator[Recorder]:
 
 @dataclass(frozen=True)
 class Developer:
-    """A developer's machine, which no test may change."""
+    """A developer's machine, which tests must not change."""
 
     home: Path
     variables: dict[str, str]

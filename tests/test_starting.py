@@ -61,7 +61,7 @@ def gunicorn(project: Project, home: Path, **variables: str) -> Iterator[Running
         server.logged("Application startup complete")
         server.port = port
         yield server
-        server.process.terminate()  # a kill would leave its worker running
+        server.process.terminate()  # SIGKILL would leave its worker running
         server.process.wait(PATIENCE_SECONDS)
 
 

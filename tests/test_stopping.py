@@ -1,4 +1,4 @@
-"""A stopping server answers what it can and exits soon after its grace period, even if something hangs."""
+"""A stopping server completes the calls that it can, and exits soon after the grace period, even if calls hang."""
 
 import asyncio
 import json
@@ -65,7 +65,7 @@ def family(server: Running) -> list[psutil.Process]:
 
 
 def gone_after(processes: list[psutil.Process]) -> float:
-    """Return how many seconds the processes take to exit."""
+    """Wait until the processes exit, and return the seconds that this takes."""
     begin = time.monotonic()
     _, alive = psutil.wait_procs(processes, PATIENCE_SECONDS)
     for process in alive:
@@ -182,7 +182,7 @@ def test_calls_that_are_cut_off_get_a_complete_http_response(projects: Projects,
             return answers
 
         for answer in asyncio.run(answers()):
-            # A started event stream is terminated properly; otherwise the answer is a 503.
+            # A started event stream is terminated properly. Other requests get a 503.
             assert answer.endswith(b"0\r\n\r\n") or b" 503 " in answer
             assert b"connection: close" in answer.lower() or b"text/event-stream" in answer
         assert gone_after(family(server)) < PATIENCE_SECONDS / 2
@@ -254,7 +254,7 @@ def test_a_client_that_keeps_sending_is_answered_until_the_server_closes_its_con
 
 
 def talk(process: "subprocess.Popen[bytes]", *others: object) -> dict[object, dict[str, Any]]:
-    """Send messages to a server on stdio, close stdin, and return the answers by id."""
+    """Send messages to a server on stdio, close stdin, and return the responses by id."""
     lines = [message(HANDSHAKE, "initialize") | {"id": "begin"}, *others]
     out, _ = process.communicate(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
     return {answer["id"]: answer for answer in map(json.loads, out.splitlines())}

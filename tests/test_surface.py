@@ -1,4 +1,4 @@
-"""The surface snapshot as a user sees it: the report of a change, and the command that accepts it."""
+"""The surface snapshot of a project: its test reports changes, and the documented command accepts them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ async def forecast() -> dict[str, str]:
 
 
 def surface_test(project: Project, *arguments: str) -> str:
-    """Run the surface test, which must fail unless it updates the snapshot; return its output."""
+    """Run the surface test, which must fail unless it updates the snapshot, and return its output."""
     run = project.run_tests("tests/test_surface.py", *arguments)
     assert run.returncode == (0 if UPDATE in arguments else 1), run.stdout + run.stderr
     return run.stdout

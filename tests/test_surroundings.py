@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(projects: Projects, folder: Path) -> Iterator[Running]:
-    """Serve with a state store and a damaged database."""
+    """Run a server with a state store and a damaged database."""
     (folder / "users.db").write_text("This is not a database.\n" * 1000)
     stores = {
         "STATE_URL": f"sqlite:///{folder / 'state.db'}",

@@ -1,4 +1,4 @@
-"""A real collector gets the telemetry of a running server, and its faults do not affect calls."""
+"""A collector receives the telemetry of a running server, and failures of the collector do not affect calls."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ def api() -> Iterator[FaultServer]:
 
 
 class Traces:
-    """The traces that a client begins, and the spans that the collector has of each."""
+    """The traces that a client starts, and their spans in the collector."""
 
     def __init__(self, collector: Any) -> None:
         self._collector = collector
@@ -85,7 +85,7 @@ class Traces:
         return trace, f"00-{trace}-00f067aa0ba902b7-01"
 
     def wait_for(self, trace: str, name: str) -> list[Any]:
-        """Return all spans of a trace, once it has one of this name."""
+        """Wait until a trace has a span with this name, and return all its spans."""
 
         def found() -> list[Any]:
             return [span for span in self._collector.spans if span.trace_id.hex() == trace]
@@ -207,7 +207,7 @@ async def test_a_collector_gets_the_durations_of_bounded_names_with_the_codes_of
 async def test_each_worker_sends_its_own_and_everything_that_is_left_at_the_end(
     project: Project, collector: Any, tmp_path: Path
 ) -> None:
-    """With the SDK's own intervals, nothing is sent before the end."""
+    """With intervals of ten minutes, all data is sent at shutdown."""
     later = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_METRIC_EXPORT_INTERVAL": "600000"}
     later["STATE_URL"] = f"sqlite:///{tmp_path / 'state'}"
     with traced(project, tmp_path, collector, "--workers", "2", **later) as server:
@@ -275,7 +275,7 @@ async def test_a_broken_collector_delays_no_call_and_loses_no_answer_at_the_end(
 ) -> None:
     """If the shutdown hung, the process would be killed after its grace period, with a log line.
 
-    An exporter would wait for ten minutes, so a call that waited for one would not be answered here.
+    The exporter's timeout is ten minutes, so a call that waits for the exporter would not get a response in time.
     """
     grace = {"SHUTDOWN_GRACE_SECONDS": "4", "OTEL_EXPORTER_OTLP_TIMEOUT": "600", "API_BASE_URL": api.url}
     with (

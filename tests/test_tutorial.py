@@ -1,4 +1,4 @@
-"""The tutorial works as written: each of its commands is run in order, and each of its files is written."""
+"""The tutorial works as written: its commands run in order, with the files that it shows."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 @dataclass
 class Reader:
-    """Follows the tutorial on a machine that has nothing but uv, git and the clone."""
+    """Follows the tutorial on a machine that has only uv, git and the clone."""
 
     folder: Path
     environment: dict[str, str]
@@ -110,7 +110,7 @@ class Reader:
         self.servers.close()
 
     def edit(self, block: Block) -> None:
-        """Write the file that the text above names, or add the lines to the server as described."""
+        """Write the file that the text above the block names, or add the lines to the server as described."""
         if created := re.search(r"Create `(\S+)`:\s*$", block.text_above):
             path = self.folder / created[1]
             assert not path.exists()

@@ -1,7 +1,7 @@
-"""If a tool, resource or prompt misbehaves, only its own request fails, in time and with a code.
+"""If a tool, resource or prompt fails, only its own request fails, within the deadline and with an error code.
 
-All ways to fail run concurrently: in a tool, a template and a prompt, as a coroutine and in a thread, on both
-transports and in both protocol eras.
+All kinds of failure run concurrently: in a tool, a resource template and a prompt, as a coroutine and in a thread, on
+both transports and in both protocol eras.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.sweep, pytest.mark.matrix]
 
 PROGRAM = Path(__file__).with_name("unlucky_server.py")
 DEADLINE = {"TOOL_DEADLINE_SECONDS": "2"}
-# Hanging threads hang for longer than this.
+# The hanging threads sleep for longer than this.
 LATEST_SECONDS = 20
 
 MASKED = {"cancelled", "exit", "interrupt", "own", "group", "unknown"}
@@ -47,7 +47,7 @@ def cases() -> list[tuple[str, str, str]]:
 
 
 async def failure(client: Client[Any], kind: str, function: str, how: str) -> dict[str, Any]:
-    """Make a call that fails, and return the body of the error, for resources and prompts with its JSON-RPC code."""
+    """Make a call that fails, and return the error, for resources and prompts with its JSON-RPC code."""
     arguments = {"how": how, "number": "canary" if how == "bad" else "1"}
     if kind == "tool":
         result = await client.call_tool(function, arguments, raise_on_error=False)

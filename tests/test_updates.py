@@ -1,6 +1,6 @@
 """`update.py` adds and removes patterns, and takes a newer template, in a project that a user has edited.
 
-Afterwards, the project must be the same as if it had been generated with the new answers and then edited in the same way.
+The result must be the same as if the project had been generated with the new answers and then edited in the same way.
 """
 
 import ast
@@ -26,7 +26,7 @@ from .project import RECORD, Project, assert_passed
 from .test_recipe import ACCEPT, follow, remove
 from .user import User
 
-# Pure computation and the file system: no clock, randomness, processes or network.
+# Modules for computation and the file system, without clock, randomness, processes or network.
 HARMLESS = {
     "ast",
     "collections",
@@ -119,7 +119,8 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "description": ({}, {"description": 'It quotes "texts".'}),
     "several": ({}, {"retry": False, "caching": False, "self_contained": True}),
 }
-# A pattern next to the removed example, that example's own, the layout, and what is added to a bare project.
+# Remove a pattern next to the removed example, the pattern of that example and the layout, and add a pattern to a
+# project without patterns.
 QUICK = ("from-all-connection_pooling", "from-all-caching", "from-all-self_contained", "from-none-telemetry")
 SELECTED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.matrix) for name in CHANGES]
 
@@ -132,9 +133,9 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def edit(project: Project, recipe: Project | None = None) -> None:
-    """Do what the README of a project shows: add tools, remove examples, change a setting, describe the server.
+    """Edit a project as its README shows: add tools, remove examples, change a setting, describe the server.
 
-    And add a pattern that the user has written, with a setting, a tool and a test. `recipe` is the project whose README is read.
+    Also add a pattern of the user, with a setting, a tool and a test. `recipe` is the project with the README.
     """
     readme = project.path / "README.md"
     text = readme.read_bytes()
@@ -168,7 +169,7 @@ def edit(project: Project, recipe: Project | None = None) -> None:
 
 
 def tidy(project: Project) -> None:
-    """Sort the imports, as the README tells to."""
+    """Sort the imports, as the README instructs."""
     project.run("-m", "ruff", "check", "--no-cache", "--fix", "--quiet", ".")
 
 
@@ -183,7 +184,7 @@ def answers_of(project: Project) -> dict[str, Any]:
 
 
 def committed(user: User, project: Project, repository: Path) -> Project:
-    """Commit a project, as one generated from a repository."""
+    """Commit a project as if it had been generated from a repository."""
     state = json.loads(project.text(RECORD))
     state["template"] = str(repository)
     state["commit"] = user.git("rev-parse", "HEAD", cwd=repository).strip()
@@ -194,7 +195,7 @@ def committed(user: User, project: Project, repository: Path) -> Project:
 
 @pytest.fixture(scope="module", autouse=True)
 def _render_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Render the same answers of the same commit once."""
+    """Cache the rendered projects by answers and commit."""
     known: dict[str, dict[str, Path]] = {}
     render = updater.rendered
 
@@ -211,7 +212,7 @@ def _render_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def repository(user: User, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository that contains the template; no test may change it."""
+    """Return a repository that contains the template. Tests must not change it."""
     folder = tmp_path_factory.mktemp("template") / "mcp-server-template"
     copy_template(folder)
     user.commit(folder, "Template")
@@ -240,7 +241,7 @@ def edited(user: User, repository: Path, bake: Bake) -> Callable[..., Project]:
 
 @pytest.fixture
 def plain(user: User, repository: Path, bake: Bake) -> Project:
-    """Return a project that nobody has edited, committed."""
+    """Return a committed project without edits."""
     return committed(user, bake(), repository)
 
 
@@ -259,7 +260,7 @@ def test_a_hook_cannot_depend_on_anything_but_the_answers_and_the_template(hook:
             assert "os" not in [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).split(".")[0])
-            # Only to find the template.
+            # The hook reads `environ` only to find the template.
             assert node.module != "os" or [alias.name for alias in node.names] == ["environ"]
     assert imported <= HARMLESS
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -288,7 +289,7 @@ def test_an_update_gives_the_project_generated_with_the_new_answers_plus_every_e
 def test_another_developer_can_change_it_back(
     change: str, edited: Callable[..., Project], user: User, tmp_path: Path
 ) -> None:
-    """Their clone has none of git's objects of the first update."""
+    """Their clone does not have the objects that Git created during the first update."""
     before, changes = CHANGES[change]
     project = edited(**before)
     original = content(project)
@@ -316,7 +317,7 @@ def test_an_updated_project_passes_its_own_tests(change: str, edited: Callable[.
 
 
 def improve(template: Path) -> None:
-    """Change the template: files of its own, a new one, one less, and the server next to the user's lines."""
+    """Change the template: change, add and remove files, and change the server next to the user's lines."""
     skeleton = template / SKELETON.name
     (skeleton / PACKAGE / "runtime" / "__init__.py").write_text('"""Improved."""\n', encoding="utf-8")
     (skeleton / PACKAGE / "runtime" / "added.py").write_text('"""Added."""\n', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""For any fault of the API, the call ends in time with the reason, and costs the server little."""
+"""For every API failure, the call ends within the deadline with the reason, and uses few resources of the server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ FROM_CLIENT = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ends: with an error that contains `text` and a code, or with success; and after how many requests."""
+    """The result of a call: success, or an error that contains `text` and a code, and the number of API requests."""
 
     text: str = ""
     code: str = ""
@@ -104,12 +104,12 @@ def final(play: Play, outcome: Outcome, *, slow: bool = False) -> Fault:
 
 
 def transient(play: Play, outcome: Outcome, requests: int = 2, *, slow: bool = False) -> Fault:
-    """A fault that is gone after `requests` attempts."""
+    """A fault that ends: with retries, the call succeeds after `requests` requests."""
     return Fault(play, outcome, after(SUCCESS, requests), slow)
 
 
 def persistent(play: Play, outcome: Outcome, *, slow: bool = False) -> Fault:
-    """A fault that is still there after every retry."""
+    """A fault that persists after all retries."""
     return Fault(play, outcome, after(outcome, ATTEMPTS), slow)
 
 
@@ -231,7 +231,7 @@ async def call(server: Server, era: str, pattern: str, fault: str, case: str) ->
 
 
 def objections(server: Server, reply: Reply, expected: Outcome) -> list[str]:
-    """Return the differences between an answer and the expected outcome."""
+    """Return the differences between a response and the expected outcome."""
     if reply.status != 200:
         return [f"status {reply.status}"]
     result = reply.result
@@ -245,7 +245,7 @@ def objections(server: Server, reply: Reply, expected: Outcome) -> list[str]:
 
 
 async def storm(server: Server, upstream: FaultServer, faults: dict[str, Fault]) -> dict[str, Any]:
-    """Call every tool with every fault in both eras; return the differences by case."""
+    """Call every tool with every fault in both eras, and return the differences by case."""
     few = asyncio.Semaphore(QUICK_AT_ONCE)
     clock = asyncio.get_running_loop().time
     wrong: dict[str, Any] = {}

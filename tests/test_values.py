@@ -1,4 +1,4 @@
-"""Values that clients send and tools return are accepted, corrected or refused, and never logged."""
+"""Values that clients send and tools return are accepted, corrected or rejected, and never logged."""
 
 import asyncio
 import json
@@ -116,7 +116,7 @@ def test_each_era_gets_its_own_capabilities_and_a_foreign_cursor_is_refused(serv
 
 
 class Stdio:
-    """A client of a server on stdio, with one message at a time."""
+    """A client of a server on stdio that sends one message at a time."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
