@@ -315,7 +315,7 @@ def stack_of(made: Built, folder: Path) -> Iterator[Stack]:
             mounted.mkdir(exist_ok=True)
             (mounted / "database_url").write_text(database_url, encoding="utf-8")
             variables["SECRETS_DIR"] = str(mounted)
-        # Clients of the test are many callers of one proxy.
+        # The clients simulate many callers with X-Forwarded-For. Each makes fewer calls than this burst.
         variables |= {"RATE_LIMIT_PER_MINUTE": "60", "RATE_LIMIT_BURST": "100"}
         running = ImageReplicas(made.image, **variables)
         stack.callback(running.close)

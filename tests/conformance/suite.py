@@ -36,7 +36,7 @@ from mcp_types import (
 )
 from pydantic import Field
 
-# One red pixel, and an empty sound.
+# An image of one red pixel, and an empty audio file.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
 WAV = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA="
 
@@ -75,7 +75,7 @@ def answer(ctx: Context, name: str) -> Any:
 
 
 def filled(ctx: Context, name: str, field: str) -> str | None:
-    """Return a field of a form that the client has filled in, or None."""
+    """Return a field of a form that the client filled in, or None."""
     form = answer(ctx, name)
     return str(form.content[field]) if isinstance(form, ElicitResult) and form.content else None
 
@@ -324,7 +324,7 @@ TOOLS = (
 
 
 def add_suite(mcp: FastMCP[Any]) -> None:
-    """Add everything that the suite requires."""
+    """Add all tools, resources, prompts and completions that the suite requires."""
     for tool in TOOLS:
         mcp.tool(tool)
 

@@ -1,4 +1,4 @@
-"""A real server for the patterns of a rendered project, and a wire that can drop messages."""
+"""A real Redis server for the patterns of a rendered project, and a wire that can drop messages."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -39,7 +39,7 @@ def wire(engine: RedisEngine) -> Iterator[Wire]:
 
 @pytest.fixture
 async def opened(engine: RedisEngine, wire: Wire) -> AsyncIterator[Opened]:
-    """Open clients, as separate replicas have them, which end with the test."""
+    """Yield a function that opens clients, as separate replicas do. They are closed after the test."""
     async with AsyncExitStack() as stack:
 
         async def open_one(**options: Any) -> RedisServer:

@@ -1,4 +1,4 @@
-"""Two replicas share one cache: its values and its invalidations."""
+"""Two replicas share the values and the invalidations of one cache."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from .conftest import Opened, keys_of
 
 pytestmark = pytest.mark.anyio
 KEY = cache_key("issues", "1")
-# A test that would wait for a load that it has not released fails instead.
+# The timeout of a load, so that a test that does not release it fails instead of hanging.
 LONGEST_LOAD_SECONDS = 20
 
 
@@ -151,7 +151,7 @@ async def test_redis_that_is_down_costs_neither_the_value_nor_a_second_load(
 async def test_a_caller_that_looked_before_a_load_has_ended_does_not_load_again(
     late: bool, opened: Opened
 ) -> None:
-    """Its look at Redis comes back after the load has ended, or not in time."""
+    """Its read from Redis returns after the load has ended, or times out."""
     store = RedisCache(await opened(), 60, 100_000)
     cache = LoadingCache(store)
     source = Source(released=False)
@@ -270,7 +270,7 @@ async def test_a_value_is_json_with_the_generations_of_its_load(caches: Caches, 
 async def test_readers_and_writers_of_two_replicas_never_see_an_older_value(
     opened: Opened,
 ) -> None:
-    """Each read returns at least what was written before it began."""
+    """Each read returns a value that is at least as new as the last write before it started."""
     version = 0
 
     async def load() -> int:

@@ -1,4 +1,4 @@
-"""The keys of each command and script are on one node of a cluster."""
+"""The keys of each command and script are in one hash slot of a cluster."""
 
 from collections.abc import AsyncIterator
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def node() -> AsyncIterator[RedisServer]:
-    """Open a client of a cluster whose only node has every slot, and refuses keys of several slots."""
+    """Open a client of a cluster with one node, which has every slot and rejects commands with keys of several slots."""
     with RedisEngine(options={"cluster-enabled": "yes"}) as engine:
         engine.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         while "cluster_state:ok" not in engine.ask("CLUSTER", "INFO"):

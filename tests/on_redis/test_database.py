@@ -1,4 +1,4 @@
-"""The database on a real PostgreSQL: what a probe says while calls use every connection."""
+"""The database pattern with a real PostgreSQL: the result of a probe while calls use every connection."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +11,7 @@ from ..engines import PostgresEngine
 
 pytestmark = pytest.mark.anyio
 
-PROBE_SECONDS = 0.8  # of the readiness registry
+PROBE_SECONDS = 0.8  # the timeout of the readiness registry
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def postgres() -> Iterator[PostgresEngine]:
 
 @pytest.fixture
 async def busy(postgres: PostgresEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    """Return a database whose only connection is in use, by a call that waits for a lock."""
+    """Yield a database whose only connection is in use by a call that waits for a lock."""
     monkeypatch.setenv("DATABASE_POOL_SIZE", "1")
     monkeypatch.setenv("DATABASE_TIMEOUT_SECONDS", "30")
     async with AsyncExitStack() as stack:
@@ -59,5 +59,5 @@ async def test_a_ping_closes_its_own_connection(busy: Database, postgres: Postgr
     for _ in range(3):
         await busy.ping()
     async with asyncio.timeout(30):
-        while await asyncio.to_thread(postgres.fetch, sessions) != [1]:  # a backend ends after its goodbye
+        while await asyncio.to_thread(postgres.fetch, sessions) != [1]:  # a backend ends after the disconnect
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Replicas with one limit on Redis, which each keeps by itself while Redis is down."""
+"""Replicas share one rate limit in Redis. While Redis is down, each replica enforces its own limit."""
 
 import asyncio
 from collections.abc import Callable
@@ -67,7 +67,7 @@ async def test_a_key_that_is_not_a_time_is_replaced(
 async def test_a_caller_is_not_locked_out_after_the_clock_of_redis_was_set_back(
     future: str, opened: Opened, engine: RedisEngine
 ) -> None:
-    """Its key is from a time that is in the future now. It waits at most for one call, as anyone at the limit."""
+    """The caller's key has a time in the future. It waits at most for one call, like any caller at the limit."""
     limit = SharedLimit(await opened(), per_minute=600, burst=2)  # one each 0.1 s
     await limit.wait("ada")
     (key,) = keys_of(engine)
@@ -89,7 +89,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Client[Any]]]
 
 @pytest.fixture
 def serve(engine: RedisEngine, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Return a client of a server whose limit is on the engine."""
+    """Return a function that creates a client of a server whose limit is in the engine."""
 
     def client(**variables: str) -> Client[Any]:
         values = {"RATE_LIMIT_BURST": "3", "RATE_LIMIT_PER_MINUTE": "1"} | variables
@@ -126,7 +126,7 @@ async def test_while_redis_is_down_each_server_limits_by_itself_and_says_so_once
             outcomes = [await outcome(client) for _ in range(5)]
             assert outcomes[:3] == ["ok"] * 3
             assert all("Too many calls" in text for text in outcomes[3:])
-        assert caplog.text.count("Each replica limits calls by itself") == 2  # of two servers
+        assert caplog.text.count("Each replica limits calls by itself") == 2  # once for each of two servers
 
 
 async def test_the_shared_limit_is_used_again_when_redis_is_back(serve: Serve, wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL with a certificate that the tests have signed themselves: what each sslmode accepts."""
+"""PostgreSQL with a self-signed certificate: what each sslmode accepts."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the file of the authority that the server's certificate is from, and of another one."""
+    """Return the files of two authorities: the one of the server's certificate (`known`), and another one."""
     return {name: certificates(tmp_path_factory.mktemp(name))[0] for name in ("known", "other")}
 
 
@@ -42,12 +42,12 @@ def postgres(authorities: dict[str, Path]) -> Iterator[PostgresEngine]:
 
 @pytest.fixture(autouse=True)
 def _no_files_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The driver also looks for certificates in the home folder."""
+    """Set an empty home folder, since the driver also looks for certificates there."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
 async def is_encrypted(url: str) -> bool:
-    """Connect as a readiness check does, and as a call does."""
+    """Connect like a readiness check and like a call, and return whether the latter connection uses TLS."""
     checked = checked_url(url)
     await check_postgres(checked, DatabaseSettings())
     async with open_database(checked) as database:

@@ -1,4 +1,4 @@
-"""Replicas with one state on Redis: nothing is lost, nothing is applied twice, and the maximum is exact."""
+"""Replicas share state in Redis: no write is lost or applied twice, and the maximum number of keys is exact."""
 
 import asyncio
 import gc
@@ -48,7 +48,7 @@ async def test_no_increment_of_three_replicas_is_lost(opened: Opened) -> None:
 
 
 async def test_a_write_whose_answer_is_lost_is_applied_once(opened: Opened, wire: Wire) -> None:
-    """The client repeats it, and an increment of another replica may have come between."""
+    """The client repeats the write, and another replica may have incremented in between."""
     stores = [await store(opened) for _ in range(3)]
     for one in stores:
         await one.update("n", increment)
@@ -74,7 +74,7 @@ async def test_a_write_whose_answer_is_lost_is_applied_once(opened: Opened, wire
 
 
 async def test_a_repeated_command_is_recognised_after_another_write(opened: Opened) -> None:
-    """The same write is sent again after another replica has written the next version."""
+    """The client sends the same write again after another replica has written the next version."""
     backend = RedisBackend(await opened(), 10)
     other = RedisBackend(await opened(), 10)
     sent = []
@@ -103,7 +103,7 @@ async def test_a_write_in_doubt_is_not_retryable_and_one_that_was_not_sent_is(
     wire.cut = True
     with pytest.raises(RedisUnavailable) as before:
         await state.update("n", increment)
-    assert before.value.retryable  # the read has failed
+    assert before.value.retryable  # the read failed
     with pytest.raises(RedisUnavailable, match="may have been done") as during:
         await backend.write("n", Versioned(2, 2))
     assert during.value.in_doubt
@@ -209,7 +209,7 @@ async def test_cancelled_updates_leave_the_store_usable_and_no_lock_behind(opene
 async def test_an_engine_that_hangs_holds_the_updates_of_one_key_only_for_their_own_limit(
     opened: Opened, wire: Wire
 ) -> None:
-    """They do not wait for each other's time limits, one after the other."""
+    """The updates do not wait for each other's timeouts one after another."""
     state = await store(opened, seconds=0.5)
     await state.update("n", increment)
     wire.cut = True
@@ -229,7 +229,7 @@ async def test_nothing_is_connected_until_the_first_command(opened: Opened, wire
 
 
 async def test_a_silent_restart_of_the_server_costs_no_call(opened: Opened, wire: Wire) -> None:
-    """Every pooled connection is broken afterwards."""
+    """Every pooled connection is broken after the restart."""
     state = await store(opened)
     await asyncio.gather(*(state.update(str(number), increment) for number in range(40)))
     wire.reset()
@@ -259,7 +259,7 @@ async def test_a_server_without_a_free_connection_is_used_when_it_has_one(
     finally:
         for connection in held:
             connection.close()
-        while True:  # until the server has noticed
+        while True:  # until the server detects it
             with suppress(OSError):
                 engine.configure(maxclients=before)
                 break

@@ -1,4 +1,4 @@
-"""Replicas with one state on PostgreSQL: they wait for each other's row, and repeat nothing."""
+"""Replicas share state in PostgreSQL: they wait for each other's row locks, and do not repeat writes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -83,7 +83,7 @@ async def test_cancelled_updates_release_their_locks(stores: list[StateStore]) -
 async def test_no_update_fails_because_the_database_serializes_transactions(
     level: str, postgres: PostgresEngine, stores: list[StateStore]
 ) -> None:
-    """The role may have another isolation than PostgreSQL's default: then the slower of two is rolled back."""
+    """A role can have a stricter isolation level than PostgreSQL's default, which would roll back the slower update."""
 
     def increment(value: object) -> int:
         return (value if isinstance(value, int) else 0) + 1
@@ -104,7 +104,7 @@ async def test_no_update_fails_because_the_database_serializes_transactions(
 async def test_a_key_may_be_written_more_often_than_an_integer_can_count(
     postgres: PostgresEngine, stores: list[StateStore]
 ) -> None:
-    """INTEGER ends at 2,147,483,647: after 83 days of 300 writes a second."""
+    """INTEGER overflows at 2,147,483,647, after 83 days with 300 writes per second."""
     await stores[0].update("old", lambda _: 1)
     change = f"UPDATE state SET version = {2**31 - 1} WHERE key = 'old'"
     await asyncio.to_thread(postgres.execute, change, database="app")

@@ -1,4 +1,4 @@
-"""A certificate authority for the loopback address, made for one test."""
+"""Creates a self-signed certificate for the loopback address."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def certificates(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of an authority, and the context of a server that it vouches for."""
+    """Return the file of a certificate authority, and the SSL context of a server with this certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of a test")])
     now = datetime.now(UTC)

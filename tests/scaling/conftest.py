@@ -1,4 +1,4 @@
-"""Engines and replicas that the tests of this folder share: they are started once, and left healthy by each test."""
+"""Engines and replicas that the tests of this folder share. They start once, and each test leaves them healthy."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ from ..fault_server import FaultServer, Request, fault_server
 from ..wire import Wire
 from .replicas import Replicas, replicas_of
 
-# One call a second and a hundred at once; every caller of a test is behind a proxy on loopback.
+# One call per second, and bursts of a hundred. The tests set X-Forwarded-For, as a trusted proxy on loopback does.
 RATE_PER_MINUTE, BURST = 60, 100
 EVERY_PATTERN = "all-but-self_contained"
 STATE_MAX_KEYS = 40
@@ -31,7 +31,7 @@ LOAD_SECONDS = 0.3
 
 @dataclass
 class Fleet:
-    """Replicas on one engine, the wire between them, and what they are started with."""
+    """Replicas with a shared engine, and the wire between them. SQLite has neither."""
 
     replicas: Replicas
     engine: Engine | None = None
@@ -48,7 +48,7 @@ names = itertools.count()
 
 @pytest.fixture
 def name() -> str:
-    """Return the name of a counter or a resource that no other test uses."""
+    """Return a unique name for a counter or a resource."""
     return f"test-{next(names)}"
 
 
@@ -60,7 +60,7 @@ def redis() -> Iterator[RedisEngine]:
 
 @pytest.fixture(scope="package")
 def other_redis() -> Iterator[RedisEngine]:
-    """Run Redis if the fixture `redis` is Valkey, or the other way round."""
+    """Run Redis if the fixture `redis` is Valkey, and vice versa."""
     with RedisEngine(find_redis_programs()[1]) as engine:
         yield engine
 
@@ -78,7 +78,7 @@ async def slow_resource(request: Request) -> bool:
 
 @pytest.fixture(scope="package")
 def api() -> Iterator[FaultServer]:
-    """Serve resources, slowly enough that concurrent calls meet, and remember who was fetched how often."""
+    """Serve resources so slowly that concurrent calls overlap. The server records its requests."""
     with fault_server({"slow": slow_resource}) as server:
         yield server
 
@@ -90,7 +90,7 @@ def fleets(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Fleets]:
-    """Start three replicas on an engine when a test first asks for them."""
+    """Return a function that starts three replicas with an engine on first use."""
     started: dict[str, Fleet] = {}
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A client process: increments a counter through several servers, and prints the outcomes of its calls.
+"""A client process that increments a counter through several servers, and prints the tally as JSON.
 
 Run as `python -m tests.scaling.hammer NAME CALLS PORT...`.
 """

@@ -1,4 +1,4 @@
-"""Faults of an engine under load: it is broken while clients count, and healed."""
+"""Breaks an engine while clients increment a counter, and restores it."""
 
 import asyncio
 import time
@@ -9,14 +9,14 @@ from ..running import MIB
 from .conftest import Fleet
 from .replicas import Tally, call, counting, failure, stored, until_more, until_ready, until_refused
 
-# Far above every limit of the server, and below the deadline of a tool: no call may hang.
+# Far above every timeout of the server, and below the deadline of a tool: no call may hang.
 LONGEST_CALL_SECONDS = 25
 LARGEST_GROWTH = 64 * MIB
 
 
 @contextmanager
 def healthy_afterwards(fleet: Fleet) -> Iterator[Fleet]:
-    """The replicas survive the test, in bounded memory, and all their checks pass again."""
+    """Check that the replicas survive a test with bounded memory, and that their readiness checks pass afterwards."""
     assert fleet.wire
     assert fleet.engine
     asyncio.run(use(fleet))
@@ -34,7 +34,7 @@ def healthy_afterwards(fleet: Fleet) -> Iterator[Fleet]:
 
 
 async def use(fleet: Fleet) -> None:
-    """Use everything once, and ask for readiness: the engine has worked since the start."""
+    """Use the cache and the state once and wait for readiness, so that the engine has worked since startup."""
     for server in fleet.replicas.servers:
         assert failure(await call(server.port, "cached_fetch", resource_id="slow~used")) is None
         await stored(server.port, "used")
@@ -49,7 +49,10 @@ async def under_load(
     *,
     status: str = "degraded",
 ) -> Tally:
-    """Break the engine while clients count. If it has to be healed, calls fail first; then counting continues."""
+    """Break the engine while clients increment a counter, and check the result.
+
+    With `heal`, calls must fail until it is called. Afterwards, increments must succeed again.
+    """
     async with counting(fleet.ports, name) as tally:
         await until_more(tally)
         await asyncio.to_thread(break_it)
@@ -67,7 +70,7 @@ async def under_load(
 
 
 async def check_while_broken(fleet: Fleet, name: str, status: str) -> None:
-    """Calls that do not need the engine are answered, and readiness stays 200."""
+    """Check that calls that do not need the engine succeed, and that the readiness probe still returns 200."""
     for server in fleet.replicas.servers:
         start = time.monotonic()
         for reply in (

@@ -1,4 +1,4 @@
-"""Replicas of one generated server, and clients that count the outcomes of their calls."""
+"""Replicas of one generated server, and clients that tally the outcomes of their calls."""
 
 import asyncio
 import itertools
@@ -32,7 +32,7 @@ _callers = itertools.count(random.randrange(2**20))
 
 
 class Replicas:
-    """Servers with the same settings that can be ended and started again, each on its port."""
+    """Servers with the same settings that can be restarted, each on its own port."""
 
     def __init__(self, project: Project, home: Path, **variables: str) -> None:
         self._project = project
@@ -46,7 +46,7 @@ class Replicas:
         return [server.port for server in self.servers]
 
     def add(self, number: int = REPLICAS) -> None:
-        """Start servers, all at the same time."""
+        """Start servers concurrently."""
         with ThreadPoolExecutor(number) as pool:
             begun = [pool.submit(self._start) for _ in range(number)]
         for server, stack in (each.result() for each in begun if each.exception() is None):
@@ -61,7 +61,7 @@ class Replicas:
         return server, stack
 
     def restart(self, index: int) -> int:
-        """End a server with SIGTERM, start it again, and return the exit code."""
+        """Stop a server with SIGTERM, start it again on the same port, and return the exit code."""
         server = self.servers[index]
         server.process.terminate()
         code = server.process.wait(PATIENCE_SECONDS)
@@ -85,7 +85,7 @@ def replicas_of(project: Project, home: Path, **variables: str) -> Iterator[Repl
 
 
 def caller() -> dict[str, str]:
-    """Return the header of a caller that has not called yet, for a server that trusts proxies on loopback."""
+    """Return the header of a new caller, for a server that trusts proxies on loopback."""
     number = next(_callers)
     return {"X-Forwarded-For": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}
 
@@ -107,7 +107,7 @@ async def call(
 
 
 def failure(reply: Reply) -> dict[str, Any] | None:
-    """Return the error of a failed call, in its structured form, or None."""
+    """Return the structured error of a failed call, or None."""
     assert reply.status == 200, reply
     if not reply.result.get("isError"):
         return None
@@ -117,7 +117,7 @@ def failure(reply: Reply) -> dict[str, Any] | None:
 
 @dataclass
 class Tally:
-    """The outcomes of increments by 1. Only those `in_doubt` may be stored without an acknowledgement."""
+    """The outcomes of increments by 1. Increments `in_doubt` may or may not be stored; refused ones are not stored."""
 
     acknowledged: int = 0
     refused: int = 0
@@ -142,7 +142,7 @@ class Tally:
         return self.acknowledged + self.refused + self.in_doubt
 
     def agrees_with(self, stored: int) -> bool:
-        """Return whether no acknowledged increment was lost, and none was applied twice or after a refusal."""
+        """Return whether no acknowledged increment was lost, and no increment was applied twice or after a refusal."""
         return self.acknowledged <= stored <= self.acknowledged + self.in_doubt
 
     def __iadd__(self, other: "Tally") -> "Tally":
@@ -187,7 +187,7 @@ async def stored(port: int, name: str) -> int:
 
 @asynccontextmanager
 async def counting(ports: Sequence[int], name: str, clients: int = 6) -> AsyncIterator[Tally]:
-    """Let clients increment a counter while the context is open."""
+    """Increment a counter with several clients while the context is open."""
     tally = Tally()
     open_ = True
 
@@ -211,7 +211,7 @@ async def counting(ports: Sequence[int], name: str, clients: int = 6) -> AsyncIt
 
 
 async def until_more(tally: Tally, acknowledged: int = 12) -> None:
-    """Wait until so many more increments are acknowledged."""
+    """Wait until this many more increments are acknowledged."""
     before = tally.acknowledged
     async with asyncio.timeout(PATIENCE_SECONDS):
         while tally.acknowledged < before + acknowledged:
@@ -219,7 +219,7 @@ async def until_more(tally: Tally, acknowledged: int = 12) -> None:
 
 
 async def until_refused(tally: Tally, failed: int = 6) -> None:
-    """Wait until so many more increments have failed."""
+    """Wait until this many more increments have failed."""
     before = tally.refused + tally.in_doubt
     async with asyncio.timeout(PATIENCE_SECONDS):
         while tally.refused + tally.in_doubt < before + failed:
@@ -241,7 +241,7 @@ async def ready(server: Running) -> Ready:
 
 
 async def until_ready(server: Running, status: str = "ready", check: str = "") -> Ready:
-    """Wait for a status of the readiness probe, in which `check` has failed."""
+    """Wait for a status of the readiness probe. If given, `check` must have failed too."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             seen = await ready(server)

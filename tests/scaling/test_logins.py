@@ -1,4 +1,4 @@
-"""Logins in a real Redis or PostgreSQL: replicas share them, an outage ends by itself, and nobody can read them."""
+"""Logins in Redis and PostgreSQL: replicas share them, recover from outages, and store them encrypted."""
 
 import asyncio
 import sys
@@ -30,7 +30,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "postgres": PostgresEngine,
 }
 OTHER_KEY = "another-signing-key-of-more-than-32-characters"
-# What the provider issues, and what a client registers with.
+# Tokens of the provider, and data of a client's registration.
 SECRETS = ("opaque-access-token", "refresh-token-of-the-provider", "the client", "127.0.0.1:7")
 
 
@@ -52,7 +52,7 @@ def provider() -> Iterator[IdentityProvider]:
 
 
 class Replicas:
-    """Servers that share a store, and that clients know by the URL of the first one."""
+    """Servers that share a store and have the URL of the first one as their public URL."""
 
     def __init__(self, project: Project, home: Path, provider: IdentityProvider, store: str) -> None:
         self._project = project
@@ -96,7 +96,7 @@ async def log_in(server: Running) -> str:
 
 
 def stored(engine: Engine) -> str:
-    """Return everything that the engine has stored, as text."""
+    """Return all data that the engine has stored, as text."""
     if isinstance(engine, PostgresEngine):
         return "\n".join(engine.fetch("SELECT row_to_json(encrypted_values)::text FROM encrypted_values"))
     assert isinstance(engine, RedisEngine)
@@ -213,7 +213,7 @@ def test_logins_of_another_signing_key_have_ended_and_users_can_log_in_again(rep
 
 
 def test_many_requests_at_once_need_few_connections(replicas: Replicas, engine: Engine) -> None:
-    """The first ones also create the table; one that meets another replica there has to retry."""
+    """The first requests also create the table. If both replicas create it at the same time, clients must retry."""
     servers = [replicas.start() for _ in range(2)]
 
     async def register() -> set[int]:
@@ -231,7 +231,7 @@ def connections_to(engine: Engine) -> int:
         [number] = engine.fetch("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
         return int(number)
     assert isinstance(engine, RedisEngine)
-    return len(str(engine.ask("CLIENT", "LIST")).splitlines()) - 1  # one of them asks
+    return len(str(engine.ask("CLIENT", "LIST")).splitlines()) - 1  # without the connection that asks
 
 
 @pytest.mark.parametrize("trusted", [True, False])

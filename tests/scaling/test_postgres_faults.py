@@ -1,4 +1,4 @@
-"""Under every fault of PostgreSQL, calls are answered in time, acknowledged writes are kept, and the server recovers."""
+"""During every PostgreSQL failure, calls end in time and acknowledged writes are kept, and the server recovers."""
 
 import asyncio
 import subprocess
@@ -151,7 +151,7 @@ def test_a_role_that_may_only_read_serves_what_only_reads(
         assert "read-only" in error["message"]
         assert not error["retryable"]
 
-    # It cannot create a table, but read one that exists.
+    # A read-only server cannot create the table, so create it first.
     assert failure(asyncio.run(call(fleet.ports[0], "database_operation", limit=1))) is None
     postgres.execute("ALTER ROLE app SET default_transaction_read_only = on", TERMINATE)
     try:
@@ -160,7 +160,7 @@ def test_a_role_that_may_only_read_serves_what_only_reads(
         postgres.execute("ALTER ROLE app RESET default_transaction_read_only", TERMINATE)
 
 
-# Eight processes open the state and the rows of a project at the same time, each twice.
+# Opens the state and the rows of a project twice. Eight processes run this at the same time.
 OPEN = """
 import asyncio, os, sys
 import asyncpg, sqlalchemy.ext.asyncio
@@ -206,12 +206,12 @@ def test_eight_replicas_that_start_at_once_find_an_empty_database_together(
 def test_a_server_starts_without_its_database_and_finds_it_later(
     projects: Projects, postgres: PostgresEngine, tmp_path: Path, name: str
 ) -> None:
-    """Readiness is refused until the database has worked once."""
+    """The readiness check fails until the database has worked once."""
     url = postgres.database_url("later")
     with running(projects(EVERY_PATTERN), tmp_path, **SETTINGS, STATE_URL=url, DATABASE_URL=url) as server:
         error = failure(asyncio.run(call(server.port, "increment_counter", name=name)))
         assert error is not None
-        assert not error["retryable"], error  # there is no such database
+        assert not error["retryable"], error  # the database does not exist
         assert asyncio.run(until_ready(server, "unready", "database")).code == 503
         postgres.create_database("later")
         assert asyncio.run(stored(server.port, name)) == 0

@@ -1,4 +1,4 @@
-"""Under every fault of Redis, calls are answered in time, acknowledged writes are kept, and the server recovers."""
+"""During every Redis failure, calls end in time and acknowledged writes are kept, and the server recovers."""
 
 import asyncio
 import sys
@@ -80,7 +80,7 @@ def test_a_script_that_the_engine_has_forgotten_is_sent_again(
 def test_a_full_engine_refuses_writes_and_keeps_what_it_has(
     fleet: Fleet, redis: RedisEngine, name: str
 ) -> None:
-    """A probe does not write, so it does not see this: calls that write nothing continue."""
+    """The readiness probe does not write, so it does not detect this. Calls that do not write still succeed."""
     redis.configure(maxmemory_policy="noeviction")
 
     def fill() -> None:
@@ -91,12 +91,12 @@ def test_a_full_engine_refuses_writes_and_keeps_what_it_has(
 
     tally = asyncio.run(under_load(fleet, name, fill, empty, status="ready"))
     assert set(tally.messages) == {"API_ERROR: Redis has no memory left: check maxmemory and its policy."}
-    assert not tally.refused  # no retry helps
+    assert not tally.refused  # the error is not retryable
 
 
 @contextmanager
 def nearly_full(redis: RedisEngine, policy: str) -> Iterator[Callable[[], None]]:
-    """Leave 2 MiB of memory, and yield a function that writes more than that, with a lifetime."""
+    """Leave 2 MiB of memory, and yield a function that writes more than that, with an expiry."""
     used = int(str(redis.ask("INFO", "memory")).split("used_memory:")[1].split()[0])
     redis.configure(maxmemory_policy=policy, maxmemory=str(used + 2 * MIB))
 
@@ -124,7 +124,7 @@ def test_a_full_engine_that_evicts_what_expires_keeps_the_state(
 def test_a_full_engine_that_evicts_anything_fails_no_call(
     fleet: Fleet, redis: RedisEngine, name: str
 ) -> None:
-    """The state may be evicted, too: a counter begins at 0 again. `docs/scaling.md` says which policy to choose."""
+    """State may be evicted too, and a counter starts at 0 again. `docs/scaling.md` explains which policy to choose."""
 
     async def count_on() -> None:
         async with counting(fleet.ports, name) as tally:
@@ -139,7 +139,7 @@ def test_a_full_engine_that_evicts_anything_fails_no_call(
 
 
 def test_a_failover_behind_one_address_is_followed(fleet: Fleet, redis: RedisEngine, name: str) -> None:
-    """The replica is read-only at first, which no retry can fix; once promoted, it has everything."""
+    """The replica is read-only at first, so calls fail without being retryable. Once promoted, it has all data."""
     assert fleet.wire
     wire = fleet.wire
     with RedisEngine(redis.program, replica_of=redis) as standby:
@@ -232,7 +232,7 @@ def test_tls_is_verified(projects: Projects, redis: RedisEngine, tmp_path: Path)
 def test_a_server_starts_without_its_engine_and_finds_it_later(
     projects: Projects, tmp_path: Path, name: str
 ) -> None:
-    """Readiness is refused until the engine has worked once."""
+    """The readiness check fails until the engine has worked once."""
     with RedisEngine() as engine, Wire(engine.port) as wire:
         wire.closed = True
         url = wire.url(engine.url)

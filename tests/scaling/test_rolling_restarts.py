@@ -1,4 +1,4 @@
-"""Replicas that keep their state together are restarted one after another while clients count, and nothing is lost."""
+"""Replicas with shared state are restarted one after another while clients count, and no increment is lost."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 STORES = ["sqlite", "redis", "postgres"]
-# So that each replica serves from connections that the proxy has kept open.
+# Enough calls that each replica gets some over connections that the proxy kept open.
 CALLS_BETWEEN = 60
 
 

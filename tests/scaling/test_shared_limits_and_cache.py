@@ -1,4 +1,4 @@
-"""Three replicas share one rate limit and one cache on Redis, and names of callers are bounded there."""
+"""Three replicas share a rate limit and a cache in Redis. Keys contain no names from callers; their number is bounded."""
 
 import asyncio
 import re
@@ -30,9 +30,9 @@ NAMESPACE = "my-mcp-server:"
 async def burst(
     ports: list[int], headers: dict[str, str], calls: int, clients: int = CLIENTS
 ) -> tuple[list[Reply], float]:
-    """Make calls of one caller through the servers in turn, one at a time for each client.
+    """Make calls as one caller through the servers in turn, with one call at a time for each client.
 
-    Return the replies and the seconds.
+    Return the replies and the elapsed seconds.
     """
     start = time.monotonic()
     replies: list[Reply] = []
@@ -61,7 +61,7 @@ def test_one_limit_holds_over_three_replicas(fleets: Fleets) -> None:
 
 
 def test_one_limit_holds_for_two_hundred_calls_at_once(fleets: Fleets) -> None:
-    """Also while each replica has more calls than connections to the engine."""
+    """The limit also holds while each replica has more calls than connections to the engine."""
     fleet = fleets("redis")
     logged = [len(server.log) for server in fleet.replicas.servers]
     assert_one_limit(*asyncio.run(burst(fleet.ports, caller(), 2 * BURST, clients=2 * BURST)))
@@ -73,7 +73,7 @@ def test_a_refusal_says_how_long_to_wait_whichever_replica_refuses(fleets: Fleet
     fleet, headers = fleets("redis"), caller()
 
     async def refusal(port: int) -> dict[str, Any]:
-        """Call until this replica refuses: a slow machine has refilled the share meanwhile."""
+        """Call until this replica refuses: on a slow machine, the limit may have been refilled."""
         while True:
             error = failure(await call(port, "process_data", headers, text="tea for two"))
             if error is not None:

@@ -1,4 +1,4 @@
-"""Three replicas count together on SQLite, Redis and PostgreSQL, and lose nothing."""
+"""Three replicas increment shared counters in SQLite, Redis and PostgreSQL, and lose no increment."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the engines do not run there"),
 ]
 
-# With the other kind of server where both are installed.
+# Includes both Valkey and Redis if both are installed.
 STORES = ["sqlite", "redis", "postgres", *(["other_redis"] if find_redis_programs()[1:] else [])]
 PROCESSES, CALLS = 4, 200
 
@@ -57,7 +57,7 @@ def test_no_increment_of_four_processes_over_three_replicas_is_lost(fleet: Fleet
 def test_a_lost_answer_neither_counts_twice_nor_is_called_harmless(
     fleet: Fleet, name: str, *, silent: bool
 ) -> None:
-    """Every seventh answer of the engine is lost, and its connection reset; or nothing comes until a time limit."""
+    """Every seventh reply of the engine is lost. Its connection is reset, or stays silent until a timeout."""
     assert fleet.wire
     wire = fleet.wire
 
@@ -74,5 +74,5 @@ def test_a_lost_answer_neither_counts_twice_nor_is_called_harmless(
     value = asyncio.run(stored(fleet.ports[0], name))
     assert tally.agrees_with(value), (tally, value)
     assert tally.acknowledged > 80, tally
-    if silent and isinstance(fleet.engine, RedisEngine):  # on PostgreSQL, only the answer to a COMMIT counts
+    if silent and isinstance(fleet.engine, RedisEngine):  # on PostgreSQL, only a lost COMMIT is in doubt
         assert tally.in_doubt, tally
