@@ -222,8 +222,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the password of the cache is shown",
-            "cache_url: SecretStr = SecretStr(MEMORY)",
-            "cache_url: Any = SecretStr(MEMORY)",
+            "cache_url: MemoryOrRedis = SecretStr(MEMORY)",
+            "cache_url: MemoryOrRedis | Any = SecretStr(MEMORY)",
         ),
     ],
     "tools/caching.py": [

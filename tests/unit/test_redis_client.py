@@ -6,6 +6,7 @@ import ssl
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from my_mcp_server.redis_client import (
     RedisRefused,
@@ -249,7 +250,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_url_is_accepted_with_its_scheme_in_any_case(
     given: str, used: str, installed: None
 ) -> None:
-    assert memory_or_redis(given) == used
+    assert memory_or_redis(SecretStr(given)).get_secret_value() == used
 
 
 @pytest.mark.parametrize(
@@ -280,7 +281,7 @@ def test_a_url_is_accepted_with_its_scheme_in_any_case(
 )
 def test_a_url_that_cannot_work_is_refused(url: str, problem: str, installed: None) -> None:
     with pytest.raises(ValueError, match=problem):
-        memory_or_redis(url)
+        memory_or_redis(SecretStr(url))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ def test_a_url_that_cannot_work_is_refused(url: str, problem: str, installed: No
 )
 def test_no_message_about_a_url_has_its_password(url: str, installed: None) -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - the texts are above
-        memory_or_redis(url)
+        memory_or_redis(SecretStr(url))
     assert SECRET not in str(raised.value)
 
 

@@ -17,10 +17,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
+from pydantic import AfterValidator, SecretStr
 
 from .runtime.errors import ToolFailure
 
@@ -274,17 +275,22 @@ def is_redis(url: str) -> bool:
     return url.startswith(("redis://", "rediss://"))
 
 
-def memory_or_redis(url: str) -> str:
+def memory_or_redis(setting: SecretStr) -> SecretStr:
     """Return the URL of a store that is either this process's memory or Redis.
 
     Raises:
         ValueError: it is neither. The message does not repeat the URL, and so no password.
     """
+    url = setting.get_secret_value()
     if url.lower() == MEMORY:
-        return MEMORY
+        return SecretStr(MEMORY)
     if url.partition("://")[0].lower() not in SCHEMES:
         raise ValueError("must be memory:// or redis://user:password@host:port/number")
-    return checked_redis_url(url)
+    return SecretStr(checked_redis_url(url))
+
+
+# A setting: memory:// or redis://..., which may contain a password.
+MemoryOrRedis = Annotated[SecretStr, AfterValidator(memory_or_redis)]
 
 
 def checked_redis_url(url: str) -> str:

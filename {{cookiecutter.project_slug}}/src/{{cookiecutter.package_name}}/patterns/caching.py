@@ -19,15 +19,15 @@ from weakref import WeakValueDictionary
 from async_lru import alru_cache
 from cachetools import TTLCache
 from fastmcp.dependencies import Shared
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from ..redis_client import (
     MEMORY,
     NAMESPACE,
+    MemoryOrRedis,
     RedisServer,
     RedisUnavailable,
     digest,
-    memory_or_redis,
     open_redis,
     refuse_sessions,
 )
@@ -47,8 +47,7 @@ MAX_PENDING_INVALIDATIONS = 1000
 
 
 class CachingSettings(Settings):
-    # memory:// or redis://...; may contain a password.
-    cache_url: SecretStr = SecretStr(MEMORY)
+    cache_url: MemoryOrRedis = SecretStr(MEMORY)
     cache_ttl_seconds: float = Field(60, gt=0)
     # In memory. On Redis, its `maxmemory` is the limit.
     cache_max_entries: int = Field(1000, ge=1)
@@ -58,11 +57,6 @@ class CachingSettings(Settings):
     cache_timeout_seconds: float = Field(0.5, gt=0, le=10)
     cache_pause_seconds: float = Field(2, ge=0, le=60)
     http_sessions: bool = False
-
-    @field_validator("cache_url")
-    @classmethod
-    def _is_memory_or_redis(cls, value: SecretStr) -> SecretStr:
-        return SecretStr(memory_or_redis(value.get_secret_value()))
 
     @model_validator(mode="after")
     def _has_no_sessions(self) -> Self:

@@ -17,15 +17,15 @@ from fastmcp import FastMCP
 from fastmcp.server.dependencies import get_context
 from fastmcp.server.lifespan import lifespan
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from ..redis_client import (
     MEMORY,
     NAMESPACE,
+    MemoryOrRedis,
     RedisServer,
     RedisUnavailable,
     digest,
-    memory_or_redis,
     open_redis,
     refuse_sessions,
 )
@@ -40,8 +40,7 @@ MICROSECONDS = 1_000_000
 
 
 class RateLimitingSettings(Settings):
-    # memory:// or redis://...; may contain a password.
-    rate_limit_url: SecretStr = SecretStr(MEMORY)
+    rate_limit_url: MemoryOrRedis = SecretStr(MEMORY)
     rate_limit_per_minute: int = Field(600, ge=1)
     rate_limit_burst: int = Field(100, ge=1)
     # In memory. On Redis, every key expires.
@@ -53,11 +52,6 @@ class RateLimitingSettings(Settings):
     rate_limit_pause_seconds: float = Field(2, ge=0, le=60)
     workers: int = Field(1, ge=1, le=64)
     http_sessions: bool = False
-
-    @field_validator("rate_limit_url")
-    @classmethod
-    def _is_memory_or_redis(cls, value: SecretStr) -> SecretStr:
-        return SecretStr(memory_or_redis(value.get_secret_value()))
 
     @model_validator(mode="after")
     def _has_no_sessions(self) -> Self:
