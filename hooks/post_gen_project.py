@@ -56,6 +56,7 @@ RUNTIME = {
     "api_failures": API_PATTERNS,
     "api_urls": API_PATTERNS,
     "encrypted_store": ("authentication",),
+    "first_use": ("lazy_initialization", "state_management"),
 }
 # The same for modules in `tests/production`.
 ENGINES = {

@@ -153,7 +153,8 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
         files |= {f"tests/production/{name}.py" for name in ("upstream", "test_upstream")}
         files |= {f"tests/production/probes/{name}.py" for name in ("__init__", "upstream")}
     if chosen & set(DATABASE_PATTERNS):
-        files |= {f"{PACKAGE}/database.py", "tests/production/postgres_engine.py"}
+        files |= {f"{PACKAGE}/database.py", f"{PACKAGE}/runtime/first_use.py"}
+        files.add("tests/production/postgres_engine.py")
     if chosen & set(REDIS_PATTERNS):
         files |= {f"{PACKAGE}/redis_client.py", "tests/production/redis_engine.py"}
     if chosen & {*DATABASE_PATTERNS, *REDIS_PATTERNS}:
@@ -188,7 +189,7 @@ def unit_tests(chosen: Combination) -> dict[str, bytes]:
     if not chosen & set(API_PATTERNS):
         absent.add("test_api_client.py")
     if not chosen & set(DATABASE_PATTERNS):
-        absent.add("test_database.py")
+        absent |= {"test_database.py", "test_first_use.py"}
     if not chosen & set(REDIS_PATTERNS):
         absent.add("test_redis_client.py")
     if not chosen & set(RESULT_PATTERNS):

@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
+from fastmcp import Client
 from my_mcp_server.database import Database, DatabaseUnavailable, open_database
+from my_mcp_server.server import mcp
 
 from ..engines import PostgresEngine
 
 pytestmark = pytest.mark.anyio
 
 PROBE_SECONDS = 0.8  # the timeout of the readiness registry
+# Much more than one call may take, and less than twenty calls take that wait for each other.
+CALL_SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +66,23 @@ async def test_a_ping_closes_its_own_connection(busy: Database, postgres: Postgr
     async with asyncio.timeout(30):
         while await asyncio.to_thread(postgres.fetch, sessions) != [1]:  # a backend ends after the disconnect
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"), [("database_operation", {"limit": 1}), ("increment_counter", {"name": "first"})]
+)
+async def test_concurrent_first_calls_fail_together_while_postgresql_does_not_respond(
+    postgres: PostgresEngine, monkeypatch: pytest.MonkeyPatch, tool: str, arguments: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", postgres.url)
+    monkeypatch.setenv("STATE_URL", postgres.url)
+    async with Client(mcp) as client:
+        postgres.pause()
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                calls = (client.call_tool(tool, arguments, raise_on_error=False) for _ in range(20))
+                results = await asyncio.gather(*calls)
+        finally:
+            postgres.resume()
+        assert all("does not answer" in str(result.content) for result in results)
+        assert not (await client.call_tool(tool, arguments)).is_error

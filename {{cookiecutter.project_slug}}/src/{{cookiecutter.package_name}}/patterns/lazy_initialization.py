@@ -2,8 +2,8 @@
 
 If a server opens its database at import or startup, it cannot list its tools while the database
 is down or not configured. Without a lock, twenty concurrent first calls open twenty pools, and
-none is closed. `Shared` opens one, lets the next call retry if opening has failed, and closes it
-with the server.
+none is closed. `on_first_use` opens one, lets the next call retry if opening has failed, and closes
+it with the server.
 """
 
 import base64
@@ -14,7 +14,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastmcp import FastMCP
-from fastmcp.dependencies import Shared
 from fastmcp.server.lifespan import lifespan
 from pydantic import BaseModel, SecretStr, ValidationError, field_validator
 
@@ -29,6 +28,7 @@ from ..database import (
     open_database,
 )
 from ..runtime.errors import ToolFailure
+from ..runtime.first_use import on_first_use
 from ..runtime.readiness import readiness
 from ..settings import Settings
 
@@ -170,4 +170,4 @@ async def user_directory() -> AsyncIterator[UserDirectory]:
             yield users
 
 
-Users = Annotated[UserDirectory, Shared(user_directory)]
+Users = Annotated[UserDirectory, on_first_use(user_directory)]

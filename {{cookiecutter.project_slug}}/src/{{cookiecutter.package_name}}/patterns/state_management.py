@@ -21,7 +21,6 @@ from weakref import WeakValueDictionary
 
 import anyio
 from fastmcp import FastMCP
-from fastmcp.dependencies import Shared
 from fastmcp.server.lifespan import lifespan
 from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 
@@ -47,6 +46,7 @@ from ..redis_client import (
     refuse_sessions,
 )
 from ..runtime.errors import ToolFailure
+from ..runtime.first_use import on_first_use
 from ..runtime.readiness import readiness
 from ..settings import Settings
 
@@ -427,4 +427,4 @@ async def state_store() -> AsyncIterator[StateStore]:
                     yield StateStore(backend, turns=Turns())
 
 
-State = Annotated[StateStore, Shared(state_store)]
+State = Annotated[StateStore, on_first_use(state_store)]
