@@ -1180,6 +1180,34 @@ FAULTS: dict[str, list[Fault]] = {
             tests=ON_REDIS,
         ),
     ],
+    "runtime/first_use.py": [
+        Fault(
+            "each waiting call repeats a failed opening",
+            "        return await asyncio.shield(self._attempt)\n",
+            "        attempt = self._attempt\n"
+            "        await asyncio.wait([attempt])\n"
+            "        return attempt.result() if self._attempt is attempt else await self.resource()\n",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a cancelled call fails those that wait with it",
+            "await asyncio.shield(self._attempt)",
+            "await self._attempt",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "a failed opening is kept",
+            "            self._attempt = None\n",
+            "            pass\n",
+            [only("lazy_initialization")],
+        ),
+        Fault(
+            "shutdown leaves an attempt behind",
+            "            stack.push_async_callback(found.cancel)\n",
+            "",
+            [only("state_management")],
+        ),
+    ],
     "runtime/outgoing.py": [
         Fault(
             "a watcher never learns the status",

@@ -367,6 +367,8 @@ async def test_a_table_that_another_process_creates_at_the_same_time_is_not_a_fa
         ("3D000", 'database "canary" does not exist', False, "that does not exist"),
         ("23505", "duplicate key value: canary", False, "refuses the statement"),
         ("54000", "index row requires 9016 bytes: canary", False, "refuses the statement"),
+        ("26000", 'prepared statement "canary" does not exist', False, "use its session mode"),
+        ("42P05", 'prepared statement "canary" already exists', False, "use its session mode"),
         ("40001", "could not serialize access", True, "does not answer"),
         ("53300", "sorry, too many clients already", True, "has no free connection"),
         ("57P03", "the database system is starting up", True, "does not answer"),

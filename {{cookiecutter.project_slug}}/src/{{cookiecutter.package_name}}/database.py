@@ -68,7 +68,7 @@ LASTING_SQLITE = {
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_NOTADB,
 }
-LASTING_SQLSTATE = ("0A", "22", "23", "25006", "28", "3D", "3F", "42", "54")
+LASTING_SQLSTATE = ("0A", "22", "23", "25006", "26", "28", "3D", "3F", "42", "54")
 # A COMMIT that fails with one of these, or without a code, may have been applied.
 UNKNOWN_OUTCOME = ("08", "57", "58", "XX")
 # PostgreSQL has rolled the transaction back, because of another one.
@@ -108,6 +108,9 @@ EXPLANATIONS = {
         "The certificate of the database server cannot be checked: set sslrootcert in the URL."
     ),
     r"\[SSL": "The TLS handshake with the database failed: check the ssl options in the URL.",
+    r"prepared statement \"[^\"]*\" (?:does not exist|already exists)": (
+        "A pooler in front of the database loses prepared statements: use its session mode."
+    ),
     r"too many (?:clients|connections)|remaining connection slots": (
         "The database has no free connection."
     ),
