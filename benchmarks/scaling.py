@@ -180,6 +180,52 @@ async def measure(found: Sequence[Site], plan: Plan) -> dict[tuple[str, str, int
     return turns
 
 
+# The processor milliseconds of each operation, the median of several rounds in which they take turns.
+OPERATIONS = """
+import asyncio, os, statistics, time
+from benchmarked.patterns.caching import CacheKey, LoadingCache, MemoryCache, RedisCache
+from benchmarked.patterns.rate_limiting import LocalLimit, SharedLimit
+from benchmarked.redis_client import open_redis
+
+async def load():
+    return {"id": 1, "name": "Ada", "email": "ada@example.com"}
+
+async def main():
+    async with open_redis("REDIS_URL", os.environ["REDIS_URL"], seconds=0.5) as server:
+        limits = LocalLimit(60_000_000, 1_000_000, 1000), SharedLimit(server, 60_000_000, 1_000_000)
+        caches = LoadingCache(MemoryCache(3600, 1000)), LoadingCache(RedisCache(server, 3600, 1 << 20))
+        key = CacheKey(None, ("resources", "1"))
+        operations = [(limit.wait, "caller") for limit in limits] + [(cache.get_or_load, key, load) for cache in caches]
+        taken = [[] for _ in operations]
+        for _ in range(9):
+            for (operation, *arguments), seconds in zip(operations, taken):
+                await operation(*arguments)
+                before = time.process_time()
+                for _ in range(1000):
+                    await operation(*arguments)
+                seconds.append(time.process_time() - before)
+        print(*(f"{statistics.median(seconds):.3f}" for seconds in taken))
+
+asyncio.run(main())
+"""
+
+
+def operations(project: Project) -> str:
+    """Return the table of what one operation costs in a process that does nothing else."""
+    with RedisEngine() as redis:
+        done = project.run("-c", OPERATIONS, REDIS_URL=redis.url)
+    assert done.returncode == 0, done.stderr
+    local_limit, shared_limit, local_hit, shared_hit = done.stdout.split()
+    return "\n".join(
+        [
+            "| | In memory | Redis |",
+            "|---|---|---|",
+            f"| a check of the rate limit | {local_limit} ms | {shared_limit} ms |",
+            f"| a hit of the cache | {local_hit} ms | {shared_hit} ms |",
+        ]
+    )
+
+
 def table(turns: dict[tuple[str, str, int], list[Turn]]) -> str:
     lines = [
         "| Calls | Engine | Calls per second with 1, 2, 3 replicas | CPU per call of a replica | of the engine | against"
@@ -212,7 +258,9 @@ def main(arguments: Sequence[str]) -> int:
     with generated_server() as source, sites(source) as found:
         turns = asyncio.run(measure(found, plan))
         print(f"{os.cpu_count()} processors, {CLIENTS} clients, load {os.getloadavg()[0]:.1f}\n")
-        print(table(turns))
+        print(table(turns), end="\n\n")
+    with generated_server() as source:
+        print(operations(Project(source.parent, "benchmarked")))
     return 0
 
 

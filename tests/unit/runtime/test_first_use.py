@@ -87,7 +87,7 @@ async def test_concurrent_first_calls_share_a_failure_and_the_next_call_tries_ag
         assert (await client.call_tool("use")).data == 2
 
 
-async def test_an_engine_that_does_not_answer_holds_up_no_other_tool() -> None:
+async def test_an_engine_that_does_not_answer_does_not_hold_up_other_tools() -> None:
     engine = Engine()
     async with asyncio.timeout(30), Client(server(engine)) as client:
         call = asyncio.create_task(client.call_tool("use"))
