@@ -179,8 +179,8 @@ def test_the_end_of_stdin_is_not_passed_on_during_startup(client: Client) -> Non
 def test_the_server_does_not_wait_for_a_disconnected_client(client: Client) -> None:
     client.start()
     client.send(request(1))
-    client.close(stdin=True, stdout=True)
     assert client.take()
+    client.close(stdin=True, stdout=True)
     assert client.take() == b""
 
 
