@@ -287,6 +287,7 @@ def test_a_url_that_cannot_work_is_refused(url: str, problem: str, installed: No
 @pytest.mark.parametrize(
     "url",
     [
+        f"redis://u:{SECRET}@",
         f"redis://u:{SECRET}@h:x",
         f"redis://u:{SECRET}@h/x",
         f"redis://u:a?{SECRET}@h",
