@@ -2473,9 +2473,29 @@ FAULTS: dict[str, list[Fault]] = {
     ".dockerignore": [
         Fault(
             "secrets are sent to the builder",
-            "!src\n",
-            "!src\n!.env\n",
+            "**/.env*\n",
+            "",
+            tests="tests/test_secrets.py -k builder",
+        ),
+        Fault(
+            "the whole folder is sent to the builder",
+            "\n*\n",
+            "\n",
             tests="tests/test_container.py -k without_secrets",
+        ),
+    ],
+    ".gitignore": [
+        Fault(
+            "Git adds the passwords of the Compose file",
+            "secrets/\n",
+            "",
+            tests="tests/test_secrets.py -k 'git_adds_no and none'",
+        ),
+        Fault(
+            "Git ignores the example of `.env`",
+            "!.env.example\n",
+            "",
+            tests="tests/test_secrets.py -k every_file",
         ),
     ],
     "compose.yaml": [
@@ -2650,6 +2670,12 @@ FAULTS: dict[str, list[Fault]] = {
             "!/README.md\n",
             "",
             tests="tests/test_installing.py -k bundle_starts",
+        ),
+        Fault(
+            "secrets are packed in a bundle",
+            "secrets/\n",
+            "",
+            tests="tests/test_secrets.py -k bundle",
         ),
     ],
     "tests/test_metadata.py": [

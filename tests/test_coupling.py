@@ -23,7 +23,6 @@ SEES = {
     ".github/workflows/ci.yml": {"project_slug", "container", "repository"},
     ".github/workflows/release.yml": {"container", "repository"},
     ".gitlab-ci.yml": {"project_slug", "container", "repository"},
-    ".gitignore": {"container", "environment_config", *ENGINES},
     "Dockerfile": {
         *("project_slug", "description", "author_name", "author_email", "license", "repository"),
         *("health_check", "telemetry", *ENGINES),
