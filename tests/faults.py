@@ -2035,8 +2035,26 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a folder name that is invalid on Windows is accepted",
             "elif module in WINDOWS_RESERVED:",
-            "elif name in DEPENDENCIES:",
+            "elif module in MODULES:",
             tests="tests/test_refusals.py -k con",
+        ),
+        Fault(
+            "a project may have the name of an indirect dependency",
+            '"click", ',
+            "",
+            tests="tests/test_refusals.py -k 'indirect and Click'",
+        ),
+        Fault(
+            "a package may shadow a module of a dependency",
+            "DISTRIBUTIONS + MODULES,",
+            "DISTRIBUTIONS,",
+            tests="tests/test_refusals.py -k slug_may_be",
+        ),
+        Fault(
+            "nobody is named in the copyright line",
+            'if answers["author_name"].split():',
+            'if "author_name" in answers:',
+            tests="tests/test_refusals.py -k blank_author",
         ),
         Fault(
             "only the start of an e-mail address is checked",

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from .combinations import PATTERNS, PROMPTS, REPOSITORY, SKELETON, TEMPLATE
+from .conftest import Projects
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 ROOT_PAGES = sorted(TEMPLATE.glob("*.md"))
@@ -75,6 +76,30 @@ def test_the_page_of_the_prompts_lists_every_variable() -> None:
     assert len(variables) > 80
     listed = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", PAGES["prompts"]))
     assert set(variables) - listed == set()
+
+
+def variables_of(readme: str) -> set[str]:
+    """Return the variables in the table of a project's README."""
+    return set(re.findall(r"^\| `([A-Z_]+)` \|", readme, flags=re.MULTILINE))
+
+
+def test_the_page_of_the_prompts_lists_the_variables_of_a_server_without_patterns(projects: Projects) -> None:
+    paragraph = PAGES["prompts"].split("Its variables are ")[1].split(".\n")[0]
+    assert set(re.findall("[A-Z_]+", paragraph)) == variables_of(projects("none").text("README.md"))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_page_of_the_prompts_lists_the_variables_that_a_pattern_adds(
+    pattern: str, projects: Projects
+) -> None:
+    """What several patterns share has its own sections."""
+    shared = PAGES["prompts"].split("### What an API needs\n")[1].split("\n## ")[0]
+    known = variables_of((SKELETON / "README.md").read_text(encoding="utf-8"))
+    with_pattern, without = (
+        variables_of(projects(name).text("README.md")) for name in (f"only-{pattern}", "none")
+    )
+    listed = known & set(re.findall("[A-Z_]+", described(pattern)))
+    assert listed == with_pattern - without - set(re.findall("[A-Z_]+", shared))
 
 
 @pytest.mark.parametrize("prompt", shown_prompts())

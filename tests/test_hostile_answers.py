@@ -167,7 +167,13 @@ def test_a_project_with_a_long_name_is_clean(name: str, named: Callable[[str], P
 def test_every_project_name_gives_usable_names(name: str, named: Callable[[str], Project]) -> None:
     project = named(name)
     assert (project.path.name, project.package_name) == NAMES[name]
-    assert project.text("README.md").startswith(f"# {name}\n")
+    assert project.text("README.md").startswith(f"# {name}\n" if name else "# mcp-server\n")
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_the_heading_of_a_project_without_a_name_is_its_slug(name: str, bake: Bake) -> None:
+    project = bake(project_name=quoted(name), project_slug="weather")
+    assert project.text("README.md").startswith("# weather\n")
 
 
 def test_the_server_of_every_project_name_can_be_imported(named: Callable[[str], Project]) -> None:

@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, entry_points, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from cookiecutter.generate import generate_context
 from cookiecutter.main import cookiecutter
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
+from packaging.requirements import Requirement
 
 from .combinations import ALL, PATTERNS, PROMPTS, TEMPLATE, answers, quoted
 from .conftest import Bake
-from .hooks import HOOKS, hook_constant
+from .hooks import HOOKS, hook_constant, load_hook
 from .user import User
 
 SAVED = "cookiecutter-answers.json"
@@ -125,6 +128,8 @@ ADDRESSES = {
     "https://github.com/owner/n\u00e4me": "contains a space or a character outside ASCII",
     f"https://git.example.com/{'a' * 300}/name": "is longer than 200 characters",
 }
+# Its modules are only found where it is installed.
+ONLY_ON_WINDOWS = {"pywin32"}
 CONTROL_CHARACTERS = ["\0", "\a", "\b", "\f", "\v", "\x1b[31m", "\x7f", "\ud800"]
 GOOD: list[dict[str, Any]] = [
     {"project_slug": "a", "package_name": "a"},
@@ -326,25 +331,124 @@ def test_the_hooks_know_the_patterns_of_the_prompts_in_their_order(hook: str, pa
     assert PATTERNS[0] == "self_contained"
 
 
-@pytest.mark.parametrize("http_client", ["httpx2", "httpx"])
-def test_no_project_can_have_the_name_of_something_it_imports_or_installs(
-    http_client: str, bake_once: Bake
-) -> None:
-    project = bake_once(http_client=http_client, **answers(ALL))
+def named_by(requirement: Requirement) -> str:
+    return re.sub(r"[-_.]+", "-", requirement.name).lower()
+
+
+def closure(lines: Iterable[str]) -> set[str]:
+    """Return the normalized names of all distributions that requirements can install, on any platform.
+
+    A distribution that is only installed on other platforms counts, but without its own dependencies.
+    """
+    found: set[tuple[str, frozenset[str]]] = set()
+    todo = [Requirement(line) for line in lines]
+    while todo:
+        requirement = todo.pop()
+        key = (named_by(requirement), frozenset(requirement.extras))
+        if key in found:
+            continue
+        found.add(key)
+        with suppress(PackageNotFoundError):
+            needed = map(Requirement, distribution(requirement.name).requires or [])
+            todo += [one for one in needed if is_requested(one, requirement.extras)]
+    return {name for name, _ in found}
+
+
+def is_requested(needed: Requirement, extras: set[str]) -> bool:
+    """Return whether a dependency belongs to no extra or to one of `extras`."""
+    if needed.marker is None or "extra" not in str(needed.marker):
+        return True
+    return any(needed.marker.evaluate({"extra": extra}) for extra in extras)
+
+
+@pytest.fixture(scope="module", params=["httpx2", "httpx"])
+def installed(request: pytest.FixtureRequest, bake_once: Bake) -> set[str]:
+    """Return the distributions that a project with every pattern, extra and group can install."""
+    project = bake_once(http_client=request.param, **answers(ALL))
     metadata = tomllib.loads(project.text("pyproject.toml"))
-    used = set()
-    for requirements in (
+    groups = [
         metadata["build-system"]["requires"],
         metadata["project"]["dependencies"],
         *metadata["project"]["optional-dependencies"].values(),
         *metadata["dependency-groups"].values(),
-    ):
-        used |= {re.split(r"[^\w-]", name)[0].replace("-", "_") for name in requirements}
-    for path in project.path.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                used |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                used.add(str(node.module).split(".")[0])
-    reserved = ast.literal_eval(hook_constant("pre_gen_project", "DEPENDENCIES"))
-    assert used - sys.stdlib_module_names - {project.package_name} <= set(reserved)
+    ]
+    return closure(line for group in groups for line in group)
+
+
+def refused_names(*constants: str) -> set[str]:
+    """Return the names in constants of the hook."""
+    hook = load_hook("pre_gen_project")
+    return {name for one in constants for name in getattr(hook, one)}
+
+
+def test_no_project_can_have_the_name_of_a_distribution_that_it_installs(installed: set[str]) -> None:
+    """uv refuses to install a project whose name is that of a direct or indirect dependency."""
+    assert installed >= {"uv-build", "click", "anyio", "pyyaml", "websockets"}
+    assert installed - {name.replace("_", "-") for name in refused_names("DISTRIBUTIONS")} == set()
+
+
+def test_no_package_can_have_the_name_of_a_module_that_is_installed_with_it(installed: set[str]) -> None:
+    modules = {
+        module
+        for module, providers in packages_distributions().items()
+        for provider in providers
+        if named_by(Requirement(provider)) in installed - ONLY_ON_WINDOWS
+    }
+    # Other names are not allowed for a package.
+    possible = {name for name in modules if re.fullmatch("[a-z][a-z0-9_]*", name)}
+    assert possible >= {"yaml", "attr", "attrs", "click", "mcp", "google"}
+    assert possible - refused_names("DISTRIBUTIONS", "MODULES") == set()
+
+
+def test_no_project_can_replace_a_command_of_its_environment(installed: set[str]) -> None:
+    commands = {
+        entry.name
+        for entry in entry_points(group="console_scripts")
+        if entry.dist and named_by(Requirement(entry.dist.name)) in installed
+    }
+    possible = {name for name in commands if re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name)}
+    assert possible >= {"fastmcp", "dotenv", "pygmentize"}
+    assert possible - {name.replace("_", "-") for name in refused_names("DISTRIBUTIONS", "COMMANDS")} == set()
+
+
+@pytest.mark.parametrize("name", ["Click", "WebSockets", "Rich", "Attrs", "typing_extensions", "Starlette"])
+def test_the_name_of_an_indirect_dependency_is_refused(name: str, refused: Refused) -> None:
+    first, second = refused(project_name=name).splitlines()
+    assert first.startswith("project_slug ")
+    assert second.startswith("package_name ")
+    problem = " conflicts with a package that the project uses. Choose another name, such as weather"
+    assert problem in first
+    assert problem in second
+
+
+@pytest.mark.parametrize(("name", "slug"), [("YAML", "yaml-tools"), ("JWT", "jwt-server")])
+def test_a_slug_may_be_the_name_of_a_module_of_a_dependency(name: str, slug: str, refused: Refused) -> None:
+    """Only the package would shadow it."""
+    message = refused(project_slug=slug, package_name=name.lower())
+    assert message.startswith(
+        f"package_name {name.lower()!r} conflicts with a package that the project uses."
+    )
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("slug", ["python", "pip", "dotenv", "pygmentize"])
+def test_a_slug_that_is_another_command_of_the_environment_is_refused(slug: str, refused: Refused) -> None:
+    problem = "is the name of another command in the project's environment"
+    advice = "Choose another name, such as weather-server."
+    assert (
+        refused(project_slug=slug, package_name="weather") == f"project_slug {slug!r} {problem}. {advice}\n"
+    )
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u00a0"])
+def test_a_blank_author_is_refused(blank: str, refused: Refused) -> None:
+    """The copyright line and the metadata need a name."""
+    assert refused(author_name=blank) == (
+        "author_name is empty. Enter the name of a person or an organization: LICENSE and pyproject.toml contain it.\n"
+    )
+
+
+def test_a_blank_author_is_reported_with_every_other_bad_answer(refused: Refused) -> None:
+    message = refused(author_name=" ", author_email=" ", project_slug="click", package_name="weather")
+    named = [line.partition(" ")[0] for line in message.splitlines()]
+    assert sorted(named) == ["author_email", "author_name", "project_slug"]
