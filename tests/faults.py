@@ -2402,6 +2402,12 @@ FAULTS: dict[str, list[Fault]] = {
             "uv build",
             tests="tests/test_ci.py -k readme_shows",
         ),
+        Fault(
+            "Compose's decision to serve everyone also applies to other servers",
+            "ALLOW_UNAUTHENTICATED=true docker compose up --build",
+            "echo ALLOW_UNAUTHENTICATED=true >> .env\ndocker compose up --build",
+            tests="tests/test_container.py -k 'only_compose and all'",
+        ),
     ],
     ".env.example": [
         Fault(
@@ -2600,10 +2606,24 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_container.py -k 'come_from_the_secret and all'",
         ),
         Fault(
+            "a key for the API does not reach the pod",
+            "              # Every other secret.\n              - secret:\n                  name: {{ name }}\n",
+            "              # Every other secret.\n              - secret:\n                  name: other\n",
+            tests="tests/test_container.py -k 'every_other_key and all'",
+        ),
+        Fault(
             "a field of a manifest has a typo",
             "terminationGracePeriodSeconds:",
             "terminationGracePeriod:",
             tests="tests/test_container.py -k 'accepts_each_manifest and all'",
+        ),
+    ],
+    "deploy/kubernetes/network.yaml": [
+        Fault(
+            "no name can be resolved in OpenShift",
+            "        - port: 5353\n          protocol: UDP\n",
+            "",
+            tests="tests/test_container.py -k 'resolved and all'",
         ),
     ],
     "deploy/kubernetes/config.env": [

@@ -114,7 +114,7 @@ def test_kustomize_names_the_registry_and_the_settings(project: Project) -> None
     [server] = found["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert "/" in server["image"]
     assert server["image"] == server["image"].lower()
-    assert server["envFrom"] == [{"configMapRef": {"name": found["ConfigMap"]["metadata"]["name"]}}]
+    assert server["envFrom"][0] == {"configMapRef": {"name": found["ConfigMap"]["metadata"]["name"]}}
 
 
 def test_every_part_selects_the_pods(project: Project) -> None:
@@ -180,7 +180,7 @@ def test_engines_come_with_the_patterns_that_can_use_them(project: Project, chos
     ports = {
         port["port"] for rule in manifests(project)["network"]["spec"]["egress"] for port in rule["ports"]
     }
-    wanted = {443: True, 53: True, 6379: redis, 5432: database, 4318: "telemetry" in chosen}
+    wanted = {443: True, 53: True, 5353: True, 6379: redis, 5432: database, 4318: "telemetry" in chosen}
     assert ports == {port for port, is_wanted in wanted.items() if is_wanted}
 
 
@@ -208,7 +208,7 @@ def test_git_ignores_each_file_with_secrets_that_the_readme_names(project: Proje
     ignored = project.text(".gitignore").splitlines()
     for name in written:
         assert name in ignored or f"{name.partition('/')[0]}/" in ignored, name
-    assert ".env" in written
+    assert written & {"secrets/", "secrets.env"}
 
 
 def test_labels_name_the_server_and_its_repository(project: Project) -> None:
@@ -277,10 +277,25 @@ def secrets(project: Project) -> list[str]:
     """Return the keys of the Secret that the deployment needs."""
     pod = manifests(project)["deployment"]["spec"]["template"]["spec"]
     files = [
-        item["key"] for volume in pod.get("volumes", []) for item in volume.get("secret", {}).get("items", [])
+        item["key"] for source in secret_sources(pod) for item in source.get("items", []) if required(source)
     ]
     variables = [item["valueFrom"]["secretKeyRef"]["key"] for item in pod["containers"][0].get("env", [])]
     return files + variables
+
+
+def secret_sources(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the Secrets whose keys the pod has as files in the default of SECRETS_DIR."""
+    mounted = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0].get("volumeMounts", [])}
+    return [
+        source["secret"]
+        for volume in pod.get("volumes", [])
+        if mounted[volume["name"]] == "/run/secrets"
+        for source in volume["projected"]["sources"]
+    ]
+
+
+def required(source: dict[str, Any]) -> bool:
+    return not source.get("optional", False)
 
 
 SETTINGS = """
@@ -363,6 +378,53 @@ def test_the_engines_of_the_cluster_come_from_the_secret(project: Project, chose
     assert {name.upper() for name in named} == {name for name, pattern in needed.items() if pattern in chosen}
     is_file = "environment_config" in chosen
     assert all(name.islower() == is_file for name in named)
+
+
+def test_every_other_key_of_the_secret_reaches_the_server(project: Project, chosen: frozenset[str]) -> None:
+    """Such as a key for the API or for logins. A pod starts without a Secret if it requires none of its keys."""
+    pod = manifests(project)["deployment"]["spec"]["template"]["spec"]
+    whole = {"name": manifests(project)["deployment"]["metadata"]["name"], "optional": True}
+    as_variables = [one["secretRef"] for one in pod["containers"][0]["envFrom"] if "secretRef" in one]
+    as_files = [source for source in secret_sources(pod) if not required(source)]
+    assert (as_variables, as_files) == (([], [whole]) if "environment_config" in chosen else ([whole], []))
+    commands = kubernetes_section(project)
+    assert f"kubectl create secret generic {whole['name']} --from-" in commands
+
+
+def test_the_readme_pushes_the_image_that_it_built(project: Project) -> None:
+    commands = kubernetes_section(project)
+    assert f'docker tag {project.path.name} "$image"\n' in commands
+    assert 'docker push "$image"\n' in commands
+    [image] = re.findall(r"image=(\S+)", commands)
+    assert re.fullmatch(r"[a-z0-9.-]+/[a-z0-9-]+:[0-9.]+", image)
+
+
+def kubernetes_section(project: Project) -> str:
+    return project.text("README.md").split("\n### In Kubernetes\n")[1].split("\n## ")[0]
+
+
+def test_names_can_be_resolved_in_kubernetes_and_in_openshift(project: Project) -> None:
+    """The policy applies to the pods of the resolver: those of OpenShift listen on port 5353."""
+    egress = manifests(project)["network"]["spec"]["egress"]
+    [resolving] = [rule for rule in egress if "to" in rule]
+    namespaces = {
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in resolving["to"]
+    }
+    assert namespaces == {"kube-system", "openshift-dns"}
+    ports = {(port["port"], port.get("protocol", "TCP")) for port in resolving["ports"]}
+    assert ports == {(port, protocol) for port in (53, 5353) for protocol in ("TCP", "UDP")}
+
+
+def test_only_compose_serves_without_authentication(project: Project) -> None:
+    """A server on the same machine may read `.env` too, and later listen on a public address."""
+    section = project.text("README.md").split("### With Docker Compose\n")[1].split("\n### ")[0]
+    commands = "".join(re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL))
+    written = set(re.findall(r'echo "?(\w+)=.*>> \.env', commands))
+    assert not written & set(settings_of(project)["names"])
+    assert "export" not in commands
+    starts = [line.strip() for line in commands.splitlines() if "docker compose up" in line]
+    assert len(starts) == 2
+    assert all(line.startswith("ALLOW_UNAUTHENTICATED=true docker compose up ") for line in starts)
 
 
 def test_the_proxy_is_configured_as_the_page_about_replicas_says(project: Project) -> None:

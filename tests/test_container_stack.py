@@ -234,7 +234,7 @@ def test_as_the_first_process_of_a_container_it_ends_at_the_first_signal(whole: 
 
 DOCKER = """\
 #!/bin/sh
-echo "$*" >> "$DOCKER_LOG"
+echo "ALLOW_UNAUTHENTICATED=$ALLOW_UNAUTHENTICATED $*" >> "$DOCKER_LOG"
 """
 
 
@@ -261,7 +261,7 @@ class ImageReplicas(Replicas):
 
 
 def follow_readme(project: Project, folder: Path) -> dict[str, str]:
-    """Run the README's commands for the stack, and return the variables that they wrote to `.env`."""
+    """Run the README's commands that start the stack, and return the variables of Compose: from `.env`, and its own."""
     section = project.text("README.md").split("### With Docker Compose\n")[1]
     commands = section.split("```sh\n")[1].split("```")[0]
     programs = folder / "programs"
@@ -273,9 +273,11 @@ def follow_readme(project: Project, folder: Path) -> dict[str, str]:
     subprocess.run(
         ["sh", "-eu", "-c", commands], cwd=folder, env={"PATH": path, "DOCKER_LOG": str(log)}, check=True
     )
-    assert log.read_text(encoding="utf-8") == "compose up --build --wait\n"
-    lines = (folder / ".env").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines)
+    own, _, called = log.read_text(encoding="utf-8").partition(" ")
+    assert called == "compose up --build --wait\n"
+    env_file = folder / ".env"
+    lines = env_file.read_text(encoding="utf-8").splitlines() if env_file.exists() else []
+    return dict(line.split("=", 1) for line in [*lines, own])
 
 
 @contextmanager
