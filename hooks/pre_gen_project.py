@@ -45,6 +45,10 @@ CHOICES = {
 MAX_NAME_LENGTH = 64
 MAX_SHOWN_LENGTH = 80
 MAX_ADDRESS_LENGTH = 200
+# Hosts that belong to GitHub and GitLab, but have gists, files, pages or images.
+NO_REPOSITORIES = (
+    r"(.+\.)?githubusercontent\.com|.+\.github\.(com|io)|.+\.gitlab\.(com|io)|github\.io|gitlab\.io"
+)
 # All distributions that a project may install, with their dependencies, on any platform. uv cannot install a project with
 # the name of one, and a package with that name could shadow it. All these names are written with underscores.
 DISTRIBUTIONS = (
@@ -203,14 +207,19 @@ def repository_problem(answers: dict[str, Any]) -> str | None:
         f"is longer than {MAX_ADDRESS_LENGTH} characters": len(repository) > MAX_ADDRESS_LENGTH,
         "contains a space or a character outside ASCII": not re.fullmatch(r"[!-~]*", repository),
         "does not start with https://": scheme != "https",
-        "contains credentials": "@" in server,
-        "has an invalid port": colon and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536),
+        "contains credentials": "@" in rest,
         "has a host name with capital letters": host != host.lower(),
         "has an invalid host name": not re.fullmatch(rf"({label}\.)+(?![0-9]+$){label}", host),
-        "has a host name that starts with www.": host in ("www.github.com", "www.gitlab.com"),
+        "has www in its host name": host in ("www.github.com", "www.gitlab.com"),
+        f"is on {host}, which has no repositories": re.fullmatch(NO_REPOSITORIES, host),
+        "has an invalid port": colon and not (re.fullmatch("[1-9][0-9]{0,4}", port) and int(port) < 65536),
+        "has a port that its host does not need": colon
+        and (port == "443" or host in ("github.com", "gitlab.com")),
         "ends with a slash": path.endswith("/"),
-        "ends with .git": path.endswith(".git"),
-        "has no owner": len(segments) < 2,
+        "ends with .git": path.lower().endswith(".git"),
+        "is the address of a wiki": path.lower().endswith(".wiki"),
+        "does not name an owner and a repository": not path,
+        "names an owner, but no repository": len(segments) < 2,
         "is not the page of a repository": not all(
             re.fullmatch(name, segment) and segment.strip("-") for segment in segments
         )
@@ -220,9 +229,17 @@ def repository_problem(answers: dict[str, Any]) -> str | None:
     }
     problem = next((problem for problem, found in checks.items() if repository and found), None)
     return problem and (
-        f"repository {shown(repository)} {problem}. Use the address of its page, such as"
+        f"repository {shown(without_secrets(repository))} {problem}. Use the address of its page, such as"
         " https://github.com/owner/name, or leave it empty."
     )
+
+
+def without_secrets(address: str) -> str:
+    """Hide what may be a password or token: the part before an @, except the user git, and after ? or #."""
+    scheme = re.sub("^([A-Za-z][A-Za-z0-9+.-]*://)?.*", r"\1", address, flags=re.DOTALL)
+    user, at, place = address.removeprefix(scheme).rpartition("@")
+    hidden = f"***@{place}" if at and user != "git" else f"{user}{at}{place}"
+    return re.sub("([?#]).+", r"\1***", f"{scheme}{hidden}", flags=re.DOTALL)
 
 
 def text_problems(answers: dict[str, Any]) -> Iterator[Problem]:

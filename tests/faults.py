@@ -2017,8 +2017,20 @@ FAULTS: dict[str, list[Fault]] = {
     "hooks/pre_gen_project.py": [
         Fault(
             "an address with credentials is accepted",
-            '"contains credentials": "@" in server,\n',
+            '"contains credentials": "@" in rest,\n',
             "",
+            tests="tests/test_refusals.py -k page_of_a_repository",
+        ),
+        Fault(
+            "a refused address is printed with its password",
+            "shown(without_secrets(repository))",
+            "shown(repository)",
+            tests="tests/test_refusals.py -k page_of_a_repository",
+        ),
+        Fault(
+            "an address of a wiki is accepted",
+            'path.lower().endswith(".wiki")',
+            'path.endswith("/wiki")',
             tests="tests/test_refusals.py -k page_of_a_repository",
         ),
         Fault(

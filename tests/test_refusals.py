@@ -88,26 +88,50 @@ ADDRESSES = {
     "owner/name": "does not start with https://",
     "none": "does not start with https://",
     f"{ADDRESS}.git": "ends with .git",
+    f"{ADDRESS}.GIT": "ends with .git",
+    f"{ADDRESS}.wiki": "is the address of a wiki",
+    "https://gitlab.com/group/sub/name.Wiki": "is the address of a wiki",
     f"{ADDRESS}/": "ends with a slash",
     "https://token@github.com/owner/name": "contains credentials",
     "https://user:token@git.example.com/owner/name": "contains credentials",
+    "http://user:secret@github.com/owner/name": "does not start with https://",
+    "https://user:p@ss@github.com/owner/name": "contains credentials",
+    "https://user:secret@github.com/owner/name ": "contains a space or a character outside ASCII",
+    f"https://user:secret@git.example.com/{'a' * 300}/name": "is longer than 200 characters",
+    "https://github.com/owner/name?token=secret": "is not the page of a repository",
+    "https://github.com/owner/name#access_token=secret": "is not the page of a repository",
+    "user:secret@github.com:owner/name.git": "does not start with https://",
+    "https://user:://secret@github.com/owner/name": "contains credentials",
     "https://git.example.com:/owner/name": "has an invalid port",
+    "https://git.example.com:08443/owner/name": "has an invalid port",
+    "https://github.com:443/owner/name": "has a port that its host does not need",
+    "https://git.example.com:443/owner/name": "has a port that its host does not need",
+    "https://github.com:8443/owner/name": "has a port that its host does not need",
+    "https://gitlab.com:80/owner/name": "has a port that its host does not need",
     "https://git.example.com:0/owner/name": "has an invalid port",
     "https://git.example.com:65536/owner/name": "has an invalid port",
     "https://git.example.com:8443:1/owner/name": "has an invalid port",
     "https://git.example.com:https/owner/name": "has an invalid port",
     "https://GitHub.com/owner/name": "has a host name with capital letters",
-    "https://www.github.com/owner/name": "has a host name that starts with www.",
+    "https://www.github.com/owner/name": "has www in its host name",
+    "https://www.gitlab.com/owner/name": "has www in its host name",
+    "https://gist.github.com/owner/0123456789abcdef": "is on gist.github.com, which has no repositories",
+    "https://raw.githubusercontent.com/owner/name": "is on raw.githubusercontent.com, which has no repositories",
+    "https://owner.github.io/docs/name": "is on owner.github.io, which has no repositories",
+    "https://group.gitlab.io/docs/name": "is on group.gitlab.io, which has no repositories",
+    "https://registry.gitlab.com/group/name": "is on registry.gitlab.com, which has no repositories",
     "https:///owner/name": "has an invalid host name",
     "https://localhost/owner/name": "has an invalid host name",
     "https://10.0.0.7/owner/name": "has an invalid host name",
-    "https://[::1]/owner/name": "has an invalid port",
+    "https://[::1]/owner/name": "has an invalid host name",
+    "https://[2001:db8::1]:8443/owner/name": "has an invalid host name",
     "https://-git.example.com/owner/name": "has an invalid host name",
     "https://git..example.com/owner/name": "has an invalid host name",
     "https://git_hub.example.com/owner/name": "has an invalid host name",
-    "https://github.com": "has no owner",
-    "https://github.com/": "has no owner",
-    "https://github.com/owner": "has no owner",
+    "https://github.com": "does not name an owner and a repository",
+    "https://github.com/": "does not name an owner and a repository",
+    "https://github.com/owner": "names an owner, but no repository",
+    "https://git.example.com/owner": "names an owner, but no repository",
     f"{ADDRESS}/tree/main": "is not the page of a repository",
     "https://gitlab.com/owner/name/-/tree/main": "is not the page of a repository",
     "https://github.com//name": "is not the page of a repository",
@@ -145,6 +169,8 @@ GOOD: list[dict[str, Any]] = [
     {"repository": "https://github.com/O-1/na_me.py"},
     {"repository": "https://gitlab.com/a_group/sub.group/name"},
     {"repository": "https://git.example.co.uk:8443/team/name"},
+    {"repository": "https://github.com/owner/my.wiki.git-tools"},
+    {"repository": "https://gist.example.com/team/name"},
     {"repository": "https://xn--mnchen-3ya.example/a/b"},
     {"repository": f"https://git.example.com/{'a' * 80}/{'b' * 95}"},
 ]
@@ -222,9 +248,22 @@ def test_an_invalid_email_address_is_refused(email: str, refused: Refused) -> No
 def test_what_is_not_the_page_of_a_repository_is_refused(
     address: str, problem: str, refused: Refused
 ) -> None:
-    shown = address if len(address) <= 80 else f"{address[:80]}..."
+    visible = without_secrets(address)
+    shown = visible if len(visible) <= 80 else f"{visible[:80]}..."
     advice = "Use the address of its page, such as https://github.com/owner/name, or leave it empty."
-    assert refused(repository=address) == f"repository {shown!r} {problem}. {advice}\n"
+    message = refused(repository=address)
+    assert message == f"repository {shown!r} {problem}. {advice}\n"
+    assert ".." not in message.replace("...", "").replace(address, "")
+    for secret in ("secret", "token@", "p@ss"):
+        assert secret not in message
+
+
+def without_secrets(address: str) -> str:
+    """Return an address as a message may show it."""
+    for secret in ("user:://secret", "user:secret", "user:token", "user:p@ss"):
+        address = address.replace(secret, "***")
+    address = address.replace("token@", "***@")
+    return re.sub("([?#]).+", r"\1***", address)
 
 
 @pytest.mark.parametrize("character", CONTROL_CHARACTERS, ids=ascii)
