@@ -2356,9 +2356,21 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the release on GitLab has no wheel",
-            "needs: [build, sbom, pypi]",
-            "needs: [sbom, pypi]",
+            "--use-package-registry dist/* sbom.cdx.json",
+            "--use-package-registry sbom.cdx.json",
             tests="tests/test_ci.py -k every_job_on_gitlab",
+        ),
+        Fault(
+            "the release on GitLab does not log in",
+            'GLAB_ENABLE_CI_AUTOLOGIN: "true"',
+            'GLAB_ENABLE_CI_AUTOLOGIN: "false"',
+            tests="tests/test_ci.py -k every_job_on_gitlab",
+        ),
+        Fault(
+            "a version is on PyPI before the release on GitLab exists",
+            "  stage: publish\n",
+            "",
+            tests="tests/test_ci.py -k pypi_last",
         ),
         Fault(
             "GitLab does not know a key",

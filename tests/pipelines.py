@@ -26,6 +26,8 @@ RECORDER = """\
 import json, os, pathlib, sys
 name = pathlib.Path(sys.argv[0]).name
 stdin = sys.stdin.read() if "--password-stdin" in sys.argv else ""
+if name == "glab" and os.environ.get("GLAB_ENABLE_CI_AUTOLOGIN") != "true":
+    sys.exit("glab is not logged in")
 with open(os.environ["CALLS"], "a", encoding="utf-8") as calls:
     calls.write(json.dumps([name, *sys.argv[1:], *filter(None, [stdin.strip()])]) + "\\n")
 if "--output" in sys.argv:

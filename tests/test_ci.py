@@ -259,7 +259,7 @@ def test_a_pipeline_on_gitlab_has_the_right_jobs(pipeline: str, bake_once: Bake,
     machine = Machine(tmp_path, bake_once(**ON_GITLAB).path, {}, "")
     jobs = GitLab(machine, pipeline).jobs()
     assert jobs.keys() == EXPECTED_JOBS[pipeline]
-    assert [name for name, job in jobs.items() if job["stage"] == "release" and job["interruptible"]] == []
+    assert [name for name, job in jobs.items() if job["stage"] != "check" and job["interruptible"]] == []
 
 
 def test_both_services_run_the_same_commands() -> None:
@@ -433,7 +433,7 @@ def test_every_job_on_gitlab_works_as_written(machine: Machine) -> None:
     assert distributions(machine.artifacts / "build" / "dist") == [".gz", ".whl"]
     image = "registry.example.com/ada/my-mcp-server:0.1.0"
     push = ["--pull", "--push", "--sbom=true", "--provenance=mode=max", "--tag", image, "."]
-    *checks, sign, publish, login, context, create, build, release = machine.calls()
+    *checks, login, context, create, build, release, sign, publish = machine.calls()
     assert checks == DOCKER_CHECKS
     assert sign[:3] == ["uvx", "pypi-attestations@0.0.30", "sign"]
     assert [Path(name).suffix for name in sign[3:]] == [".whl", ".gz"]
@@ -451,7 +451,16 @@ def test_every_job_on_gitlab_works_as_written(machine: Machine) -> None:
     assert create == ["docker", "buildx", "create", "--use", "builder"]
     assert build == ["docker", "buildx", "build", *push]
     assert release[:4] == ["glab", "release", "create", "v0.1.0"]
+    # The token of a job may not upload files to the project, only packages.
+    assert "--use-package-registry" in release
     assert [Path(name).suffix for name in release[-3:]] == [".whl", ".gz", ".json"]
+
+
+def test_gitlab_publishes_to_pypi_last_because_that_cannot_be_undone(bake_once: Bake, tmp_path: Path) -> None:
+    jobs = GitLab(Machine(tmp_path, bake_once(**ON_GITLAB).path, {}, ""), "tag").jobs()
+    assert list(jobs)[-1] == "pypi"
+    assert "needs" not in jobs["pypi"]
+    assert [name for name, job in jobs.items() if job["stage"] == jobs["pypi"]["stage"]] == ["pypi"]
 
 
 @needs_posix
