@@ -2404,8 +2404,8 @@ FAULTS: dict[str, list[Fault]] = {
     "README.md": [
         Fault(
             "the registry does not find its marker",
-            "<!-- mcp-name: io.",
-            "<!-- name: io.",
+            "<!-- mcp-name:",
+            "<!-- name:",
             tests="tests/test_publishing.py -k owner_can_verify",
         ),
         Fault(
@@ -2687,8 +2687,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the owner of a GitHub repository cannot verify the registry's name",
-            '{% if host in ["github.com", "gitlab.com"] %}\n  "name"',
-            '{% if host == "gitlab.com" %}\n  "name"',
+            '{% elif host in ["github.com", "gitlab.com"] %}\n{% set name',
+            '{% elif host == "gitlab.com" %}\n{% set name',
             tests="tests/test_publishing.py -k owner_can_verify",
         ),
         Fault(
@@ -2740,7 +2740,21 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_secrets.py -k bundle",
         ),
     ],
+    "deploy/kubernetes/kustomization.yaml": [
+        Fault(
+            "Kubernetes pulls an image that CI does not push",
+            'cookiecutter.ci == "gitlab" and cookiecutter.repository',
+            "cookiecutter.repository",
+            tests="tests/test_publishing.py -k image_that_ci_pushes",
+        ),
+    ],
     "tests/test_metadata.py": [
+        Fault(
+            "an old image in Kubernetes is overlooked",
+            'return {"version": tags[0]} if tags else {}',
+            "return {}",
+            tests="tests/test_publishing.py -k 'change_in_one_place and Kubernetes'",
+        ),
         Fault(
             "a second version in server.json is overlooked",
             'server["version"] if server["version"] == package["version"] else "two versions"',

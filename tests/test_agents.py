@@ -95,10 +95,11 @@ def test_no_line_of_the_example_of_env_is_committed_with_secrets(projects: Proje
 
 
 @EACH
-def test_the_changelog_starts_with_the_version_of_the_project(name: str, projects: Projects) -> None:
-    project = projects(name)
-    version = tomllib.loads(project.text("pyproject.toml"))["project"]["version"]
-    assert re.findall(r"^## \[([\d.]+)\]", project.text("CHANGELOG.md"), flags=re.MULTILINE) == [version]
+def test_the_changelog_has_no_version_before_the_first_release(name: str, projects: Projects) -> None:
+    """Keep a Changelog gives each version a date, which a new project does not have."""
+    changelog = projects(name).text("CHANGELOG.md")
+    assert re.findall("^## .+$", changelog, flags=re.MULTILINE) == ["## [Unreleased]"]
+    assert changelog.endswith("\n- First version.\n")
 
 
 def test_development_uses_the_lowest_supported_python(projects: Projects) -> None:

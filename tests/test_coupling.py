@@ -38,7 +38,7 @@ SEES = {
     "deploy/kubernetes/deployment.yaml": {
         *("project_slug", "environment_config", "health_check", *ENGINES),
     },
-    "deploy/kubernetes/kustomization.yaml": {"project_slug", "repository"},
+    "deploy/kubernetes/kustomization.yaml": {"project_slug", "repository", "ci"},
     "deploy/kubernetes/network.yaml": {
         *("project_slug", "authentication", "telemetry"),
         *(*API_PATTERNS, *ENGINES),
@@ -64,6 +64,7 @@ SEES = {
     "tests/production/conftest.py": {"authentication", "telemetry", *API_PATTERNS},
     "tests/production/process.py": {"environment_config"},
     "tests/production/test_workers.py": {"rate_limiting", "state_management"},
+    "tests/test_metadata.py": {"container"},
     "tests/test_server.py": {"package_name", "environment_config"},
     "tests/tools/conftest.py": {"package_name", "rate_limiting", *API_PATTERNS},
 }

@@ -33,8 +33,10 @@ FASTMCP_SCHEMA = Path(fastmcp.__file__).parent / "utilities" / "mcp_server_confi
 REPOSITORIES = {
     "https://github.com/Ada-L/weather.py": "io.github.Ada-L/weather.py",
     "https://gitlab.com/ada/weather": "io.gitlab.ada/weather",
-    "https://gitlab.com/the_club/tools/weather": "io.gitlab.the-club/tools-weather",
-    "https://codeberg.org/ada/weather": "org.codeberg/ada-weather",
+    "https://gitlab.com/the_club/tools/weather": "com.example/the_club-tools-weather",
+    "https://codeberg.org/ada/weather": "com.example/ada-weather",
+    "https://bitbucket.org/ada/weather": "com.example/ada-weather",
+    "https://dev.azure.com/ada/tools/_git/weather": "com.example/ada-tools-_git-weather",
     "https://git.example.co.uk:8443/a_team/b.c/weather_x": "uk.co.example.git/a_team-b.c-weather_x",
 }
 GITHUB, *_ = REPOSITORIES
@@ -153,6 +155,94 @@ def test_the_registry_has_a_name_that_the_owner_can_verify(repository: str, publ
         assert "repository" not in server
     urls = tomllib.loads(project.text("pyproject.toml"))["project"]["urls"]
     assert urls["Repository"] == repository
+
+
+def publish_it(project: Project) -> str:
+    return project.text("README.md").split("\n## Publish it\n")[1].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+def test_the_readme_logs_in_to_the_registry_as_the_owner_of_the_name(
+    repository: str, published: Published
+) -> None:
+    text = publish_it(published(repository=repository, ci="none"))
+    namespace = REPOSITORIES[repository].partition("/")[0]
+    if namespace.startswith("io.github."):
+        assert "`mcp-publisher login github`" in text
+        return
+    ((domain, key),) = re.findall(
+        r"`mcp-publisher login (?:dns|http) --domain (\S+)( --private-key \S+)?`", text
+    )
+    assert key
+    assert "https://modelcontextprotocol.io/registry/authentication" in text
+    if namespace == "com.example":
+        assert domain == "example.org"
+        assert "Replace\n  `com.example`" in text
+        for file in ("server.json", "Dockerfile", "README.md"):
+            assert "com.example" in published(repository=repository, ci="none").text(file)
+    else:
+        assert domain == ".".join(reversed(namespace.split(".")))
+        assert "com.example" not in text
+
+
+@pytest.mark.parametrize("container", [True, False])
+def test_the_readme_names_every_file_with_the_version(container: bool, published: Published) -> None:
+    project = published(container=container)
+    version = tomllib.loads(project.text("pyproject.toml"))["project"]["version"]
+    found = {path for path, content in project.files().items() if version.encode() in content}
+    found -= {"README.md", "pyproject.toml"}
+    text = publish_it(project)
+    assert {"server.json", "manifest.json"} <= found
+    assert ("deploy/kubernetes/kustomization.yaml" in found) == container
+    for path in (*found, "uv version --bump minor", "CHANGELOG.md"):
+        assert f"`{path}`" in text, path
+
+
+def test_the_readme_warns_before_the_buttons_are_published(published: Published) -> None:
+    text = publish_it(published())
+    assert f"https://pypi.org/project/{SLUG}/) is free or yours" in text
+    assert text.index("free or yours") < text.index("1. ")
+
+
+# The CI of a repository at this host: whether it runs there, as far as the template knows.
+RUNS = {
+    ("github", "https://github.com/ada/weather"): True,
+    ("gitlab", "https://gitlab.com/ada/weather"): True,
+    ("none", "https://codeberg.org/ada/weather"): True,
+    ("github", "https://gitlab.com/ada/weather"): False,
+    ("gitlab", "https://github.com/ada/weather"): False,
+    ("github", "https://codeberg.org/ada/weather"): False,
+    ("gitlab", "https://dev.azure.com/ada/tools/_git/weather"): False,
+    ("github", "https://git.example.com/ada/weather"): None,
+    ("gitlab", "https://git.example.com/ada/weather"): None,
+}
+
+
+@pytest.mark.parametrize(("ci", "repository"), RUNS)
+def test_the_readme_says_where_ci_does_not_run(ci: str, repository: str, published: Published) -> None:
+    text = publish_it(published(ci=ci, repository=repository))
+    host = urlsplit(repository).hostname
+    runs = RUNS[ci, repository]
+    assert (f" does not run on `{host}`." in text) == (runs is False)
+    assert (f" runs on `{host}` only if that is a " in text) == (runs is None)
+    assert ("[choose another `ci`](#update)" in text) == (not runs)
+
+
+IMAGES = {
+    ("github", "https://github.com/Ada/Weather"): "ghcr.io/ada/weather",
+    ("gitlab", "https://gitlab.com/Ada/Tools/Weather"): "registry.gitlab.com/ada/tools/weather",
+}
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
+@pytest.mark.parametrize(
+    "repository", [*(repository for _, repository in IMAGES), "https://git.example.com/a/b", ""]
+)
+def test_kubernetes_pulls_the_image_that_ci_pushes(ci: str, repository: str, published: Published) -> None:
+    """Where CI pushes to a registry that the template does not know, the name is a placeholder."""
+    project = published(ci=ci, repository=repository)
+    (name,) = re.findall("newName: (.+)", project.text("deploy/kubernetes/kustomization.yaml"))
+    assert name == IMAGES.get((ci, repository), f"registry.example.com/{SLUG}")
 
 
 @pytest.mark.parametrize("repository", REPOSITORIES)
@@ -283,6 +373,10 @@ DRIFT = {
     "another Python": (
         *("pyproject.toml", 'requires-python = ">=3.11"', 'requires-python = ">=3.12"'),
         "manifest.json: change requires-python from '>=3.11' to '>=3.12'.",
+    ),
+    "another image in Kubernetes": (
+        *("deploy/kubernetes/kustomization.yaml", "newTag: 0.1.0", 'newTag: "0.0.9"'),
+        "kustomization.yaml: change version from '0.0.9' to '0.1.0'.",
     ),
     "another file": (
         *("fastmcp.json", '"path": "server.py"', '"path": "main.py"'),

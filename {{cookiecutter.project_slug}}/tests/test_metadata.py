@@ -112,6 +112,15 @@ def from_manifest_json() -> Facts:
     }
 
 
+{% if cookiecutter.container %}
+def from_kustomization_yaml() -> Facts:
+    path = PROJECT / "deploy" / "kubernetes" / "kustomization.yaml"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    tags = re.findall(r"^ +newTag: \W?([\w.+-]+)", text, flags=re.MULTILINE)
+    return {"version": tags[0]} if tags else {}
+
+
+{% endif %}
 def from_fastmcp_json() -> Facts:
     return {"file": loaded("fastmcp.json")["source"]["path"]}
 
@@ -168,6 +177,9 @@ def from_claude_code_command() -> Facts:
     [
         ("server.json", from_server_json),
         ("manifest.json", from_manifest_json),
+{% if cookiecutter.container %}
+        ("kustomization.yaml", from_kustomization_yaml),
+{% endif %}
         ("fastmcp.json", from_fastmcp_json),
         ("the comment `mcp-name` in README.md", from_marker),
         ("the button for Cursor in README.md", from_cursor_button),
