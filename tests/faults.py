@@ -2395,6 +2395,12 @@ FAULTS: dict[str, list[Fault]] = {
             tests="tests/test_ci.py -k lock_file",
         ),
         Fault(
+            "the canary needs a tool",
+            "        if not TOOL:\n",
+            "        if not names:\n",
+            tests="tests/test_recipe.py -k canary_runs",
+        ),
+        Fault(
             "the canary does not say which tools there are",
             """: {', '.join(names)}""",
             "",
@@ -2738,6 +2744,14 @@ FAULTS: dict[str, list[Fault]] = {
             "secrets/\n",
             "",
             tests="tests/test_secrets.py -k bundle",
+        ),
+    ],
+    "tests/test_server.py": [
+        Fault(
+            "a page that calls a removed tool is overlooked",
+            "if tool not in tools and f",
+            "if tool in pages and f",
+            tests="tests/test_recipe.py -k page_that_calls",
         ),
     ],
     "deploy/kubernetes/kustomization.yaml": [

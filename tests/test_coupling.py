@@ -16,8 +16,8 @@ NAMES = {"package_name", "project_slug"}
 # The patterns that store data in a database engine.
 ENGINES = {"lazy_initialization", "caching", "rate_limiting", "state_management"}
 SEES = {
-    ".agents/skills/add-a-tool/SKILL.md": {"package_name", *API_PATTERNS},
-    ".claude/skills/add-a-tool/SKILL.md": {"package_name", *API_PATTERNS},
+    ".agents/skills/add-a-tool/SKILL.md": {"package_name", "ci", *API_PATTERNS},
+    ".claude/skills/add-a-tool/SKILL.md": {"package_name", "ci", *API_PATTERNS},
     ".env.example": ALL - {"self_contained", "structured_errors", "structured_logging"} | {"project_slug"},
     ".github/dependabot.yml": {"container"},
     ".github/workflows/ci.yml": {"project_slug", "container", "repository"},

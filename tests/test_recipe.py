@@ -1,6 +1,8 @@
 """The README of a project works when followed literally: add tools, and remove the examples."""
 
+import os
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .combinations import ALL, LINEAR, NONE, answers
+from .combinations import ALL, LINEAR, NONE, TOOLS, answers
 from .conftest import Bake, Projects
 from .project import Project, assert_passed
 
@@ -82,6 +84,23 @@ def remove(project: Project, module: str) -> None:
         and not re.fullmatch(rf"( +({names}),|mcp\.add_\w+\(({names})\))\n", line)
     ]
     path.write_text("".join(kept), encoding="utf-8")
+    called = rf"^uv run fastmcp call \S+ (?:{TOOLS.get(module, module)})\b.*\n"
+    for page in ("README.md", "AGENTS.md"):
+        text = re.sub(called, "", project.text(page), flags=re.MULTILINE)
+        (project.path / page).write_text(text, encoding="utf-8")
+    canary = project.path / "scripts" / "canary.py"
+    if f'TOOL = "{module}"' in canary.read_text(encoding="utf-8"):
+        assert "`TOOL` in `scripts/canary.py`" in project.text(".agents/skills/add-a-tool/SKILL.md")
+        name_tool_of_canary(project, "", {})
+
+
+def name_tool_of_canary(project: Project, tool: str, arguments: dict[str, object]) -> None:
+    """Change the constants at the top of the canary."""
+    path = project.path / "scripts" / "canary.py"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^TOOL = .+$", f'TOOL = "{tool}"', text, flags=re.MULTILINE)
+    text = re.sub(r"^ARGUMENTS = .+$", f"ARGUMENTS = {arguments!r}", text, flags=re.MULTILINE)
+    path.write_text(text, encoding="utf-8")
 
 
 def check(project: Project, *tests: str) -> None:
@@ -120,6 +139,46 @@ def test_a_server_without_any_tool_passes_its_tests(project: Project) -> None:
     for path in sorted((project.path / "tests" / "surface").glob("*.json")):
         remove(project, path.stem)
     check(project, "tests")
+
+
+def test_a_page_that_calls_a_removed_tool_is_named_with_the_fix(bake: Bake) -> None:
+    project = bake()
+    pages = {page: project.text(page) for page in ("README.md", "AGENTS.md")}
+    remove(project, "process_data")
+    assert_passed(project.run_tests("tests/test_server.py", "-k", "pages_call"))
+    for page, text in pages.items():
+        (project.path / page).write_text(text, encoding="utf-8")
+    run = project.run_tests("tests/test_server.py", "-k", "pages_call")
+    assert run.returncode == 1
+    for page in pages:
+        assert f"{page}: `fastmcp call` names `process_data`, which is not a tool." in run.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="replaces the installed command with a shell script")
+@pytest.mark.parametrize(
+    ("tool", "arguments", "expected"),
+    [
+        ("", {}, "mode auto: 7 tools"),
+        ("batch_process", {"items": ["tea"]}, "batch_process, mode legacy: "),
+        ("process_data", {}, "There is no tool process_data. Name one in "),
+    ],
+    ids=["no tool", "another tool", "forgotten"],
+)
+def test_the_canary_runs_after_the_example_tool_is_removed(
+    tool: str, arguments: dict[str, object], expected: str, bake: Bake, tmp_path: Path
+) -> None:
+    project = bake()
+    remove(project, "process_data")
+    name_tool_of_canary(project, tool, arguments)
+    command = tmp_path / "my-mcp-server"
+    command.write_text(
+        f'#!/bin/sh\nPYTHONPATH={project.path}/src exec {project.python} -m my_mcp_server "$@"\n',
+        encoding="utf-8",
+    )
+    command.chmod(0o755)
+    run = project.run("scripts/canary.py", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert (run.returncode == 0) == (tool != "process_data"), run.stderr
+    assert expected in run.stderr
 
 
 def test_the_recipe_adds_four_components_with_less_than_ten_lines_of_test_code(bake: Bake) -> None:

@@ -16,7 +16,7 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 
 COMMAND = "{{ cookiecutter.project_slug }}"
-# A call that must succeed. Change it before you delete the example tool.
+# A call that must succeed. Without a tool, only the handshake must.
 TOOL = "process_data"
 ARGUMENTS = {"text": "Hello, world"}
 TIMEOUT_SECONDS = 60
@@ -25,12 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 async def call(mode: Literal["auto", "legacy"]) -> None:
-    """Shake hands with the server, and call the tool."""
+    """Shake hands with the server, list its tools, and call one of them."""
     command = shutil.which(COMMAND)
     if command is None:
         sys.exit(f"{COMMAND} is not installed")
     async with Client(StdioTransport(command, []), mode=mode) as client:
         names = [tool.name for tool in await client.list_tools()]
+        if not TOOL:
+            logger.info("mode %s: %d tools", mode, len(names))
+            return
         if TOOL not in names:
             sys.exit(f"There is no tool {TOOL}. Name one in {__file__}: {', '.join(names)}")
         result = await client.call_tool(TOOL, ARGUMENTS)
