@@ -92,6 +92,7 @@ ALWAYS = {
     ".claude/skills/add-a-tool/SKILL.md",
     ".editorconfig",
     ".env.example",
+    ".gitattributes",
     ".gitignore",
     ".python-version",
     "AGENTS.md",
