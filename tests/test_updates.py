@@ -4,12 +4,14 @@ The result must be the same as if the project had been generated with the new an
 """
 
 import ast
+import errno
 import json
 import os
 import random
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ import update as updater
 from .combinations import PACKAGE, PATTERNS, PROMPTS, REPOSITORY, SKELETON, TEMPLATE
 from .conftest import Bake
 from .hooks import HOOKS
+from .images import IS_ROOT
 from .project import RECORD, Project, assert_passed
 from .test_recipe import ACCEPT, follow, remove
 from .user import User
@@ -452,6 +455,267 @@ def test_a_project_with_windows_line_endings_keeps_them(bake: Bake, user: User, 
     assert unified == content(expected)
 
 
+# Settings of git that convert line endings. The first is the default of Git for Windows.
+CONVERTING = {
+    "autocrlf": "[core]\n\tautocrlf = true\n",
+    "eol": "[core]\n\teol = crlf\n\tattributesFile = ~/attributes\n",
+}
+
+
+def converting_user(home: Path, setting: str) -> User:
+    """Return a user whose git converts line endings."""
+    home.mkdir()
+    (home / ".gitconfig").write_text(CONVERTING[setting], encoding="utf-8")
+    (home / "attributes").write_text("* text\n", encoding="utf-8")
+    return User(home)
+
+
+def run_update(user: User, project: Project, *words: str) -> "subprocess.CompletedProcess[str]":
+    return user.run([sys.executable, str(TEMPLATE / "update.py"), *words], cwd=project.path)
+
+
+def to_windows(content: bytes) -> bytes:
+    return content.replace(b"\n", b"\r\n")
+
+
+@pytest.fixture
+def own_template(user: User, repository: Path, tmp_path: Path) -> Path:
+    """Return a clone of the template that the test may change."""
+    folder = tmp_path / "template"
+    user.git("clone", "--quiet", str(repository), str(folder), cwd=tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("setting", "endings"), [("autocrlf", "windows"), ("autocrlf", "unix"), ("eol", "windows")]
+)
+def test_line_endings_stay_whatever_git_is_set_to(
+    setting: str, endings: str, bake: Bake, own_template: Path, tmp_path: Path
+) -> None:
+    """The template has no `.gitattributes` here, as its first commits had none."""
+    (own_template / SKELETON.name / ".gitattributes").unlink()
+    User(tmp_path).commit(own_template, "Remove attributes")
+    project, expected = bake(), bake(caching=False)
+    for each in (project, expected):
+        replace(each.path / "README.md", "\n## Configure it\n", "\n## Configure it\n\nAsk Ada.\n")
+        (each.path / ".gitattributes").unlink()
+        if endings == "windows":
+            for path in each.path.rglob("*"):
+                if path.is_file():
+                    path.write_bytes(to_windows(path.read_bytes()))
+    windows = converting_user(tmp_path / "home", setting)
+    committed(windows, project, own_template)
+    run = run_update(windows, project, "caching=no")
+    assert run.returncode == 0, run.stderr
+    assert KEPT not in run.stdout
+    assert content(project) == expected.files()
+
+
+def test_a_clone_of_the_template_on_windows_gives_a_project_that_can_be_updated(
+    published: Path, bake: Bake, tmp_path: Path
+) -> None:
+    windows = converting_user(tmp_path / "home", "autocrlf")
+    clone = tmp_path / "mcp-server-template"
+    windows.git("clone", "--quiet", str(published), str(clone), cwd=tmp_path)
+    assert_passed(windows.run(["cookiecutter", str(clone), "--no-input"], cwd=tmp_path))
+    project = Project(tmp_path / "my-mcp-server", "my_mcp_server")
+    assert project.files() == bake().files()
+    windows.commit(project.path, "Create")
+    assert_passed(run_update(windows, project, "caching=no"))
+    assert content(project) == bake(caching=False).files()
+    windows.commit(project.path, "Update")
+    again = tmp_path / "again"
+    windows.git("clone", "--quiet", str(project.path), str(again), cwd=tmp_path)
+    assert content(Project(again, "my_mcp_server")) == bake(caching=False).files()
+
+
+def test_each_line_keeps_its_ending_and_a_byte_order_mark_stays(
+    plain: Project, user: User, bake: Bake
+) -> None:
+    """An editor on Windows has added a line with its own ending, and a byte order mark."""
+    readme, server = plain.path / "README.md", plain.path / SERVER
+    readme.write_bytes(b"\xef\xbb\xbfMine.\r\n" + readme.read_bytes())
+    server.write_bytes(b"\xef\xbb\xbf" + to_windows(server.read_bytes()))
+    unedited = plain.path / "tests" / "tools" / "test_caching.py"
+    unedited.write_bytes(b"\xef\xbb\xbf" + to_windows(unedited.read_bytes()))
+    user.commit(plain.path, "Edit")
+    assert update(plain, caching=False) == 0
+    expected = bake(caching=False)
+    assert readme.read_bytes() == b"\xef\xbb\xbfMine.\r\n" + (expected.path / "README.md").read_bytes()
+    assert server.read_bytes() == b"\xef\xbb\xbf" + to_windows((expected.path / SERVER).read_bytes())
+    assert not unedited.exists()
+
+
+def test_a_new_file_has_the_line_endings_of_the_project(bake: Bake, user: User, repository: Path) -> None:
+    project = bake(caching=False)
+    for path in project.path.rglob("*.*"):
+        if path.is_file():
+            path.write_bytes(to_windows(path.read_bytes()))
+    committed(user, project, repository)
+    assert update(project, caching=True) == 0
+    tool = "src/my_mcp_server/tools/caching.py"
+    assert (project.path / tool).read_bytes() == to_windows((bake().path / tool).read_bytes())
+
+
+def test_an_edited_binary_file_is_kept_and_an_unedited_one_is_replaced(
+    plain: Project, user: User, own_template: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its bytes are not line endings."""
+    old, new, mine = b"\x00\r\nold\n", b"\x00\n\r\nnew\r\n", b"\x00\nmine\r\n"
+    names = [own_template / SKELETON.name / name for name in ("a.bin", "b.bin")]
+    for path in names:
+        path.write_bytes(old)
+    user.commit(own_template, "Add")
+    (plain.path / "a.bin").write_bytes(old)
+    (plain.path / "b.bin").write_bytes(mine)
+    committed(user, plain, own_template)
+    for path in names:
+        path.write_bytes(new)
+    user.commit(own_template, "Change")
+    assert update(plain) == 0
+    assert (plain.path / "a.bin").read_bytes() == new
+    assert (plain.path / "b.bin").read_bytes() == mine
+    assert f"{KEPT}b.bin\n" in capsys.readouterr().out
+
+
+def script(path: Path) -> None:
+    path.write_text("deploy\n", encoding="utf-8")
+
+
+def folder_with_file(path: Path) -> None:
+    path.mkdir()
+    (path / "notes").touch()
+
+
+def link_to_file(path: Path) -> None:
+    (path.parent.parent / "file").write_text("elsewhere\n", encoding="utf-8")
+    path.symlink_to(Path("..", "file"))
+
+
+def link_to_folder(path: Path) -> None:
+    (path.parent.parent / "folder").mkdir()
+    path.symlink_to(Path("..", "folder"), target_is_directory=True)
+
+
+def broken_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "deploy"])
+@pytest.mark.parametrize("create", [script, folder_with_file, link_to_file, link_to_folder, broken_link])
+def test_whatever_the_user_has_at_a_path_of_the_template_is_kept_and_named(
+    create: Callable[[Path], None],
+    name: str,
+    bake: Bake,
+    repository: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project, expected = bake(container=False), bake()
+    create(project.path / name)
+    committed(User(project.path.parent), project, repository)
+    before, outside = content(project), files_in(project.path.parent)
+    assert update(project, container=True) == 0
+    theirs = {path: text for path, text in before.items() if path.split("/")[0] == name}
+    kept = [path for path in expected.files() if path.split("/")[0] == name]
+    if name == "deploy" and create is folder_with_file:
+        kept = []  # the template's files fit into the folder of the user
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith(KEPT)] == [KEPT + path for path in kept]
+    after = content(project)
+    assert after.keys() == {path for path in expected.files() if path not in kept} | theirs.keys()
+    assert {path: after[path] for path in theirs} == theirs
+    assert files_in(project.path.parent) == outside
+    assert answers_of(project)["container"] is True
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Return the files beside a project, and in the folder that a test has linked."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for pattern in ("*", "folder/*")
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+
+
+def test_a_linked_file_of_the_template_is_kept(
+    plain: Project, user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = plain.path.parent / "README.md"
+    shutil.move(plain.path / "README.md", outside)
+    (plain.path / "README.md").symlink_to(outside)
+    before = outside.read_bytes()
+    user.commit(plain.path, "Link")
+    assert update(plain, caching=False) == 0
+    assert f"{KEPT}README.md\n" in capsys.readouterr().out
+    assert outside.read_bytes() == before
+    assert (plain.path / "README.md").is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or IS_ROOT, reason="root may write everywhere")
+@pytest.mark.parametrize(
+    "name", [RECORD, "README.md", "src/my_mcp_server/tools", "src/my_mcp_server/tools/caching.py"]
+)
+def test_a_read_only_file_stops_an_update_before_anything_is_written(name: str, plain: Project) -> None:
+    before = content(plain)
+    (plain.path / name).chmod(0o555)
+    try:
+        with pytest.raises(updater.UpdateError, match="read-only"):
+            update(plain, caching=False)
+    finally:
+        (plain.path / name).chmod(0o755)
+    assert content(plain) == before
+
+
+def test_a_full_disk_is_named_with_the_command_that_undoes_the_update(
+    plain: Project,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = content(plain)
+    record = plain.text(RECORD)
+    write = Path.write_bytes
+
+    def fail(path: Path, data: bytes) -> int:
+        if path == plain.path / SERVER:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.chdir(plain.path)
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    assert updater.main(["caching=no"]) == 1
+    printed = capsys.readouterr().err
+    undo = "git checkout . && git clean -fd"
+    assert printed == (
+        f"{SERVER} cannot be written: No space left on device. The update is not finished. To undo it: {undo}\n"
+    )
+    assert content(plain) != before
+    assert plain.text(RECORD) == record
+    assert_passed(user.run(undo, cwd=plain.path))
+    assert content(plain) == before
+
+
+def test_a_full_temporary_folder_changes_nothing(
+    plain: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(plain)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(plain.path)
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    replace(plain.path / "README.md", "## Configure it", "## Set it up")
+    User(plain.path.parent).commit(plain.path, "Edit")
+    assert updater.main(["caching=no"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "The update cannot be prepared: [Errno 28] No space left on device.",
+        "Nothing has been changed.",
+    ]
+    assert content(plain).keys() == before.keys()
+
+
 def test_files_to_skip_are_not_changed(bake: Bake, user: User, repository: Path) -> None:
     project = bake()
     state = json.loads(project.text(RECORD))
@@ -474,35 +738,107 @@ def without_git(project: Project) -> None:
 
 
 def without_record(project: Project) -> None:
+    without_git(project)
     (project.path / RECORD).unlink()
+
+
+def with_record(text: str) -> Callable[[Project], None]:
+    def write(project: Project) -> None:
+        (project.path / RECORD).write_text(text, encoding="utf-8")
+        User(project.path.parent).commit(project.path, "Edit")
+
+    return write
 
 
 def recorded(**changes: Any) -> Callable[[Project], None]:
     def change(project: Project) -> None:
-        state = json.loads(project.text(RECORD))
-        (project.path / RECORD).write_text(json.dumps({**state, **changes}), encoding="utf-8")
-        User(project.path.parent).commit(project.path, "Edit")
+        with_record(json.dumps({**json.loads(project.text(RECORD)), **changes}))(project)
 
     return change
+
+
+def answered(**changes: Any) -> Callable[[Project], None]:
+    def change(project: Project) -> None:
+        answers = json.loads(project.text(RECORD))["context"]["cookiecutter"]
+        recorded(context={"cookiecutter": {**answers, **changes}})(project)
+
+    return change
+
+
+NOTHING = "Nothing has been changed."
+AGAIN = "Run the update again with other answers. Those of the project are in .cruft.json."
+SPACES = "Separate several answers with spaces."
+
+
+@pytest.mark.parametrize(
+    ("word", "problem"),
+    [
+        (
+            "cacheing=no",
+            "cacheing is not a question of this template. Did you mean caching? Choose from: project_name, ",
+        ),
+        ("CI=gitlab", "CI is not a question of this template. Did you mean ci? Choose from: project_name, "),
+        ("=no", " is not a question of this template. Choose from: project_name, "),
+        ("retry=", f"retry cannot be ''. Choose from: yes, no. {SPACES}"),
+        ("retry=no,caching=no", f"retry cannot be 'no,caching=no'. Choose from: yes, no. {SPACES}"),
+        ("ci=jenkins", f"ci cannot be 'jenkins'. Choose from: github, gitlab, none. {SPACES}"),
+        (
+            "ci=GitLab",
+            f"ci cannot be 'GitLab'. Did you mean gitlab? Choose from: github, gitlab, none. {SPACES}",
+        ),
+        ("project_slug=x", "project_slug cannot be changed by an update. Choose from: project_name, "),
+        (
+            "repository=nowhere",
+            "repository 'nowhere' does not start with https://. Use the address of its page, ",
+        ),
+    ],
+)
+def test_a_refused_answer_is_explained_in_three_lines_and_changes_nothing(
+    word: str, problem: str, plain: Project, user: User
+) -> None:
+    before = content(plain)
+    run = run_update(user, plain, word)
+    first, *others = run.stderr.splitlines()
+    assert first.startswith(problem)
+    assert others == [NOTHING, AGAIN]
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert content(plain) == before
 
 
 @pytest.mark.parametrize(
     ("prepare", "words", "problem"),
     [
-        (None, ["cacheing=no"], "cacheing is not a question of this template. Choose from: project_name, "),
         (None, ["caching"], "'caching' is not an answer. Write one as NAME=VALUE, such as caching=no."),
-        (None, ["caching=perhaps"], "perhaps provided for variable caching could not be converted"),
-        (None, ["ci=jenkins"], "jenkins provided for choice variable ci, but the choices are"),
-        (None, ["project_slug=x"], "project_slug cannot be changed by an update."),
-        (None, ["repository=nowhere"], "repository 'nowhere' does not start with https://."),
         (None, ["--checkout", "v9"], "The template has no commit v9"),
         (None, ["--template", "/nowhere"], "If it has moved, add --template and its address."),
+        (None, ["--template", "."], " has no valid cookiecutter.json in commit "),
         (dirty, [], "The project has uncommitted changes. Commit them, so that you can undo the update."),
         (without_git, [], "is not in a git repository. Commit it to one, so that you can undo the update."),
-        (without_record, [], "There is no .cruft.json in "),
+        (without_record, [], "Run this in the folder of the project."),
         (recorded(commit=None), [], "does not name the template's commit, because the template was not in"),
         (recorded(commit="0" * 40), [], f"The template has no commit {'0' * 40}"),
-        (recorded(context=1), [], ".cruft.json is not valid: "),
+        (with_record("{"), [], ".cruft.json is not valid JSON: "),
+        (with_record("\x00"), [], ".cruft.json is not valid JSON: "),
+        (with_record("[" * 100_000), [], ".cruft.json is not valid JSON: "),
+        (with_record("[]"), [], ".cruft.json is not valid: it must be an object. "),
+        (with_record("{}"), [], ".cruft.json is not valid: `template` must be the address of the template. "),
+        (
+            recorded(template=1),
+            [],
+            ".cruft.json is not valid: `template` must be the address of the template. ",
+        ),
+        (recorded(commit=1), [], ".cruft.json is not valid: `commit` must be a commit of the template. "),
+        (recorded(commit=""), [], ".cruft.json is not valid: `commit` must be a commit of the template. "),
+        (recorded(context=1), [], ".cruft.json is not valid: `context` must contain `cookiecutter` with the"),
+        (recorded(context={"cookiecutter": []}), [], ".cruft.json is not valid: `context` must contain "),
+        (answered(project_slug=None), [], ".cruft.json is not valid: the answer `project_slug` is missing. "),
+        (answered(retry="no"), [], "the answer `retry` must be true or false, not 'no'."),
+        (answered(ci=False), [], "the answer `ci` must be a text, not False."),
+        (answered(description=5), [], "the answer `description` must be a text, not 5."),
+        (recorded(skip="README.md"), [], '`skip` must be a list of patterns, such as ["README.md"]. '),
+        (recorded(skip=[1]), [], '`skip` must be a list of patterns, such as ["README.md"]. '),
+        (recorded(skip=None), [], '`skip` must be a list of patterns, such as ["README.md"]. '),
     ],
 )
 def test_what_cannot_be_updated_is_refused_in_a_sentence_and_not_changed(
@@ -515,12 +851,43 @@ def test_what_cannot_be_updated_is_refused_in_a_sentence_and_not_changed(
     project = plain
     if prepare:
         prepare(project)
-    before = {path: path.read_bytes() for path in project.path.rglob("*.*") if path.is_file()}
-    run = user.run([sys.executable, str(TEMPLATE / "update.py"), *words], cwd=project.path)
+    before = project.files()
+    run = run_update(user, project, *words)
     assert run.returncode == 1
-    assert problem in run.stderr
-    assert "Traceback" not in run.stderr
-    assert {path: path.read_bytes() for path in project.path.rglob("*.*") if path.is_file()} == before
+    first, second = run.stderr.splitlines()
+    assert problem in first
+    assert second == NOTHING
+    assert project.files() == before
+
+
+def test_a_missing_git_is_named(plain: Project, tmp_path: Path) -> None:
+    script = [sys.executable, str(TEMPLATE / "update.py")]
+    run = subprocess.run(
+        script, cwd=plain.path, env={"PATH": str(tmp_path)}, capture_output=True, check=False, text=True
+    )
+    assert run.stderr.splitlines() == [
+        "git cannot be started: No such file or directory. Install it, and add it to PATH: https://git-scm.com",
+        NOTHING,
+    ]
+    assert run.returncode == 1
+
+
+@pytest.mark.parametrize("committed_too", [False, True])
+def test_a_deleted_record_is_restored_by_the_command_that_is_printed(
+    committed_too: bool, plain: Project, user: User
+) -> None:
+    record = plain.text(RECORD)
+    (plain.path / RECORD).unlink()
+    if committed_too:
+        user.commit(plain.path, "Delete")
+        (plain.path / "notes").touch()
+        user.commit(plain.path, "Go on")
+    first, second = run_update(user, plain, "caching=no").stderr.splitlines()
+    found = re.fullmatch(r"There is no \.cruft\.json in \S+\. Restore it: (git checkout .+)", first)
+    assert found
+    assert second == NOTHING
+    assert_passed(user.run(found[1], cwd=plain.path))
+    assert plain.text(RECORD) == record
 
 
 def test_the_command_in_a_projects_readme_switches_the_pattern_that_it_names(
