@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .combinations import LINEAR, PACKAGE_NAME
-from .conftest import Projects
+from .combinations import LINEAR, NONE, PACKAGE_NAME, answers
+from .conftest import Bake, Projects
 from .project import Project, assert_passed
 from .test_recipe import COMMANDS
 
@@ -73,6 +73,35 @@ def test_every_path_of_the_instructions_exists(name: str, projects: Projects) ->
         assert (f"src/{PACKAGE_NAME}/{path}" in project.text("AGENTS.md")) == (
             project.package / path
         ).exists(), path
+
+
+@EACH
+def test_both_lists_of_the_files_of_the_template_are_complete(name: str, projects: Projects) -> None:
+    """The lists are in AGENTS.md and README.md. A folder ends with a slash."""
+    project = projects(name)
+    instructions = project.text("AGENTS.md").split("\n## Do not change\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([^`]+)`", instructions)) - {"environment_config.toml"}
+    layout = project.text("README.md").split("\nThe template owns these files.")[1].split("```\n")[1]
+    package, others = f"src/{PACKAGE_NAME}/", set()
+    for line in layout.splitlines():
+        if line != package:
+            others.add((package if line.startswith(" ") else "") + line.split()[0])
+    assert named == others
+    found = {f"{path.name}/" if path.is_dir() else path.name for path in project.package.iterdir()}
+    yours = {"server.py", "tools/", "upstream.py", "example_api.py", "environment_config.toml"}
+    nothing_to_edit = {"__init__.py", "py.typed", "__pycache__/"}
+    in_package = {path.removeprefix(package) for path in named if path.startswith(package)}
+    assert found - yours - nothing_to_edit == in_package
+    for path in named:
+        assert (project.path / path).exists(), path
+
+
+@pytest.mark.parametrize("pattern", ["authentication", "telemetry"])
+def test_the_lists_name_the_patterns_if_only_one_without_a_tool_is_chosen(pattern: str, bake: Bake) -> None:
+    project = bake(**{**answers(NONE), pattern: True})
+    assert "    patterns/   " in project.text("README.md")
+    assert "\ntests/patterns/   " in project.text("README.md")
+    assert f"- `src/{PACKAGE_NAME}/patterns/`" in project.text("AGENTS.md")
 
 
 @EACH
