@@ -102,7 +102,7 @@ def update(project: Path, changes: dict[str, str], checkout: str | None, moved: 
     check_committed(project)
     known = state["context"]["cookiecutter"]
     try:
-        # A virus scanner on Windows may hold a file. That must not stop an update halfway.
+        # On Windows, a virus scanner can lock a file. That must not stop an update halfway.
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             address = moved or state["template"]
             if moved and (project / moved).exists():
@@ -229,12 +229,12 @@ def cloned(address: str, folder: Path) -> Path:
     run = git(folder.parent, "clone", "--quiet", "--no-checkout", "--", address, str(folder))
     if run.returncode:
         raise UpdateError(
-            f"git cannot clone the template: {error_of(run)} If it has moved, add --template and its address."
+            f"git cannot clone the template ({error_of(run)}). If it has moved, add --template and its address."
         )
-    # Check out the files as they are in the repository, whatever git's settings say about line endings.
+    # Check out the committed line endings, whatever git is set to. A hook in shell would fail with others.
     attributes = folder / ".git" / "info" / "attributes"
     attributes.parent.mkdir(exist_ok=True)
-    attributes.write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
+    attributes.write_text("* -text\n", encoding="utf-8")
     return folder
 
 
@@ -345,7 +345,7 @@ def errors_in(file: int) -> Iterator[None]:
 
 
 def compare(project: Path, before: dict[str, Path], after: dict[str, Path], skipped: list[str]) -> Result:
-    """Decide what happens to each file of the template. Line endings and a byte order mark are no difference."""
+    """Decide what happens to each file of the template. Line endings and a byte order mark do not count as changes."""
     result = Result()
     mines = {path: read_plain(project, path) for path in before.keys() | after.keys()}
     windows = [b"\r\n" in mine for mine in mines.values() if mine]

@@ -2174,9 +2174,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the template's files have the line endings that git is set to",
-            "* -text -filter",
-            "* -filter",
-            tests="tests/test_updates.py -k 'line_endings_stay and autocrlf-unix'",
+            '"* -text\\n"',
+            '""',
+            tests="tests/test_updates.py -k checked_out_as",
         ),
         Fault(
             "an update writes through a link of the user",

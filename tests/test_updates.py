@@ -511,6 +511,19 @@ def test_line_endings_stay_whatever_git_is_set_to(
     assert content(project) == expected.files()
 
 
+@pytest.mark.parametrize("setting", CONVERTING)
+def test_the_template_is_checked_out_as_it_was_committed(
+    setting: str, own_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converting_user(tmp_path / "home", setting)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    template = updater.cloned(str(own_template), tmp_path / "clone")
+    updater.check_out(template, "HEAD")
+    hook = Path("hooks", "pre_gen_project.py")
+    assert (template / hook).read_bytes() == (TEMPLATE / hook).read_bytes()
+
+
 def test_a_clone_of_the_template_on_windows_gives_a_project_that_can_be_updated(
     published: Path, bake: Bake, tmp_path: Path
 ) -> None:
@@ -881,7 +894,7 @@ def test_a_deleted_record_is_restored_by_the_command_that_is_printed(
     if committed_too:
         user.commit(plain.path, "Delete")
         (plain.path / "notes").touch()
-        user.commit(plain.path, "Go on")
+        user.commit(plain.path, "Add notes")
     first, second = run_update(user, plain, "caching=no").stderr.splitlines()
     found = re.fullmatch(r"There is no \.cruft\.json in \S+\. Restore it: (git checkout .+)", first)
     assert found
