@@ -2774,8 +2774,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a page that calls a removed tool is overlooked",
             "if tool not in tools and f",
-            "if tool in pages and f",
-            tests="tests/test_recipe.py -k page_that_calls",
+            "if tool in readme[:0] and f",
+            tests="tests/test_recipe.py -k call_of_a_removed",
         ),
     ],
     "deploy/kubernetes/kustomization.yaml": [

@@ -85,9 +85,8 @@ def remove(project: Project, module: str) -> None:
     ]
     path.write_text("".join(kept), encoding="utf-8")
     called = rf"^uv run fastmcp call \S+ (?:{TOOLS.get(module, module)})\b.*\n"
-    for page in ("README.md", "AGENTS.md"):
-        text = re.sub(called, "", project.text(page), flags=re.MULTILINE)
-        (project.path / page).write_text(text, encoding="utf-8")
+    readme = re.sub(called, "", project.text("README.md"), flags=re.MULTILINE)
+    (project.path / "README.md").write_text(readme, encoding="utf-8")
     canary = project.path / "scripts" / "canary.py"
     if f'TOOL = "{module}"' in canary.read_text(encoding="utf-8"):
         assert "`TOOL` in `scripts/canary.py`" in project.text(".agents/skills/add-a-tool/SKILL.md")
@@ -141,17 +140,16 @@ def test_a_server_without_any_tool_passes_its_tests(project: Project) -> None:
     check(project, "tests")
 
 
-def test_a_page_that_calls_a_removed_tool_is_named_with_the_fix(bake: Bake) -> None:
+def test_a_call_of_a_removed_tool_in_the_readme_is_named_with_the_fix(bake: Bake) -> None:
     project = bake()
-    pages = {page: project.text(page) for page in ("README.md", "AGENTS.md")}
+    before = project.text("README.md")
     remove(project, "process_data")
-    assert_passed(project.run_tests("tests/test_server.py", "-k", "pages_call"))
-    for page, text in pages.items():
-        (project.path / page).write_text(text, encoding="utf-8")
-    run = project.run_tests("tests/test_server.py", "-k", "pages_call")
+    assert_passed(project.run_tests("tests/test_server.py", "-k", "readme_calls"))
+    assert "process_data" not in project.text("AGENTS.md")
+    (project.path / "README.md").write_text(before, encoding="utf-8")
+    run = project.run_tests("tests/test_server.py", "-k", "readme_calls")
     assert run.returncode == 1
-    for page in pages:
-        assert f"{page}: `fastmcp call` names `process_data`, which is not a tool." in run.stdout
+    assert "README.md: `fastmcp call` names `process_data`, which is not a tool." in run.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="replaces the installed command with a shell script")

@@ -115,7 +115,10 @@ def from_manifest_json() -> Facts:
 {% if cookiecutter.container %}
 def from_kustomization_yaml() -> Facts:
     path = PROJECT / "deploy" / "kubernetes" / "kustomization.yaml"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:  # you deploy it differently
+        return {}
     tags = re.findall(r"^ +newTag: \W?([\w.+-]+)", text, flags=re.MULTILINE)
     return {"version": tags[0]} if tags else {}
 
