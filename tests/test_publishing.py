@@ -55,10 +55,15 @@ Published = Callable[..., Project]
 
 @pytest.fixture(scope="module")
 def published(bake_once: Bake) -> Published:
-    """Return a function that generates a project with a repository, and with a text as every free-text answer."""
+    """Return a function that generates a project with a repository, and with a text as every free-text answer.
+
+    Only the author must not be blank.
+    """
 
     def project(text: str | None = None, repository: str = GITHUB, **given: Any) -> Project:
         texts = {} if text is None else dict.fromkeys(FREE_TEXT, quoted(text))
+        if text is not None and not text.split():
+            del texts["author_name"]
         names = {"project_slug": SLUG, "package_name": PACKAGE_NAME}
         return bake_once(**{"repository": repository, **names, **texts, **given})
 
@@ -135,7 +140,7 @@ def test_only_the_registry_gets_a_shortened_description_which_ends_after_a_word(
 def test_no_text_is_lost_or_breaks_the_bundle(kind: str, published: Published) -> None:
     text = joined(DESCRIPTIONS[kind])
     manifest = loaded(published(DESCRIPTIONS[kind]), "manifest.json")
-    assert manifest["author"] == {"name": text, "email": PROMPTS["author_email"]}
+    assert manifest["author"] == {"name": text or PROMPTS["author_name"], "email": PROMPTS["author_email"]}
     assert manifest["description"] == (text or SLUG)
 
 
