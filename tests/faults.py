@@ -2801,8 +2801,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "variables of the manifest that reach no server are overlooked",
-            '{name: variables.get(value) for name, value in start.get("env", {}).items()},\n    }\n\n\ndef from_fastmcp_json',
-            'from_project()["variables"],\n    }\n\n\ndef from_fastmcp_json',
+            'of the bundle": [start["command"], *start["args"]],\n        "variables": {name: variables.get(value) for name, value in start.get("env", {}).items()},',
+            'of the bundle": [start["command"], *start["args"]],\n        "variables": from_project()["variables"],',
             tests="tests/test_publishing.py -k 'change_in_one_place and fewer'",
         ),
     ],
