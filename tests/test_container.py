@@ -27,6 +27,7 @@ from .combinations import (
 from .conftest import Bake
 from .images import last, pairs, sent, steps
 from .project import Project, assert_passed
+from .running import nginx_command
 from .scaling.replicas import REPLICAS
 
 PROGRAMS = Path(sys.executable).parent
@@ -439,6 +440,12 @@ def test_the_proxy_is_configured_as_the_page_about_replicas_says(project: Projec
     [port] = re.findall(r"listen (\d+);", shipped)
     [published] = proxy["ports"]
     assert published == f"127.0.0.1:${{PORT:-8000}}:{port}"
+
+
+def test_nginx_accepts_its_configuration(project: Project, tmp_path: Path) -> None:
+    command = nginx_command(tmp_path, project.text("deploy/nginx.conf"))
+    done = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def location(text: str) -> str:

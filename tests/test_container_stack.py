@@ -35,7 +35,7 @@ from .images import (
     new_folder,
 )
 from .project import Project
-from .running import NGINX_PROGRAM, PATIENCE_SECONDS, Running, free_port, nginx, serving
+from .running import PATIENCE_SECONDS, Running, free_port, nginx, serving
 from .scaling.replicas import REPLICAS, Replicas, Tally, call, counting, failure, stored, until_more
 from .test_bounds import uv
 from .test_container import compose
@@ -355,7 +355,6 @@ STACKS = {"secret files": {}, "variables": {"environment_config": False}}
 
 
 @pytest.mark.engines
-@pytest.mark.skipif(NGINX_PROGRAM is None, reason="nginx is not installed")
 @pytest.mark.parametrize("kind", STACKS)
 def test_the_stack_serves_from_the_first_call_to_a_rolling_restart(
     bake_once: Bake, whole: Built, kind: str, tmp_path: Path

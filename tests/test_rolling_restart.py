@@ -12,7 +12,7 @@ import pytest
 
 from .balancers import Proxy, nginx_before
 from .conftest import Projects
-from .running import ERAS, NGINX_PROGRAM, PATIENCE_SECONDS, UNLIMITED, Running
+from .running import ERAS, PATIENCE_SECONDS, UNLIMITED, Running
 from .scaling.replicas import REPLICAS, Replicas, replicas_of
 
 pytestmark = [
@@ -78,7 +78,7 @@ def test_no_call_fails_while_the_replicas_behind_a_proxy_are_restarted(
     with ExitStack() as stack:
         replicas = stack.enter_context(replicas_of(projects("none"), tmp_path, **UNLIMITED))
         upstreams = [server.port for server in replicas.servers]
-        proxies = [stack.enter_context(nginx_before(upstreams, tmp_path))] if NGINX_PROGRAM else []
+        proxies = [stack.enter_context(nginx_before(upstreams, tmp_path))]
 
         async def measure() -> tuple[Calls, list[int]]:
             proxy = Proxy(upstreams)

@@ -16,7 +16,7 @@ import pytest
 from uv import find_uv_bin
 
 from .combinations import TEMPLATE
-from .running import NGINX_PROGRAM, PATIENCE_SECONDS, free_port, nginx, wait_for_port
+from .running import PATIENCE_SECONDS, free_port, nginx, wait_for_port
 from .user import IDENTITY, User
 
 PAGE = (TEMPLATE / "docs" / "tutorial.md").read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ class Reader:
     def serve(self, code: str) -> None:
         self.stop()
         self.servers.enter_context(self.served(code))
-        if "PUBLIC_URL" in code and NGINX_PROGRAM is not None:
+        if "PUBLIC_URL" in code:
             readme = (self.folder / "README.md").read_text(encoding="utf-8")
             location = readme.split("```nginx\n")[1].split("```")[0].replace(PORT, str(self.port))
             listening = f"server {{ listen 127.0.0.1:{self.public_port}; {location} }}"
@@ -146,7 +146,7 @@ def reader(user: User, published: Path, tmp_path: Path) -> Iterator[Reader]:
         "UV_CACHE_DIR": cache.stdout.strip(),
     }
     port = free_port()
-    public_port = port if NGINX_PROGRAM is None else free_port()
+    public_port = free_port()
     reader = Reader(folder, environment, port, public_port)
     yield reader
     reader.stop()

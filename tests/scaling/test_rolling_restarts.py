@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ..balancers import Proxy, nginx_before
-from ..running import NGINX_PROGRAM
 from .conftest import Fleets
 from .replicas import REPLICAS, Tally, counting, stored, until_more
 
@@ -43,7 +42,7 @@ def test_a_rolling_restart_fails_no_call_and_loses_no_increment(
         return tally, codes
 
     with ExitStack() as stack:
-        proxies = [stack.enter_context(nginx_before(fleet.ports, tmp_path))] if NGINX_PROGRAM else []
+        proxies = [stack.enter_context(nginx_before(fleet.ports, tmp_path))]
         tally, codes = asyncio.run(roll(proxies))
     assert codes == [-15] * REPLICAS
     assert tally.acknowledged == tally.calls, tally
