@@ -122,10 +122,15 @@ ALWAYS = {
 }
 
 
-def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa: PLR0912
+def expected_files(chosen: Combination, package_name: str) -> set[str]:
     """Return the files of a project, as paths with forward slashes."""
-    files = ALWAYS | files_around(chosen)
-    chosen &= ALL
+    return {*files_of_patterns(frozenset(chosen & ALL), package_name), *files_around(chosen)}
+
+
+@cache
+def files_of_patterns(chosen: Combination, package_name: str) -> frozenset[str]:  # noqa: PLR0912
+    """Return the files that every project has, and those of the patterns."""
+    files = set(ALWAYS)
     patterns = chosen - {"self_contained"}
     if chosen:
         files.add("tests/patterns/__init__.py")
@@ -162,7 +167,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:  # noqa:
         files.add("tests/production/engines.py")
     if chosen & set(RESULT_PATTERNS):
         files.add(f"{PACKAGE}/results.py")
-    return {path.replace("{{cookiecutter.package_name}}", package_name) for path in files}
+    return frozenset(path.replace("{{cookiecutter.package_name}}", package_name) for path in files)
 
 
 def files_around(chosen: Combination) -> set[str]:
