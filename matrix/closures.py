@@ -7,8 +7,10 @@ test, and each data file whose name is in a string. A module of the package can 
 
 import ast
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import PurePosixPath
@@ -261,7 +263,32 @@ def configuration(store: Store, tree: Tree, tool: str) -> Any:
     return tool_tables(store.text(tree["pyproject.toml"])).get(tool)
 
 
-@cache
+# The start of a line that can be the header of a table.
+HEADER = re.compile(r"^(?=[ \t]*\[)", re.MULTILINE)
+# With one of these, a line can look like a header and be none, or be one in another form.
+UNUSUAL = ('"""', "'''", "[tool]", "[tool ", "[tool\t", "[ tool", "[\ttool", '["tool', "['tool")
+
+
 def tool_tables(pyproject: str) -> dict[str, Any]:
-    tables: dict[str, Any] = tomllib.loads(pyproject).get("tool", {})
-    return tables
+    """Return the `[tool]` tables of a pyproject.toml.
+
+    Projects that differ elsewhere often have the same tables, so only these are parsed, and each text once. The whole file
+    is parsed where its tables cannot be told apart by their first lines.
+    """
+    first, *others = HEADER.split(pyproject)
+    tables = "".join(table for table in others if table.lstrip().startswith(("[tool.", "[[tool.")))
+    is_plain = not any(text in pyproject for text in UNUSUAL)
+    if is_plain and not without_comments(first):
+        with suppress(tomllib.TOMLDecodeError):
+            return parsed(tables)
+    return dict(tomllib.loads(pyproject).get("tool", {}))
+
+
+def without_comments(text: str) -> str:
+    return "".join(line for line in text.splitlines() if not line.lstrip().startswith("#")).strip()
+
+
+@cache
+def parsed(tables: str) -> dict[str, Any]:
+    """Return the `[tool]` tables of a text."""
+    return dict(tomllib.loads(tables).get("tool", {}))

@@ -82,9 +82,9 @@ class Family(NamedTuple):
         return frozenset[str]().union(*map(names_of, entries))
 
     @property
-    def optional(self) -> list[str]:
+    def optional(self) -> dict[str, Function]:
         """The files that are absent in some variation."""
-        return [path for path, entry in self.entries.items() if "" in entry[0].table.values()]
+        return {path: entry[0] for path, entry in self.entries.items() if "" in entry[0].table.values()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -462,7 +462,7 @@ class Run:
             always = set(project.family.constant) | (project.family.entries.keys() - set(optional))
             names = self.files.names(one) | project.family.names(optional)
             for variation in self.declaration.variations_of(names):
-                found = always | {path for path in optional if project.identity(path, variation)}
+                found = always | {path for path, function in optional.items() if function.at(variation)}
                 wanted = self.files.at(one, variation)
                 for path in sorted(wanted - found):
                     self.blame([one | variation], f"{path} is missing", "ls -R")
