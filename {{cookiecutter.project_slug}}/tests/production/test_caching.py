@@ -11,12 +11,12 @@ from .engines import replicas
 from .process import ServerProcess
 from .redis_engine import redis_engine
 from .report import Observe
-from .upstream import Api, calls_api
+from .upstream import Api
 
 CALLERS = 10
 
 
-@calls_api
+@pytest.mark.serving(API_BASE_URL="{api.url}")
 @pytest.mark.checklist("caching")
 async def test_concurrent_calls_of_both_eras_share_one_request_and_later_ones_are_hits(
     api: Api, server: ServerProcess, observe: Observe
