@@ -4,7 +4,6 @@ All combinations are tested in one environment, so their tests would not detect 
 """
 
 import ast
-import re
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from .combinations import LINEAR, TEMPLATE, answers
@@ -34,15 +34,11 @@ REFUSED = {"fastmcp-tasks", "docket", "pydocket"}
 distributions = cache(packages_distributions)
 
 
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def imported(files: Iterable[Path]) -> set[str]:
     """Return the distributions of the packages that the files import."""
     roots = set().union(*(imported_roots(path.read_text(encoding="utf-8")) for path in files))
     foreign = roots - sys.stdlib_module_names
-    return {canonical(distribution_of(root)) for root in foreign}
+    return {canonicalize_name(distribution_of(root)) for root in foreign}
 
 
 @cache
@@ -57,18 +53,18 @@ def imported_roots(source: str) -> frozenset[str]:
 
 
 def distribution_of(root: str) -> str:
-    provider = SHARED.get(root) or canonical(distributions().get(root, [root])[0])
+    provider = SHARED.get(root) or canonicalize_name(distributions().get(root, [root])[0])
     return INSTALLED_BY.get(provider, provider)
 
 
 def declared(requirements: Iterable[str]) -> set[str]:
-    return {canonical(Requirement(line).name) for line in requirements}
+    return {canonicalize_name(Requirement(line).name) for line in requirements}
 
 
 def undeclared(project: Project) -> set[str]:
     """Return the distributions that the package or its tests import without a declaration in pyproject.toml."""
     metadata = tomllib.loads(project.text("pyproject.toml"))
-    own = {canonical(project.package_name)}
+    own = {canonicalize_name(project.package_name)}
     runtime = declared(metadata["project"]["dependencies"])
     development = runtime | declared(metadata["dependency-groups"]["dev"])
     extras = metadata["project"].get("optional-dependencies", {}).values()

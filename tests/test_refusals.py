@@ -21,6 +21,7 @@ from cookiecutter.main import cookiecutter
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from .combinations import ALL, PATTERNS, PROMPTS, TEMPLATE, answers, quoted
 from .conftest import Bake
@@ -370,10 +371,6 @@ def test_the_hooks_know_the_patterns_of_the_prompts_in_their_order(hook: str, pa
     assert PATTERNS[0] == "self_contained"
 
 
-def named_by(requirement: Requirement) -> str:
-    return re.sub(r"[-_.]+", "-", requirement.name).lower()
-
-
 def closure(lines: Iterable[str]) -> set[str]:
     """Return the normalized names of all distributions that requirements can install, on any platform.
 
@@ -383,7 +380,7 @@ def closure(lines: Iterable[str]) -> set[str]:
     todo = [Requirement(line) for line in lines]
     while todo:
         requirement = todo.pop()
-        key = (named_by(requirement), frozenset(requirement.extras))
+        key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
         if key in found:
             continue
         found.add(key)
@@ -431,7 +428,7 @@ def test_no_package_can_have_the_name_of_a_module_that_is_installed_with_it(inst
         module
         for module, providers in packages_distributions().items()
         for provider in providers
-        if named_by(Requirement(provider)) in installed - ONLY_ON_WINDOWS
+        if canonicalize_name(provider) in installed - ONLY_ON_WINDOWS
     }
     # Other names are not allowed for a package.
     possible = {name for name in modules if re.fullmatch("[a-z][a-z0-9_]*", name)}
@@ -443,7 +440,7 @@ def test_no_project_can_replace_a_command_of_its_environment(installed: set[str]
     commands = {
         entry.name
         for entry in entry_points(group="console_scripts")
-        if entry.dist and named_by(Requirement(entry.dist.name)) in installed
+        if entry.dist and canonicalize_name(entry.dist.name) in installed
     }
     possible = {name for name in commands if re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name)}
     assert possible >= {"fastmcp", "dotenv", "pygmentize"}
