@@ -7,7 +7,7 @@ from typing import Annotated
 
 import pytest
 from fastmcp import Client, FastMCP
-from fastmcp.dependencies import Shared
+from fastmcp.dependencies import Depends, Shared
 
 from my_mcp_server.runtime.errors import ToolFailure
 from my_mcp_server.runtime.first_use import on_first_use
@@ -23,9 +23,17 @@ class Engine:
     def __init__(self) -> None:
         self.answers = asyncio.Event()
         self.asked = asyncio.Event()
+        self.all_arrived = asyncio.Event()
+        self.arrived = 0
         self.attempts = 0
         self.closed = 0
         self.is_down = False
+
+    async def arrive(self) -> int:
+        self.arrived += 1
+        if self.arrived == CALLS:
+            self.all_arrived.set()
+        return self.arrived
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[int]:
@@ -48,7 +56,10 @@ def server(engine: Engine) -> FastMCP:
     mcp: FastMCP = FastMCP("test")
 
     @mcp.tool
-    async def use(attempt: Annotated[int, on_first_use(engine.open)]) -> int:
+    async def use(
+        number: Annotated[int, Depends(engine.arrive)],
+        attempt: Annotated[int, on_first_use(engine.open)],
+    ) -> int:
         return attempt
 
     @mcp.tool
@@ -77,8 +88,8 @@ async def test_concurrent_first_calls_share_a_failure_and_the_next_call_tries_ag
         calls = [
             asyncio.create_task(client.call_tool("use", raise_on_error=False)) for _ in range(CALLS)
         ]
-        await engine.asked.wait()
         # Every call waits for the attempt before it fails.
+        await engine.all_arrived.wait()
         await asyncio.sleep(0.2)
         engine.answers.set()
         assert [(await call).is_error for call in calls] == [True] * CALLS
