@@ -231,7 +231,7 @@ def cloned(address: str, folder: Path) -> Path:
         raise UpdateError(
             f"git cannot clone the template ({error_of(run)}). If it has moved, add --template and its address."
         )
-    # Check out the committed line endings, whatever git is set to. A hook in shell would fail with others.
+    # Ignore the user's git settings for line endings. A shell hook with Windows line endings would fail.
     attributes = folder / ".git" / "info" / "attributes"
     attributes.parent.mkdir(exist_ok=True)
     attributes.write_text("* -text\n", encoding="utf-8")

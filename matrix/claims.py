@@ -1,9 +1,9 @@
 """Checks a template's claims about its varied prompts in every combination.
 
-An additive prompt adds the same files, unless they already exist, and inserts the same lines into the same files,
-whatever else is chosen. A value of a uniform choice adds and removes the same files, and replaces the same lines
-wherever they appear under the same heading. A heading is the last line above that is not indented. So a few projects
-show the effect of either prompt.
+The effect of such a prompt does not depend on the other answers, so a few projects show it. An additive prompt adds a
+fixed set of files, unless they already exist, and inserts fixed lines into fixed files. A value of a uniform choice adds
+and removes a fixed set of files, and replaces fixed lines wherever they appear under the same heading. A heading is the
+last line above that is not indented.
 
 Both are checked section by section, over the variations of the prompts that the section depends on. Only files that
 tests of the whole project see are checked, with the prompts beside the server at their defaults. Those prompts may

@@ -45,11 +45,11 @@ class Declaration:
     - Tests under `processes` start processes. Those in `processes_everywhere` run on the linear design, and all of
       them where no or all prompts are chosen.
 
-    The engine checks three claims in every combination. They reduce the number of projects to test. An `additive`
-    yes/no prompt adds the same files, and inserts the same lines into the same files, whatever else is chosen. A
-    `uniform` choice adds and removes the same files, and replaces the same lines wherever they appear. A prompt
-    `beside` the server changes only files that neither code nor tests of the whole project see. It can be of any
-    kind: `beside` maps labels to its answers, the default first.
+    The engine checks three claims in every combination. They reduce the number of projects to test. The effect of the
+    first two does not depend on the other answers: an `additive` yes/no prompt adds a fixed set of files and inserts
+    fixed lines into fixed files, and a value of a `uniform` choice adds and removes a fixed set of files and replaces
+    fixed lines wherever they appear. A prompt `beside` the server changes only files that neither code nor tests of the
+    whole project see. It can be of any kind: `beside` maps labels to its answers, the default first.
 
     `files` and `unit_tests` get a `Chosen`, which records the prompts that they read.
     """
