@@ -32,7 +32,7 @@ Generate = Callable[..., None]
 SHARED = (
     *("upstream", "example_api", "database", "redis_client", "results"),
     *("engines", "postgres_engine", "redis_engine"),
-    *("api_client", "api_failures", "api_urls", "encrypted_store"),
+    *("api_client", "api_failures", "api_urls", "encrypted_store", "first_use"),
 )
 # Names that a rule by name, folder or content could mistake for files of the template.
 NAMES = [*PATTERNS, *SHARED, *(f"test_{name}" for name in PATTERNS)]

@@ -88,7 +88,7 @@ def remove(project: Project, module: str) -> None:
     readme = re.sub(called, "", project.text("README.md"), flags=re.MULTILINE)
     (project.path / "README.md").write_text(readme, encoding="utf-8")
     canary = project.path / "scripts" / "canary.py"
-    if f'TOOL = "{module}"' in canary.read_text(encoding="utf-8"):
+    if canary.exists() and f'TOOL = "{module}"' in canary.read_text(encoding="utf-8"):
         assert "`TOOL` in `scripts/canary.py`" in project.text(".agents/skills/add-a-tool/SKILL.md")
         name_tool_of_canary(project, "", {})
 

@@ -111,7 +111,8 @@ async def test_the_readme_calls_only_tools_of_the_server() -> None:
     tools = {tool.name for tool in await mcp.list_tools()}
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     fail_with(
-        f"README.md: `fastmcp call` names `{tool}`, which is not a tool. Name another one, or delete the line."
+        f"README.md: `fastmcp call` names `{tool}`, which is not a tool."
+        " Name another one, or delete the line."
         for tool in re.findall(r"^uv run fastmcp call \S+ (\w+)", readme, flags=re.MULTILINE)
         # The recipe for a new tool calls the tool that it defines.
         if tool not in tools and f"async def {tool}(" not in readme

@@ -2,8 +2,8 @@
 
 If a server opens its database at import or startup, it cannot list its tools while the database
 is down or not configured. Without a lock, twenty concurrent first calls open twenty pools, and
-none is closed. `on_first_use` opens one, lets the next call retry if opening has failed, and closes
-it with the server.
+none is closed. `on_first_use` opens one, closes it with the server, and lets the next call retry
+if opening has failed.
 """
 
 import base64
