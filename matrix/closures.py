@@ -8,6 +8,7 @@ test, and each data file whose name is in a string. A module of the package can 
 import ast
 import hashlib
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -81,6 +82,8 @@ class Closures:
     # The paths that a module's imports may resolve to, and those that they do resolve to.
     _candidates: dict[object, tuple[str, ...]] = field(default_factory=dict)
     _imported: dict[object, frozenset[str]] = field(default_factory=dict)
+    # Equal top-level names, as one object.
+    _roots: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
 
     def facts(self, identity: str) -> Facts:
         if identity not in self._facts:
@@ -161,25 +164,29 @@ class ProjectClosures:
     def imported(self, path: str) -> frozenset[str]:
         """Return the files that a module imports directly."""
         if path not in self._imported:
-            shared = self.shared._imported
-            identity = self.tree[path]
-            candidates = self.shared._candidates.get((path, identity, self.roots))
-            if candidates is None:
-                candidates = tuple(sorted(self.candidates(path)))
-                self.shared._candidates[path, identity, self.roots] = candidates
-            key = (path, identity, self.roots, tuple(item for item in candidates if item in self.tree))
+            shared, key = self.shared._imported, self.resolution(path)
             if key not in shared:
                 found: set[str] = set()
-                for item in self.shared.facts(identity).imports:
+                for item in self.shared.facts(self.tree[path]).imports:
                     found |= self.resolve(path, item)
                 shared[key] = frozenset(found)
             self._imported[path] = shared[key]
         return self._imported[path]
 
+    def resolution(self, path: str) -> tuple[object, ...]:
+        """Return everything that decides which files a module's imports resolve to."""
+        identity = self.tree[path]
+        candidates = self.shared._candidates.get((path, identity, self.roots))
+        if candidates is None:
+            candidates = tuple(map(sys.intern, sorted(self.candidates(path))))
+            self.shared._candidates[path, identity, self.roots] = candidates
+        return path, identity, self.roots, tuple(item for item in candidates if item in self.tree)
+
     @cached_property
     def roots(self) -> frozenset[str]:
         """The top-level names under which the project's modules can be imported."""
-        return frozenset({path.split("/")[0].removesuffix(".py") for path in self.tree} | self.packages)
+        found = frozenset({path.split("/")[0].removesuffix(".py") for path in self.tree} | self.packages)
+        return self.shared._roots.setdefault(found, found)
 
     def candidates(self, path: str) -> Iterator[str]:
         """Yield the paths that a module's imports may resolve to."""

@@ -32,7 +32,7 @@ def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
         RuntimeError: ruff itself failed.
     """
     place.mkdir(parents=True)
-    placed = lay_out_variants(place, store, list(trees))
+    placed = lay_out_variants(place, store, trees)
     findings: Findings = defaultdict(list)
     for name, arguments in COMMANDS.items():
         run = subprocess.run(
@@ -48,7 +48,9 @@ def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
     return dict(findings)
 
 
-def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple[str, str], tuple[str, str]]:
+def lay_out_variants(
+    place: Path, store: Store, trees: Iterable[Tree]
+) -> dict[tuple[str, str], tuple[str, str]]:
     """Write each distinct file once for each configuration. Return the path and identity of each written file."""
     folders: dict[str, str] = {}
     counts: dict[tuple[str, str], int] = defaultdict(int)
@@ -58,8 +60,9 @@ def lay_out_variants(place: Path, store: Store, trees: list[Tree]) -> dict[tuple
         project = tree.get("pyproject.toml", "")
         if project not in folders:
             folders[project] = rules(store, project)
-            if project:
-                write_file(place / folders[project] / "pyproject.toml", store.read(project))
+            configured = place / folders[project] / "pyproject.toml"
+            if project and not configured.exists():
+                write_file(configured, store.read(project))
         folder = folders[project]
         for path, identity in tree.items():
             if path.endswith(".py") and (folder, path, identity) not in seen:

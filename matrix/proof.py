@@ -22,10 +22,11 @@ from .beside import Beside, changed_files
 from .claims import Claims
 from .closures import Closures, ProjectClosures, configuration
 from .factoring import CombinationError, Identities, factored
-from .families import Family, Function, Joined, Varied, count_files
+from .families import Family, Function, Joined, Varied, count_files, tabulate
 from .folding import Folding
 from .forkserver import Job, Outcome
 from .hooks import NotFactoredError
+from .interfaces import Interfaces, ProjectInterfaces
 from .progress import Progress
 from .reading import Asking
 from .rendering import render
@@ -280,6 +281,7 @@ class Run:
         self.files = Asking(self.declaration, self.declaration.files)
         self.unit_tests = Asking(self.declaration, self.declaration.unit_tests)
         self.closures = Closures(self.store, self.declaration.sources)
+        self.interfaces = Interfaces(self.closures)
         self.beside = Beside(self.declaration)
 
     def blame(
@@ -404,13 +406,13 @@ class Run:
             return frozenset()  # reported elsewhere
 
     def names_configuring(self, combination: Combination, tool: str) -> frozenset[str]:
-        """Return the varied prompts that may decide the configuration of a tool: usually none."""
+        """Return the varied prompts that decide the configuration of a tool: usually none."""
         project = self.proof.varied[combination]
         if "pyproject.toml" not in project.family.entries:
             return frozenset()
         table = project.table("pyproject.toml")
-        found = {self.configured(identity, tool) for identity in table.values()}
-        return family_names(project, "pyproject.toml") if len(found) > 1 else frozenset()
+        found = {one: self.configured(identity, tool) for one, identity in table.items()}
+        return tabulate(self.declaration, family_names(project, "pyproject.toml"), found.__getitem__).names
 
     def configured(self, project: str, tool: str) -> str:
         """Return the configuration of a tool in the pyproject.toml with the identity `project`."""
@@ -649,9 +651,7 @@ class Run:
 
     def check_statically(self) -> None:
         before_children = cpu_seconds(own=False)
-        linted = linting.lint(
-            self.folder / "lint", self.store, (self.tree(one) for one in self.distinct_sources())
-        )
+        linted = linting.lint(self.folder / "lint", self.store, self.distinct_sources())
         for one in self.combinations if linted else ():
             names = self.names_linted(one)
             for variation in self.declaration.variations_of(names):
@@ -659,27 +659,29 @@ class Run:
                     for text in linted.get(item, ()):
                         self.blame([one | variation], text, "uv run ruff check && uv run ruff format --diff")
         trees = chain((self.tree(one) for one in self.typed()), (part for *_, part in self.typed_alone()))
-        typed, self.proof.modules = typechecking.check_types(self.folder / "types", self.closures, trees)
+        typed, self.proof.modules = typechecking.check_types(self.folder / "types", self.interfaces, trees)
         # The CPU time of ruff and mypy: the test workers are still running, so they are not counted yet.
         self.proof.parts["lint and types"] = cpu_seconds(own=False) - before_children
         if typed:
             self.blame_types(typed)
 
-    def distinct_sources(self) -> Iterator[Combination]:
-        """Yield each project in the variations that change the input of ruff."""
+    def distinct_sources(self) -> Iterator[Tree]:
+        """Yield trees with each module of each project under each of its configurations of ruff.
+
+        The first tree of a configuration is a project. The others have one module, in a form that varies.
+        """
         for one in self.combinations:
-            known: set[object] = set()
             project = self.proof.varied[one]
+            names = self.names_configuring(one, "ruff") | self.unit_tests.names(one)
             modules = [path for path in project.family.entries if path.endswith(".py")]
-            for variation in self.declaration.variations_of(self.names_linted(one)):
-                rules = self.tree_of(one, ["pyproject.toml"], variation).get("pyproject.toml", "")
-                judged = (
-                    linting.rules(self.store, rules),
-                    tuple(project.identity(path, variation) for path in modules),
-                )
-                if judged not in known:
-                    known.add(judged)
-                    yield one | variation
+            for variation in self.declaration.variations_of(names):
+                tree = self.tree(one | variation)
+                yield tree
+                rules = {path: tree[path] for path in tree.keys() & {"pyproject.toml"}}
+                for path in modules:
+                    others = self.declaration.variations_of(project.family.names([path]) - names)
+                    forms = {project.identity(path, variation | other) for other in others}
+                    yield from ({**rules, path: form} for form in forms - {"", tree.get(path)})
 
     def names_linted(self, combination: Combination) -> frozenset[str]:
         """Return the varied prompts that decide modules, unit tests or ruff's configuration."""
@@ -707,12 +709,12 @@ class Run:
         """Yield each form of the test files and scripts that a prompt beside the server changes, with its imports."""
         known: set[tuple[str, str]] = set()
         for one, path, project in chain(self.modules_counted(), *map(self.modules_apart, self.twins())):
-            closure = project.of_module(path)
-            if (path, project.key(closure)) not in known:
-                known.add((path, project.key(closure)))
+            key = ProjectInterfaces(project, self.interfaces).key(path)
+            if (path, key) not in known:
+                known.add((path, key))
                 # `check_types` groups projects by their `__init__.py` files and configuration.
                 kept = {other for other in project.tree if other.endswith(("/__init__.py", "pyproject.toml"))}
-                yield one, path, {other: project.tree[other] for other in {*closure, *kept}}
+                yield one, path, {other: project.tree[other] for other in {*project.of_module(path), *kept}}
 
     def modules_counted(self) -> Iterator[tuple[Combination, str, ProjectClosures]]:
         """Yield the test files with counted closures that a prompt beside the server changes."""
@@ -724,17 +726,16 @@ class Run:
 
     def blame_types(self, typed: typechecking.Findings) -> None:
         for combination, path, tree in self.typed_alone():
-            part = self.closures.of_project(tree)
-            for text in typed.get((path, part.key(part.of_module(path))), ()):
+            for text in typed.get((path, self.interfaces.of_project(tree).key(path)), ()):
                 self.blame([combination], text, "uv run mypy")
         checked = dict.fromkeys(self.typed())
         for combination in dict.fromkeys([*self.combinations, *checked]):
             shown = combination if combination in checked else self.twin(combination)
             tree = self.tree(shown)
-            project = self.closures.of_project(tree)
+            project = self.interfaces.of_project(tree)
             for path in tree:
                 if path.endswith(".py"):
-                    for text in typed.get((path, project.key(project.of_module(path))), ()):
+                    for text in typed.get((path, project.key(path)), ()):
                         self.blame([combination], text, "uv run mypy")
 
     def linear(self) -> list[Combination]:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 # A project: the hash of each file's content, by its path with forward slashes.
@@ -14,6 +15,7 @@ Tree = dict[str, str]
 # Python validates cached bytecode by the size and mtime (in seconds) of the source, so each content gets its own
 # mtime.
 FIRST_SECOND = 1_000_000_000
+CACHED_CONTENTS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class Store:
     """A folder with one file for each distinct content."""
 
     folder: Path
-    _known: dict[str, bytes] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
     _seconds: dict[str, int] = field(default_factory=dict)
 
     def add(self, files: Mapping[str, bytes]) -> Tree:
@@ -30,7 +32,7 @@ class Store:
         for path, content in files.items():
             identity = sys.intern(hashlib.sha1(content, usedforsecurity=False).hexdigest())
             if identity not in self._known:
-                self._known[identity] = b""
+                self._known.add(identity)
                 target = self.folder / identity
                 if not target.exists():
                     partial = target.with_suffix(f".{os.getpid()}")
@@ -40,10 +42,7 @@ class Store:
         return tree
 
     def read(self, identity: str) -> bytes:
-        content = self._known.get(identity)
-        if not content:
-            content = self._known[identity] = (self.folder / identity).read_bytes()
-        return content
+        return read(self.folder, identity)
 
     def text(self, identity: str) -> str:
         return self.read(identity).decode()
@@ -90,6 +89,11 @@ class Workspace:
         write_file(target, self.store.read(identity))
         second = self.store.second(identity)
         os.utime(target, (second, second))
+
+
+@lru_cache(CACHED_CONTENTS)  # all of them take gigabytes
+def read(folder: Path, identity: str) -> bytes:
+    return (folder / identity).read_bytes()
 
 
 def memory() -> str | None:

@@ -1,8 +1,8 @@
 """Type-checks all projects in a few strict runs of mypy.
 
-Mypy's result for a module depends on its bytes, the modules that it can load and the configuration. So a module is
-checked once for each closure. All variants of a module are in one project, under different names. Only the imports of
-variants are changed, to these names.
+Mypy's result for a module depends on its bytes, the interfaces of the modules that it imports and the configuration. So a
+module is checked once for each of these. All variants of a module are in one project, under different names. Only the imports
+of variants are changed, to these names.
 """
 
 import ast
@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from .closures import Closures, Import, ProjectClosures, configuration
+from .closures import Import, ProjectClosures, configuration
+from .interfaces import Interfaces
 from .trees import FIRST_SECOND, Tree, variant, write_file
 
 # A run of mypy with this many modules takes about 1 GiB.
 MOST_MODULES = 4500
 
-# The messages of mypy, by path and key of the closure.
+# The messages of mypy, by path and key of the module.
 Findings = dict[tuple[str, str], list[str]]
 
 
@@ -33,7 +34,7 @@ class Union:
     """A project that contains every variant of every module."""
 
     place: Path
-    closures: Closures
+    interfaces: Interfaces
     # The mtimes of the next files, in seconds. Each is unique, since mypy validates its cache by mtime.
     seconds: Iterator[int]
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -41,8 +42,9 @@ class Union:
     names: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, tree: Tree) -> None:
-        project = self.closures.of_project(tree)
-        keys = {path: project.key(project.of_module(path)) for path in tree if path.endswith(".py")}
+        interfaces = self.interfaces.of_project(tree)
+        project, store = interfaces.project, self.interfaces.closures.store
+        keys = {path: interfaces.key(path) for path in tree if path.endswith(".py")}
         new = []
         for path, key in keys.items():
             if (path, key) not in self.numbers:
@@ -53,18 +55,18 @@ class Union:
         for path in new:
             name = variant(path, numbers[path])
             self.names[name] = (path, keys[path])
-            source = self.closures.store.text(tree[path])
+            source = store.text(tree[path])
             write_file(self.place / name, redirect(source, path, project, numbers).encode())
             second = next(self.seconds)
             os.utime(self.place / name, (second, second))
         for path in tree.keys() - keys.keys():
             target = self.place / path
             if not path.endswith("/") and not target.exists():
-                write_file(target, self.closures.store.read(tree[path]))
+                write_file(target, store.read(tree[path]))
 
     def check(self) -> Findings:
         roots = sorted({name.partition("/")[0] for name in self.names})
-        environment = {**os.environ, "MYPYPATH": str(self.place / self.closures.sources)}
+        environment = {**os.environ, "MYPYPATH": str(self.place / self.interfaces.closures.sources)}
         command = [
             sys.executable,
             "-m",
@@ -94,7 +96,7 @@ class Union:
 
 
 def check_types(
-    place: Path, closures: Closures, trees: Iterable[Tree], most: int = MOST_MODULES
+    place: Path, interfaces: Interfaces, trees: Iterable[Tree], most: int = MOST_MODULES
 ) -> tuple[Findings, int]:
     """Return the findings of mypy, and the number of distinct modules that it checked.
 
@@ -113,12 +115,13 @@ def check_types(
         modules.update(union.numbers)
         shutil.rmtree(union.place)
 
+    store = interfaces.closures.store
     for number, tree in enumerate(trees):
         initializers = [(path, tree[path]) for path in sorted(tree) if path.endswith("/__init__.py")]
-        filled = [(path, identity) for path, identity in initializers if closures.store.read(identity)]
-        key = repr((configuration(closures.store, tree, "mypy"), filled))
+        filled = [(path, identity) for path, identity in initializers if store.read(identity)]
+        key = repr((configuration(store, tree, "mypy"), filled))
         if key not in unions:
-            unions[key] = Union(place / str(number), closures, seconds)
+            unions[key] = Union(place / str(number), interfaces, seconds)
         unions[key].add(tree)
         if len(unions[key].numbers) >= most:
             check(unions.pop(key))

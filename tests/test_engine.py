@@ -22,6 +22,7 @@ from matrix import proof as proof_module
 from matrix.closures import Closures
 from matrix.folding import Folding
 from matrix.forkserver import Job, Outcome
+from matrix.interfaces import Interfaces
 from matrix.progress import Progress
 from matrix.proof import Proof, prove, render_all
 from matrix.rendering import read_files
@@ -417,11 +418,11 @@ def test_the_combinations_without_a_fault_are_green(broken: Proof) -> None:
 
 
 def test_many_short_runs_of_mypy_find_what_one_finds(broken: Proof, new_folder: NewFolder) -> None:
-    closures = Closures(Store(broken.contents))
+    interfaces = Interfaces(Closures(Store(broken.contents)))
     trees = [broken.trees[combination] for combination in broken.combinations]
     place = new_folder("types")
-    whole = check_types(place / "whole", closures, trees)
-    assert whole == check_types(place / "parts", closures, trees, most=1)
+    whole = check_types(place / "whole", interfaces, trees)
+    assert whole == check_types(place / "parts", interfaces, trees, most=1)
     assert len(whole[0]) > 2
 
 
