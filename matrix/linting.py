@@ -6,7 +6,6 @@ project, under different names.
 """
 
 import hashlib
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from .closures import configuration
+from .commands import run
 from .trees import Store, Tree, variant, write_file
 
 # The messages of ruff, by path and identity.
@@ -25,8 +25,8 @@ COMMANDS = {
 }
 
 
-def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
-    """Return the findings of ruff. Clean files are not included.
+def lint(place: Path, store: Store, trees: Iterable[Tree]) -> tuple[Findings, float]:
+    """Return the findings of ruff, without clean files, and its CPU time in seconds.
 
     Raises:
         RuntimeError: ruff itself failed.
@@ -34,18 +34,18 @@ def lint(place: Path, store: Store, trees: Iterable[Tree]) -> Findings:
     place.mkdir(parents=True)
     placed = lay_out_variants(place, store, trees)
     findings: Findings = defaultdict(list)
+    cpu = 0.0
     for name, arguments in COMMANDS.items():
-        run = subprocess.run(
-            [sys.executable, "-m", "ruff", *arguments], cwd=place, capture_output=True, text=True, check=False
-        )
-        if run.returncode not in (0, 1):
-            raise RuntimeError(run.stderr)
-        for line in run.stdout.splitlines():
+        ended = run([sys.executable, "-m", "ruff", *arguments], place)
+        cpu += ended.cpu
+        if ended.code not in (0, 1):
+            raise RuntimeError(ended.stderr)
+        for line in ended.stdout.splitlines():
             file, _, rest = line.partition(":")
             folder, _, variant_name = file.replace("\\", "/").partition("/")
             path, identity = placed[folder, variant_name]
             findings[path, identity].append(f"{name}: {path}:{rest}")
-    return dict(findings)
+    return dict(findings), cpu
 
 
 def lay_out_variants(

@@ -81,7 +81,7 @@ def page(figures: dict[str, Any], declaration: Declaration) -> str:
         f" {figures['option_combinations']['green']:,} |",
         f"| Combinations of the yes/no prompts, each in {figures['variations']} variations | {counts['all']:,} |",
         f"| Distinct files in all of them, each linted | {figures['distinct_files']:,} |",
-        f"| Distinct modules with what they import, each type-checked | {figures['distinct_modules_typed']:,} |",
+        f"| Distinct modules with the interfaces that they import, each type-checked | {figures['distinct_modules_typed']:,} |",
         f"| Distinct closures of test files, each run | {figures['distinct_closures']:,} |",
         f"| Tests run, in that many runs of pytest | {figures['tests_run']:,}, {figures['runs']:,} |",
         f"| Tests that cover a combination: least, median, most | {tests['least']:,}, {tests['median']:,}, {tests['most']:,} |",

@@ -650,8 +650,7 @@ class Run:
         return twins if len(twins) <= len(design) else design | set(self.declaration.linear_design().values())
 
     def check_statically(self) -> None:
-        before_children = cpu_seconds(own=False)
-        linted = linting.lint(self.folder / "lint", self.store, self.distinct_sources())
+        linted, cpu = linting.lint(self.folder / "lint", self.store, self.distinct_sources())
         for one in self.combinations if linted else ():
             names = self.names_linted(one)
             for variation in self.declaration.variations_of(names):
@@ -659,11 +658,11 @@ class Run:
                     for text in linted.get(item, ()):
                         self.blame([one | variation], text, "uv run ruff check && uv run ruff format --diff")
         trees = chain((self.tree(one) for one in self.typed()), (part for *_, part in self.typed_alone()))
-        typed, self.proof.modules = typechecking.check_types(self.folder / "types", self.interfaces, trees)
-        # The CPU time of ruff and mypy: the test workers are still running, so they are not counted yet.
-        self.proof.parts["lint and types"] = cpu_seconds(own=False) - before_children
-        if typed:
-            self.blame_types(typed)
+        typed = typechecking.check_types(self.folder / "types", self.interfaces, trees)
+        self.proof.modules = typed.modules
+        self.proof.parts["lint and types"] = cpu + typed.cpu
+        if typed.findings:
+            self.blame_types(typed.findings)
 
     def distinct_sources(self) -> Iterator[Tree]:
         """Yield trees with each module of each project under each of its configurations of ruff.
@@ -922,11 +921,9 @@ def family_names(project: Varied, path: str) -> frozenset[str]:
     return project.family.names([path])
 
 
-def cpu_seconds(*, own: bool = True) -> float:
-    """Return the CPU time in seconds of this process, with `own`, and of its terminated children."""
-    times = os.times()
-    children = times.children_user + times.children_system
-    return children + (times.user + times.system if own else 0)
+def cpu_seconds() -> float:
+    """Return the CPU time in seconds of this process and of its terminated children."""
+    return sum(os.times()[:4])
 
 
 def weight(job: Job) -> int:

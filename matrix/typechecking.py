@@ -10,7 +10,6 @@ import itertools
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .closures import Import, ProjectClosures, configuration
+from .commands import run
 from .interfaces import Interfaces
 from .trees import FIRST_SECOND, Tree, variant, write_file
 
@@ -64,7 +64,8 @@ class Union:
             if not path.endswith("/") and not target.exists():
                 write_file(target, store.read(tree[path]))
 
-    def check(self) -> Findings:
+    def check(self) -> tuple[Findings, float]:
+        """Return the findings of mypy, and its CPU time in seconds."""
         roots = sorted({name.partition("/")[0] for name in self.names})
         environment = {**os.environ, "MYPYPATH": str(self.place / self.interfaces.closures.sources)}
         command = [
@@ -77,28 +78,29 @@ class Union:
         ]
         # The runs share a cache, so that the libraries are analyzed once.
         options = ["--no-error-summary", "--no-pretty", "--cache-dir", str(self.place.parent / "cache")]
-        run = subprocess.run(
-            [*command, *options, *roots],
-            cwd=self.place,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode not in (0, 1) or run.stderr:
-            raise RuntimeError(run.stdout[-3000:] + run.stderr[-3000:])
+        ended = run([*command, *options, *roots], self.place, environment)
+        if ended.code not in (0, 1) or ended.stderr:
+            raise RuntimeError(ended.stdout[-3000:] + ended.stderr[-3000:])
         findings: Findings = defaultdict(list)
-        for line in run.stdout.splitlines():
+        for line in ended.stdout.splitlines():
             name, _, rest = line.partition(":")
             path, key = self.names[name.replace("\\", "/")]
             findings[path, key].append(f"mypy: {path}:{rest}")
-        return dict(findings)
+        return dict(findings), ended.cpu
+
+
+class Checked(NamedTuple):
+    """The findings of mypy, the number of distinct modules that it checked, and its CPU time in seconds."""
+
+    findings: Findings
+    modules: int
+    cpu: float
 
 
 def check_types(
     place: Path, interfaces: Interfaces, trees: Iterable[Tree], most: int = MOST_MODULES
-) -> tuple[Findings, int]:
-    """Return the findings of mypy, and the number of distinct modules that it checked.
+) -> Checked:
+    """Check the modules of all trees.
 
     One run of mypy reads about `most` modules, so its memory does not grow with the number of combinations.
 
@@ -110,8 +112,12 @@ def check_types(
     findings: Findings = {}
     modules: set[tuple[str, str]] = set()
 
+    seconds_of_mypy: list[float] = []
+
     def check(union: Union) -> None:
-        findings.update(union.check())
+        found, cpu = union.check()
+        findings.update(found)
+        seconds_of_mypy.append(cpu)
         modules.update(union.numbers)
         shutil.rmtree(union.place)
 
@@ -127,7 +133,7 @@ def check_types(
             check(unions.pop(key))
     for union in unions.values():
         check(union)
-    return findings, len(modules)
+    return Checked(findings, len(modules), sum(seconds_of_mypy))
 
 
 class Edit(NamedTuple):

@@ -149,7 +149,7 @@ def test_a_mistake_that_only_an_importer_shows_is_found_where_the_interface_is_w
         name: project(store, text, importer=importer, other="other = 1\n") for name, text in functions.items()
     }
     interfaces = Interfaces(Closures(store))
-    findings, count = check_types(tmp_path / "types", interfaces, trees.values())
+    findings, count, _ = check_types(tmp_path / "types", interfaces, trees.values())
     keys = {name: interfaces.of_project(tree).key("src/app/importer.py") for name, tree in trees.items()}
     assert keys["right"] == keys["other body"] != keys["wrong"]
     assert [name for name in trees if ("src/app/importer.py", keys[name]) in findings] == ["wrong"]
