@@ -121,7 +121,7 @@ class ProjectClosures:
             MissingModuleError: an import of a project module resolves to no file.
         """
         modules = self.reachable([path, *self.surroundings(path)])
-        return modules | {file for module in modules for file in self.data_of(module)}
+        return modules.union(*(self.naming[module] for module in modules & self.naming.keys()))
 
     def of_module(self, path: str) -> frozenset[str]:
         """Return the paths of all modules that a module imports, including itself.
@@ -199,12 +199,23 @@ class ProjectClosures:
                     yield f"{base}/__init__.py"
                     base = base.rpartition("/")[0]
 
+    @cached_property
+    def naming(self) -> dict[str, set[str]]:
+        """The data files that each module names. Modules that name none are left out."""
+        naming = {}
+        sources = f"{self.shared.sources}/"
+        for path, identity in self.tree.items():
+            if path.endswith(".py"):
+                named = {self.data[text] for text in self.shared.facts(identity).texts & self.data.keys()}
+                if found := {
+                    file for file in named if file.startswith(sources) or not path.startswith(sources)
+                }:
+                    naming[path] = found
+        return naming
+
     def data_of(self, path: str) -> set[str]:
         """Return the data files that a module names."""
-        named = {self.data[text] for text in self.shared.facts(self.tree[path]).texts & self.data.keys()}
-        if path.startswith(f"{self.shared.sources}/"):
-            return {file for file in named if file.startswith(f"{self.shared.sources}/")}
-        return named
+        return self.naming.get(path, set())
 
     def resolve(self, importer: str, item: Import) -> set[str]:
         """Return the project files that an import runs. The set is empty for a third-party module.
