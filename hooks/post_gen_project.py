@@ -299,6 +299,7 @@ def format_from(module: str, names: list[str], *, always_split: bool = False) ->
     return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")\n"
 
 
+@cache
 def import_order(item: Import) -> tuple[int, bool, str, tuple[int, str, str]]:
     """Sort by section, `import` before `from`, module, and name."""
     root = item.module.partition(".")[0]

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -125,19 +125,26 @@ def render_chunk(declaration: Declaration, store: Path, chunk: list[Combination]
     tempfile.tempdir = memory()
     gc.disable()  # saves a fifth of the time, and there are hardly any reference cycles
     try:
-        return render_in_pieces(declaration, Store(store), chunk)
+        return render_in_pieces(declaration, identities_in(store), chunk)
     except NotFactoredError:
-        return render_whole(declaration, Store(store), chunk)
+        return render_whole(declaration, identities_in(store).store, chunk)
 
 
-def render_in_pieces(declaration: Declaration, store: Store, chunk: list[Combination]) -> list[Family | str]:
+@cache
+def identities_in(folder: Path) -> Identities:
+    """Return the identities of the texts in a store, which all chunks of a process share."""
+    return Identities(Store(folder))
+
+
+def render_in_pieces(
+    declaration: Declaration, identities: Identities, chunk: list[Combination]
+) -> list[Family | str]:
     """Assemble families, and compare one random project with the same project rendered whole.
 
     Raises:
         NotFactoredError: the template must be rendered whole.
     """
     factoring = factored(declaration)
-    identities = Identities(store)
     families: list[Family | str] = []
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
         for combination in chunk:

@@ -1,13 +1,16 @@
 """Stores each distinct file of thousands of projects once, and writes a project to a folder to run it."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 # A project: the hash of each file's content, by its path with forward slashes.
 Tree = dict[str, str]
@@ -16,33 +19,81 @@ Tree = dict[str, str]
 # mtime.
 FIRST_SECOND = 1_000_000_000
 CACHED_CONTENTS = 4096
+NUMBERS = itertools.count()
 
 
-@dataclass(frozen=True, eq=False)
+class Place(NamedTuple):
+    """Where a content is: a file descriptor, the start and the length."""
+
+    file: int
+    start: int
+    length: int
+
+
 class Store:
-    """A folder with one file for each distinct content."""
+    """A folder with all distinct contents.
 
-    folder: Path
-    _known: set[str] = field(default_factory=set)
-    _seconds: dict[str, int] = field(default_factory=dict)
+    There are tens of thousands of them, and creating a file takes longer than rendering most of them. So each store appends
+    what it adds to a file of its own, and finds what other stores have added to theirs, also in other processes. A second
+    file has a line for each content: identity, start and length.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.RLock()
+        self._places: dict[str, Place] = {}
+        # The descriptors of the own files, and the size of the first.
+        self._own: tuple[int, int] | None = None
+        self._size = 0
+        # The descriptor of each other file, and how many bytes of its index are known.
+        self._others: dict[str, tuple[int, int]] = {}
+        self._seconds: dict[str, int] = {}
 
     def add(self, files: Mapping[str, bytes]) -> Tree:
-        """Store the files of a project. Safe for concurrent processes."""
+        """Store the files of a project."""
         tree = {}
         for path, content in files.items():
             identity = sys.intern(hashlib.sha1(content, usedforsecurity=False).hexdigest())
-            if identity not in self._known:
-                self._known.add(identity)
-                target = self.folder / identity
-                if not target.exists():
-                    partial = target.with_suffix(f".{os.getpid()}")
-                    partial.write_bytes(content)
-                    partial.replace(target)
+            if identity not in self._places:
+                with self._lock:
+                    self._append(identity, content)
             tree[sys.intern(path)] = identity
         return tree
 
     def read(self, identity: str) -> bytes:
-        return read(self.folder, identity)
+        return read(self, identity)
+
+    def load(self, identity: str) -> bytes:
+        with self._lock:
+            if identity not in self._places:
+                self._look()
+            place = self._places[identity]
+            os.lseek(place.file, place.start, os.SEEK_SET)
+            return os.read(place.file, place.length)
+
+    def _append(self, identity: str, content: bytes) -> None:
+        if self._own is None:
+            name = f"{os.getpid()}-{next(NUMBERS)}"
+            flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._own = os.open(self.folder / name, flags), os.open(self.folder / f"{name}.index", flags)
+        contents, index = self._own
+        os.write(contents, content)
+        self._places[identity] = Place(contents, self._size, len(content))
+        os.write(index, f"{identity} {self._size} {len(content)}\n".encode())
+        self._size += len(content)
+
+    def _look(self) -> None:
+        """Find what other stores have added."""
+        for index in self.folder.glob("*.index"):
+            file, known = self._others.get(index.name, (-1, 0))
+            if file < 0:
+                file = os.open(index.with_suffix(""), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            text = index.read_bytes()[known:]
+            end = text.rfind(b"\n") + 1
+            self._others[index.name] = file, known + end
+            for line in text[:end].decode().splitlines():
+                identity, start, length = line.split()
+                self._places.setdefault(sys.intern(identity), Place(file, int(start), int(length)))
 
     def text(self, identity: str) -> str:
         return self.read(identity).decode()
@@ -91,9 +142,9 @@ class Workspace:
         os.utime(target, (second, second))
 
 
-@lru_cache(CACHED_CONTENTS)  # all of them take gigabytes
-def read(folder: Path, identity: str) -> bytes:
-    return (folder / identity).read_bytes()
+@lru_cache(CACHED_CONTENTS)  # all contents take gigabytes
+def read(store: Store, identity: str) -> bytes:
+    return store.load(identity)
 
 
 def memory() -> str | None:

@@ -64,4 +64,7 @@ def prove_here(
     with shown.open("a", encoding="utf-8", newline="") as stream:
         progress = Progress(stream, terminal=terminal)
         proof = prove(DECLARATION, combinations, folder, progress=progress, dedup=dedup)
+    # The projects take gigabytes, and the tests only need the results.
+    proof.trees.clear()
+    proof.varied.clear()
     return Proven(proof, time.monotonic() - start)
