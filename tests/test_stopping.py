@@ -263,7 +263,7 @@ def talk(process: "subprocess.Popen[bytes]", *others: object) -> dict[object, di
 def test_a_child_process_neither_reads_nor_writes_protocol_messages(
     projects: Projects, tmp_path: Path
 ) -> None:
-    with start_hanging_server(projects("none"), tmp_path) as process:
+    with start_hanging_server(projects("none"), tmp_path, SHUTDOWN_GRACE_SECONDS="20") as process:
         call = tool_call(HANDSHAKE, "run_child", {}) | {"id": 0}
         pings = [message(HANDSHAKE, "ping") | {"id": number} for number in range(1, 10)]
         answers = talk(process, call, *pings)
@@ -278,7 +278,7 @@ def test_a_child_process_reads_nothing_from_the_servers_stdin(projects: Projects
 
 
 def test_a_piped_script_gets_an_answer_to_every_line(projects: Projects, tmp_path: Path) -> None:
-    with start_hanging_server(projects("none"), tmp_path) as process:
+    with start_hanging_server(projects("none"), tmp_path, SHUTDOWN_GRACE_SECONDS="20") as process:
         tea = tool_call(HANDSHAKE, "process_data", {"text": "tea"})
         half_a_character = tool_call(HANDSHAKE, "process_data", {"text": "\ud83d"})
         answers = talk(
