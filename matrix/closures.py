@@ -10,7 +10,7 @@ import hashlib
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -132,17 +132,12 @@ class ProjectClosures:
         return self.reachable([path])
 
     def reachable(self, starts: list[str]) -> frozenset[str]:
-        found: set[str] = set()
-        waiting = list(starts)
-        while waiting:
-            found.add(current := waiting.pop())
-            waiting += self.imported(current) - found
-        return frozenset(found)
+        return reachable(starts, self.imported)
 
     def key(self, closure: frozenset[str]) -> str:
         """Return a hash of the paths and contents of a closure, and of pytest's configuration."""
         lines = [f"{member} {self.tree[member]}" for member in sorted(closure)]
-        return hashlib.sha1("\n".join([*lines, self.test_configuration]).encode()).hexdigest()
+        return digest([*lines, self.test_configuration])
 
     @cached_property
     def test_configuration(self) -> str:
@@ -272,6 +267,20 @@ class ProjectClosures:
             if not parent:
                 return
             parent = parent.rpartition("/")[0]
+
+
+def reachable(starts: Iterable[str], following: Callable[[str], frozenset[str]]) -> frozenset[str]:
+    """Return some files, and those that follow from them at any depth."""
+    found: set[str] = set()
+    waiting = list(starts)
+    while waiting:
+        found.add(current := waiting.pop())
+        waiting += following(current) - found
+    return frozenset(found)
+
+
+def digest(lines: Iterable[str]) -> str:
+    return hashlib.sha1("\n".join(lines).encode()).hexdigest()
 
 
 def configuration(store: Store, tree: Tree, tool: str) -> Any:

@@ -6,14 +6,14 @@ nor calls whose result is not used, nor the arguments of `name = Class(...)`, no
 
 import ast
 import builtins
-import hashlib
+import copy
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from .closures import Closures, Import, ProjectClosures, configuration
+from .closures import Closures, Import, ProjectClosures, configuration, digest, reachable
 from .trees import Tree
 
 # Names without a type variable.
@@ -69,13 +69,9 @@ class ProjectInterfaces:
 
     def key(self, path: str) -> str:
         """Return a hash of all project files that decide the findings in a module: itself, and the interfaces that it sees."""
-        found: set[str] = set()
-        waiting = set(self.project.imported(path))
-        while waiting:
-            found.add(current := waiting.pop())
-            waiting |= self.seen(current)[1] - found
+        found = reachable(self.project.imported(path), lambda member: self.seen(member)[1])
         interfaces = [f"{member} {self.seen(member)[0]}" for member in sorted(found)]
-        return hashlib.sha1("\n".join([path, self.project.tree[path], *interfaces]).encode()).hexdigest()
+        return digest([path, self.project.tree[path], *interfaces])
 
     def seen(self, path: str) -> tuple[str, frozenset[str]]:
         """Return a hash of what importers see of a module, and the files whose interfaces this needs."""
@@ -89,7 +85,7 @@ class ProjectInterfaces:
                     texts.append(f"{one.type} of {file}" if file else one.statement)
                     imports += [one.of] if file else one.imports
                 files = frozenset[str]().union(*(self.project.resolve(path, item) for item in imports))
-                self.shared._seen[key] = hashlib.sha1("\n".join(texts).encode()).hexdigest(), files
+                self.shared._seen[key] = digest(texts), files
             self._seen[path] = self.shared._seen[key]
         return self._seen[path]
 
@@ -105,7 +101,7 @@ class ProjectInterfaces:
     def explicit(self) -> bool:
         """Whether an importer of a module does not see what this module imports without re-exporting it."""
         found = configuration(self.shared.closures.store, self.project.tree, "mypy") or {}
-        return bool(found.get("implicit_reexport", not found.get("strict")) is False)
+        return found.get("implicit_reexport", not found.get("strict")) is False
 
 
 def read_interface(source: str, *, explicit: bool) -> Interface:
@@ -127,8 +123,7 @@ def read_interface(source: str, *, explicit: bool) -> Interface:
             constructions.append(Construction(statement, f"{target}: {name}", needed, bound[name]))
         elif (seen := visible(node, explicit=explicit)) is not None:
             kept.append(seen)
-    used = dict.fromkeys(used_names(kept)) if explicit else bound
-    named = [(name, bound[name]) for name in used if name in bound]
+    named = [(name, bound[name]) for name in dict.fromkeys(used_names(kept)) if name in bound]
     inner = [item for node in kept for _, item in imports_of(ast.walk(node))]
     text = "\n".join([*map(str, named), *map(ast.unparse, kept)])
     classes = frozenset(node.name for node in tree.body if isinstance(node, ast.ClassDef) and is_plain(node))
@@ -177,9 +172,9 @@ def without_body(node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt:
     if any(isinstance(each, ast.Global) for each in inner):
         return node
     yields = any(isinstance(each, ast.Yield | ast.YieldFrom) for each in inner)
-    body: list[ast.stmt] = [ast.Expr(ast.Yield(None) if yields else ast.Constant(...))]
-    fields = {name: value for name, value in ast.iter_fields(node) if name != "body"}
-    return ast.fix_missing_locations(type(node)(body=body, **fields))
+    stub = copy.copy(node)
+    stub.body = [ast.Expr(ast.Yield(None) if yields else ast.Constant(...))]
+    return stub
 
 
 def used_names(nodes: Iterable[ast.AST]) -> Iterator[str]:

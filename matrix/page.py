@@ -192,7 +192,11 @@ def arguments(figures: dict[str, Any], declaration: Declaration) -> list[str]:
         ("it renders; its files", every, "each file once for each assignment of the prompts that it reads"),
         ("ruff's check and format", every, "each distinct file, under each distinct set of rules"),
         ("tests with a closure", every, "each distinct closure"),
-        ("strict types", cores, f"each distinct module and set of imported interfaces; varied, in {sampled} projects"),
+        (
+            "strict types",
+            cores,
+            f"each distinct module and set of imported interfaces; varied, in {sampled} projects",
+        ),
         (
             "tests that see the whole project",
             cores,

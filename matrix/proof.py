@@ -695,17 +695,6 @@ class Run:
         modules = family.names(path for path in family.entries if path.endswith(".py"))
         return modules | self.names_configuring(combination, "ruff") | self.unit_tests.names(combination)
 
-    def tree_of(self, combination: Combination, paths: Collection[str], variation: Combination) -> Tree:
-        """Return the tree of some files of a project."""
-        project = self.proof.varied[combination]
-        found = {
-            path: project.identity(path, variation)
-            if path in project.family.entries
-            else project.family.constant.get(path, "")
-            for path in paths
-        }
-        return {path: identity for path, identity in found.items() if identity}
-
     def typed(self) -> list[Combination]:
         """Return the projects that are type-checked: all twins, and the folded and varied ones of the linear design."""
         folded = [one for one in self.linear() if not self.is_twin(one)]
