@@ -122,6 +122,7 @@ SAVED = "_answers_file"
 RECORD = ".cruft.json"
 HEADER = '"""Every pattern of this server in one file, each under its name."""\n'
 LINE_LENGTH = 100
+HTTPX2 = "import httpx2 as httpx"
 WINDOWS = sys.platform == "win32"
 
 Files = dict[str, str]
@@ -166,25 +167,23 @@ def finish_file(path: str, text: str, answers: dict[str, Any]) -> str | None:
         return None
     if path == HOOKS_RAN:
         return ""
-    return import_httpx(text) if answers["http_client"] == "httpx" else text
+    if not path.endswith(".py"):
+        return text
+    if HTTPX2 in text and answers["http_client"] == "httpx":
+        text = import_httpx(text)
+    return import_from_utils(text, package) if answers["self_contained"] else text
 
 
 def is_shared(path: str, answers: dict[str, Any]) -> bool:
-    """Return whether a file depends on others: it may import patterns, or its package may become empty."""
-    package = answers["package_name"]
-    return (path in template_paths(package) and not owners_of(path)) or path.startswith(
-        tuple(f"{folder}/" for folder in folders(package))
-    )
+    """Return whether a file depends on others: it may be folded, or its package may become empty."""
+    return path.startswith(tuple(f"{folder}/" for folder in folders(answers["package_name"])))
 
 
 def finish_together(files: Files, answers: dict[str, Any]) -> Files:
     """Fold the patterns if requested, and remove empty packages."""
     package = answers["package_name"]
-    if answers["self_contained"]:
-        ours = {path: text for path, text in files.items() if path in template_paths(package)}
-        others = {path: text for path, text in files.items() if path not in ours}
-        files = {**others, **fold(ours, package)}
-    return drop_empty_packages(files, package)
+    folded = fold(files, package) if answers["self_contained"] else files
+    return drop_empty_packages(folded, package)
 
 
 @cache
@@ -193,6 +192,11 @@ def template_paths(package: str) -> frozenset[str]:
     named = (form.format(package=package, name=name) for form, names in FILES.items() for name in names)
     owned = (path for paths in OWNED.values() for path in paths)
     return frozenset({*named, *owned, utils_path(package), KEPT})
+
+
+def pattern_paths(package: str) -> dict[str, str]:
+    """Return the patterns by the paths of their modules."""
+    return {f"src/{package}/patterns/{name}.py": name for name in PATTERNS}
 
 
 def utils_path(package: str) -> str:
@@ -225,20 +229,16 @@ def is_on(owner: str, answers: dict[str, Any]) -> bool:
 
 
 def import_httpx(source: str) -> str:
-    """Replace `import httpx2 as httpx` with `import httpx`."""
-    return f"\n{source}".replace("\nimport httpx2 as httpx\n", "\nimport httpx\n")[1:]
+    """Replace `HTTPX2` with `import httpx`."""
+    return f"\n{source}".replace(f"\n{HTTPX2}\n", "\nimport httpx\n")[1:]
 
 
 def fold(files: Files, package: str) -> Files:
-    """Move every pattern to utils.py, and change the imports."""
-    paths = {f"src/{package}/patterns/{name}.py": name for name in PATTERNS}
+    """Move every pattern to utils.py."""
+    paths = pattern_paths(package)
     sources = {name: files[path] for path, name in paths.items() if path in files}
-    folded = {
-        path: import_from_utils(text, package, sources) if path.endswith(".py") else text
-        for path, text in files.items()
-        if path not in paths
-    }
-    return {**folded, utils_path(package): fold_modules(sources)}
+    others = {path: text for path, text in files.items() if path not in paths}
+    return {**others, utils_path(package): fold_modules(sources)}
 
 
 def fold_modules(sources: Files) -> str:
@@ -313,13 +313,13 @@ def name_order(name: str) -> tuple[int, str, str]:
     return kind, name.lower(), name
 
 
-def import_from_utils(source: str, package_name: str, patterns: Collection[str]) -> str:
+def import_from_utils(source: str, package_name: str) -> str:
     """Replace imports from `patterns` with one import at the end of the section, since nothing sorts after utils."""
     if "patterns." not in source:
         return source
     import ast  # noqa: PLC0415
 
-    modules = {f"patterns.{name}" for name in patterns}
+    modules = {f"patterns.{name}" for name in PATTERNS}
     folded: list[ast.ImportFrom] = []
     kept: list[ast.ImportFrom] = []
     for statement in ast.parse(source).body:
@@ -415,8 +415,13 @@ def main() -> int:
 
 
 def finish_folder(project: Path, answers: dict[str, Any], kept: Collection[str]) -> None:
-    """Apply `finish` to the files of a folder, except those that Cookiecutter kept."""
+    """Apply `finish` to the files of a folder, except those that Cookiecutter kept.
+
+    If it kept a pattern's module, the patterns are not folded: utils.py would lack that pattern.
+    """
     package = answers["package_name"]
+    if not pattern_paths(package).keys().isdisjoint(kept):
+        answers = {**answers, "self_contained": False}
     before = read_files(project, package, kept)
     after = finish(before, answers)
     removed = before.keys() - after.keys()

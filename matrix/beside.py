@@ -42,8 +42,6 @@ class Beside:
     # Files that tests of the whole project name: in every project, and in tests that prompts beside the server add.
     seen: set[str] = field(default_factory=set)
     seen_apart: set[str] = field(default_factory=set)
-    # For each file name, the modules that name it and the modules checked so far.
-    _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
 
     def problems(
         self,
@@ -114,14 +112,8 @@ class Beside:
 
     def namer(self, project: ProjectClosures, name: str, modules: Mapping[str, str]) -> str:
         """Return the first of `modules` that names a file, or an empty string."""
-        naming, judged = self._naming.setdefault(name, (set(), set()))
-        for identity in set(modules.values()) - judged:
-            judged.add(identity)
-            if name in project.shared.facts(identity).texts:
-                naming.add(identity)
-        if naming.isdisjoint(modules.values()):
-            return ""
-        return min(path for path, identity in modules.items() if identity in naming)
+        facts = project.shared.facts
+        return min((path for path, identity in modules.items() if name in facts(identity).texts), default="")
 
     def is_seen(self, path: str) -> bool:
         """Return whether tests of the whole project see a file."""

@@ -10,15 +10,19 @@ import hashlib
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .trees import Store, Tree
 
+T = TypeVar("T", bound=Hashable)
+
+INTERNED: dict[Any, Any] = {}
+FILE_NAME = re.compile(r"[^/\n]{1,255}")
 # If the parts between these parse on their own, they contain the same statements as the whole file.
 BETWEEN_PARTS = "\n\n\n"
 
@@ -36,7 +40,7 @@ class Import(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a source names: its imports and all its strings."""
+    """What a source names: its imports, and all strings that can be the name of a file."""
 
     imports: tuple[Import, ...]
     texts: frozenset[str]
@@ -54,7 +58,7 @@ def read_facts(source: str) -> Facts:
         # A part may start inside a string or a block.
         return read_part.__wrapped__(source)
     imports = tuple(item for part in parts for item in part.imports)
-    return Facts(imports, frozenset[str]().union(*(part.texts for part in parts)))
+    return Facts(imports, interned(frozenset[str]().union(*(part.texts for part in parts))))
 
 
 @cache
@@ -64,12 +68,18 @@ def read_part(source: str) -> Facts:
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):
-                imports += [Import(0, alias.name, ()) for alias in names]
+                imports += [interned(Import(0, alias.name, ())) for alias in names]
             case ast.ImportFrom(module=module, names=names, level=level):
-                imports.append(Import(level, module or "", tuple(alias.name for alias in names)))
-            case ast.Constant(value=str(text)):
+                imports.append(interned(Import(level, module or "", tuple(alias.name for alias in names))))
+            case ast.Constant(value=str(text)) if FILE_NAME.fullmatch(text):
                 texts.add(text)
-    return Facts(tuple(imports), frozenset(texts))
+    return Facts(tuple(imports), interned(frozenset(texts)))
+
+
+def interned(value: T) -> T:
+    """Return the same object for equal values: thousands of modules have the same imports and strings."""
+    found: T = INTERNED.setdefault(value, value)
+    return found
 
 
 @dataclass(frozen=True)
@@ -246,14 +256,14 @@ class ProjectClosures:
     def module_file(self, base: str) -> str | None:
         for path in (f"{base}.py", f"{base}/__init__.py"):
             if path in self.tree:
-                return path
+                return sys.intern(path)
         return None
 
     def initializers(self, base: str) -> Iterator[str]:
         parent = base
         while parent:
             if f"{parent}/__init__.py" in self.tree:
-                yield f"{parent}/__init__.py"
+                yield sys.intern(f"{parent}/__init__.py")
             parent = parent.rpartition("/")[0]
 
     def surroundings(self, path: str) -> Iterable[str]:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from .hooks import JINJA, NotFactoredError, PreHook, load_hook
 from .reading import Answers, Sealed, UnreadError
 from .sections import sections
 from .template import Combination, Declaration
-from .trees import Store
+from .trees import Store, Tree
 
 # Cookiecutter's original function, before `rendering.speed_up` replaces it.
 new_environment = utils.create_env_with_context
@@ -144,6 +144,29 @@ class Piece:
         self.learning.times += 1
 
 
+class Part(NamedTuple):
+    """The files of a `Group` in a combination.
+
+    `same` are the identities of those that are the same in every variation, `entries` the others, and `together` the
+    files that the hook finishes with others.
+    """
+
+    finished: dict[str, Alone]
+    same: dict[str, str]
+    entries: dict[str, Entry]
+    together: list[Piece]
+
+
+@dataclass
+class Group:
+    """Files that depend on the same answers. They are looked up together in each combination."""
+
+    reads: list[str]
+    pieces: list[Piece] = field(default_factory=list)
+    # By the values of `reads`.
+    parts: dict[tuple[Any, ...], Part] = field(default_factory=dict)
+
+
 class Factoring:
     """The pieces of a template, and its hooks."""
 
@@ -176,6 +199,21 @@ class Factoring:
         # Files whose text it reads although they depend on other answers, by the values of the answers that it reads.
         self.looked_at: dict[tuple[Any, ...], set[str]] = {}
         self.shared: dict[str, bool] = {}
+        self.grouped = -1
+        self._groups: list[Group] = []
+
+    @property
+    def groups(self) -> list[Group]:
+        """The pieces by the answers that they are known to depend on."""
+        if self.grouped != self.learning.times:
+            self.grouped = self.learning.times
+            groups: dict[tuple[str, ...], Group] = {}
+            for piece in self.pieces:
+                piece.learn()
+                group = groups.setdefault(tuple(piece.all_sorted), Group(piece.all_sorted))
+                group.pieces.append(piece)
+            self._groups = list(groups.values())
+        return self._groups
 
     @property
     def opened(self) -> set[str]:
@@ -400,20 +438,46 @@ class Assembly:
 
     def family(self) -> Family:
         self.check()
-        files: dict[str, Entry] = {}
+        same: Tree = {}
+        entries: dict[str, Entry] = {}
         together: list[Piece] = []
-        for piece in self.factoring.pieces:
-            alone = self.finished[piece.source] = self.alone(piece)
+        for group in self.factoring.groups:
+            key = tuple(map(self.base.__getitem__, group.reads))
+            part = group.parts.get(key)
+            if part is None:
+                part = group.parts[key] = self.part(group)
+            self.refuse_twice(same.keys() | entries.keys(), part)
+            self.finished |= part.finished
+            same |= part.same
+            entries |= part.entries
+            together += part.together
+        for path, entry in self.together(together).items():
+            if names_of(entry):
+                entries[path] = entry
+            else:
+                same[path] = self.whole(entry)
+        return Family(same, entries)
+
+    def part(self, group: Group) -> Part:
+        """Return the files of a group."""
+        part = Part({}, {}, {}, [])
+        for piece in group.pieces:
+            alone = part.finished[piece.source] = self.finished[piece.source] = self.alone(piece)
             if any(map(self.factoring.is_shared, alone.paths)):
-                together.append(piece)
+                part.together.append(piece)
                 continue
             for path in alone.paths:
-                if path in files:
-                    raise NotFactoredError(f"{path} comes from two files of the template")
-                files[path] = self.entry(piece, path)
-        files |= self.together(together)
-        same = {path: self.whole(entry) for path, entry in files.items() if not names_of(entry)}
-        return Family(same, {path: entry for path, entry in files.items() if path not in same})
+                self.refuse_twice({path}, part)
+                entry = self.entry(piece, path)
+                if names_of(entry):
+                    part.entries[path] = entry
+                else:
+                    part.same[path] = self.whole(entry)
+        return part
+
+    def refuse_twice(self, paths: Set[str], part: Part) -> None:
+        for path in paths & (part.same.keys() | part.entries.keys()):
+            raise NotFactoredError(f"{path} comes from two files of the template")
 
     def check(self) -> None:
         """Run the pre-generation hook for each variation of the answers that it reads."""
@@ -561,9 +625,10 @@ class Assembly:
     def given(self, piece: Piece, looked_at: set[str]) -> Given:
         """Return how a file is passed to the hook: sealed, if its text depends on answers that the hook does not read."""
         reads = self.factoring.hook_reads
-        if not piece.is_bytes and (piece.source in looked_at or reads.issuperset(piece.all_sorted)):
-            return Given(True, self.factoring.varied(piece.all_sorted))
         alone = self.finished[piece.source]
+        if not piece.is_bytes and (piece.source in looked_at or reads.issuperset(piece.all_sorted)):
+            entries = (self.entry(piece, path) for path in alone.paths)
+            return Given(True, frozenset[str]().union(*map(names_of, entries)))
         if len(alone.paths) == 1 and all(one.path for one in alone.table.values()):
             return Given(False, frozenset())
         return Given(False, self.presence(piece, alone))
@@ -612,7 +677,7 @@ class Assembly:
             factoring.learning.times += 1
             return None
         return {
-            path: self.identities.of(text) if type(text) is str else pieces[id(text)].moved
+            path: self.identities.new(text) if type(text) is str else pieces[id(text)].moved
             for path, text in after.items()
         }
 
@@ -641,9 +706,13 @@ class Identities:
     def of(self, text: str | bytes) -> str:
         identity = self.known.get(text)
         if identity is None:
-            content = text if isinstance(text, bytes) else text.encode()
-            identity = self.known[text] = self.store.add({"": content})[""]
+            identity = self.known[text] = self.new(text)
         return identity
+
+    def new(self, text: str | bytes) -> str:
+        """Return the identity of a text that is probably new, without keeping the text."""
+        content = text if isinstance(text, bytes) else text.encode()
+        return self.store.add({"": content})[""]
 
     def joined(self, sections: tuple[str, ...]) -> str:
         """Return the identity of a file with several sections."""

@@ -34,7 +34,10 @@ from .template import ANY_FOUR, EACH, Combination, Declaration
 from .trees import Store, Tree, folders, is_test, memory
 from .workers import Task, run_all, workers
 
-CHUNK = 16
+# How many combinations a worker process renders at once: for small chunks, transferring the results takes longer.
+CHUNK = 128
+# In how many combinations one is also rendered whole.
+COMPARED = 16
 # Modules with at most this many forms are preloaded for tests that see the whole project; a sample of the projects
 # determines the number of forms.
 FEW = 4
@@ -124,10 +127,12 @@ def render_chunk(declaration: Declaration, store: Path, chunk: list[Combination]
     """Render the families of some combinations in a worker process. Return an error message for each that fails."""
     tempfile.tempdir = memory()
     gc.disable()  # saves a fifth of the time, and there are hardly any reference cycles
-    try:
-        return render_in_pieces(declaration, identities_in(store), chunk)
-    except NotFactoredError:
-        return render_whole(declaration, identities_in(store).store, chunk)
+    identities = identities_in(store)
+    with identities.store:
+        try:
+            return render_in_pieces(declaration, identities, chunk)
+        except NotFactoredError:
+            return render_whole(declaration, identities.store, chunk)
 
 
 @cache
@@ -139,7 +144,7 @@ def identities_in(folder: Path) -> Identities:
 def render_in_pieces(
     declaration: Declaration, identities: Identities, chunk: list[Combination]
 ) -> list[Family | str]:
-    """Assemble families, and compare one random project with the same project rendered whole.
+    """Assemble families, and compare random projects with the same projects rendered whole.
 
     Raises:
         NotFactoredError: the template must be rendered whole.
@@ -153,9 +158,10 @@ def render_in_pieces(
             except CombinationError as error:
                 families.append(str(error))
         drawn = random.Random(repr([sorted(one) for one in chunk]))
-        number = drawn.randrange(len(chunk))
-        if not isinstance(family := families[number], str):
-            factoring.check(chunk[number], drawn.choice(declaration.variations), family, identities)
+        for start in range(0, len(chunk), COMPARED):
+            number = drawn.randrange(start, min(start + COMPARED, len(chunk)))
+            if not isinstance(family := families[number], str):
+                factoring.check(chunk[number], drawn.choice(declaration.variations), family, identities)
     return families
 
 
@@ -270,9 +276,7 @@ class Run:
     sharing: dict[tuple[str, str], list[Combination]] = field(default_factory=lambda: defaultdict(list))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     # The files that vary and that test files may see, by combination.
-    # Then, for each file name, the modules that name it and the modules checked so far.
     _seen_files: dict[Combination, list[str]] = field(default_factory=dict)
-    _naming: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict)
     # The configurations by pyproject.toml and tool, and a table that keeps one copy of equal ones.
     _configured: dict[tuple[str, str], str] = field(default_factory=dict)
     _configurations: dict[str, str] = field(default_factory=dict)
@@ -392,19 +396,11 @@ class Run:
                 modules |= {
                     identity for function in entry for identity in function.table.values() if identity
                 }
+        named = frozenset[str]().union(*map(self.texts, modules))
         for path in family.entries:
             name = path.rpartition("/")[2]
-            if not path.endswith(".py") and path != "pyproject.toml" and self.is_named(name, modules):
+            if not path.endswith(".py") and path != "pyproject.toml" and name in named:
                 yield path
-
-    def is_named(self, name: str, modules: set[str]) -> bool:
-        """Return whether one of these modules names a file."""
-        naming, judged = self._naming.setdefault(name, (set(), set()))
-        for identity in modules - judged:
-            judged.add(identity)
-            if name in self.texts(identity):
-                naming.add(identity)
-        return not naming.isdisjoint(modules)
 
     def texts(self, identity: str) -> frozenset[str]:
         try:

@@ -26,7 +26,7 @@ class Answers(dict[str, Any]):
 
     def __init__(self, answers: Mapping[str, Any], closed: Collection[str]) -> None:
         self.__closed = frozenset(closed)
-        super().__init__((name, value) for name, value in answers.items() if name not in self.__closed)
+        super().__init__({name: value for name, value in answers.items() if name not in self.__closed})
 
     def __getitem__(self, name: str) -> Any:
         self.__ask(name)

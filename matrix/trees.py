@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 # A project: the hash of each file's content, by its path with forward slashes.
 Tree = dict[str, str]
@@ -18,7 +18,8 @@ Tree = dict[str, str]
 # Python validates cached bytecode by the size and mtime (in seconds) of the source, so each content gets its own
 # mtime.
 FIRST_SECOND = 1_000_000_000
-CACHED_CONTENTS = 4096
+CACHED_CONTENTS = 512
+BUFFERED_CONTENTS = 64
 NUMBERS = itertools.count()
 
 
@@ -35,7 +36,8 @@ class Store:
 
     There are tens of thousands of them, and creating a file takes longer than rendering most of them. So each store appends
     what it adds to a file of its own, and finds what other stores have added to theirs, also in other processes. A second
-    file has a line for each content: identity, start and length.
+    file has a line for each content: identity, start and length. In a `with` block of the store, both may be written as
+    late as the end of the block.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,6 +47,10 @@ class Store:
         # The descriptors of the own files, and the size of the first.
         self._own: tuple[int, int] | None = None
         self._size = 0
+        # What is not yet written to them, and the number of open `with` blocks.
+        self._contents: list[bytes] = []
+        self._lines: list[str] = []
+        self._blocks = 0
         # The descriptor of each other file, and how many bytes of its index are known.
         self._others: dict[str, tuple[int, int]] = {}
         self._seconds: dict[str, int] = {}
@@ -58,7 +64,17 @@ class Store:
                 with self._lock:
                     self._append(identity, content)
             tree[sys.intern(path)] = identity
+        if not self._blocks:
+            self._flush()
         return tree
+
+    def __enter__(self) -> Self:
+        self._blocks += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks -= 1
+        self._flush()
 
     def read(self, identity: str) -> bytes:
         return read(self, identity)
@@ -67,6 +83,7 @@ class Store:
         with self._lock:
             if identity not in self._places:
                 self._look()
+            self._flush()
             place = self._places[identity]
             os.lseek(place.file, place.start, os.SEEK_SET)
             return os.read(place.file, place.length)
@@ -76,11 +93,22 @@ class Store:
             name = f"{os.getpid()}-{next(NUMBERS)}"
             flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
             self._own = os.open(self.folder / name, flags), os.open(self.folder / f"{name}.index", flags)
-        contents, index = self._own
-        os.write(contents, content)
-        self._places[identity] = Place(contents, self._size, len(content))
-        os.write(index, f"{identity} {self._size} {len(content)}\n".encode())
+        self._places[identity] = Place(self._own[0], self._size, len(content))
+        self._contents.append(content)
+        self._lines.append(f"{identity} {self._size} {len(content)}\n")
         self._size += len(content)
+        if len(self._contents) == BUFFERED_CONTENTS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what was added: the contents first, since an index must not name what is not written."""
+        with self._lock:
+            if self._own and self._contents:
+                contents, index = self._own
+                os.write(contents, b"".join(self._contents))
+                os.write(index, "".join(self._lines).encode())
+                self._contents.clear()
+                self._lines.clear()
 
     def _look(self) -> None:
         """Find what other stores have added."""

@@ -1,7 +1,7 @@
 """The prompts, the linear design, and the files of each pattern, stated independently of the hooks."""
 
 import json
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 from matrix.template import ANY_FOUR, EACH, Combination, Declaration, Fold
@@ -127,7 +127,7 @@ def expected_files(chosen: Combination, package_name: str) -> set[str]:
     return {*files_of_patterns(frozenset(chosen & ALL), package_name), *files_around(chosen)}
 
 
-@cache
+@lru_cache(64)
 def files_of_patterns(chosen: Combination, package_name: str) -> frozenset[str]:  # noqa: PLR0912
     """Return the files that every project has, and those of the patterns."""
     files = set(ALWAYS)

@@ -201,7 +201,20 @@ def test_keeping_existing_files_changes_none_and_adds_missing_ones(
     generate(project, after, keep=True)
     found = tree(project.path)
     assert {name: found.get(name) for name in edited} == edited
-    assert found.keys() == edited.keys() | tree(bake_once(**after).path).keys()
+    layout = {} if before.get("self_contained") else {"self_contained": False}
+    assert found.keys() == edited.keys() | tree(bake_once(**{**after, **layout}).path).keys()
+
+
+def test_a_project_that_keeps_the_modules_of_its_patterns_is_not_folded(
+    bake: Bake, generate: Generate
+) -> None:
+    """utils.py would lack these patterns, and new files would import them from there."""
+    project = bake()
+    before = project.files()
+    for path in ("src/my_mcp_server/tools/retry.py", "tests/tools/test_retry.py", "tests/surface/retry.json"):
+        (project.path / path).unlink()
+    generate(project, {"self_contained": True}, keep=True)
+    assert project.files() == before
 
 
 def test_the_patterns_folder_is_removed_with_its_bytecode(bake: Bake, generate: Generate) -> None:
