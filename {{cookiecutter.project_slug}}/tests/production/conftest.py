@@ -70,9 +70,10 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest, servers: Servers) -> ServerProcess:
+def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[ServerProcess]:
     """Serve HTTP with probes, as the mark `serving` specifies."""
-    return servers.share(starts(request.node)["server"])
+    with servers.share(starts(request.node)["server"]) as shared:
+        yield shared
 
 
 @pytest.fixture
@@ -83,9 +84,10 @@ def stdio_server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[S
 
 
 @pytest.fixture
-def plain_server(request: pytest.FixtureRequest, servers: Servers) -> ServerProcess:
+def plain_server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[ServerProcess]:
     """Serve the project without any settings."""
-    return servers.share(starts(request.node)["plain_server"])
+    with servers.share(starts(request.node)["plain_server"]) as shared:
+        yield shared
 {% if uses_api %}
 
 

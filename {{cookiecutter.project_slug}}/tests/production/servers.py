@@ -1,13 +1,14 @@
 """Servers that start while other tests run, because a start takes longer than most tests.
 
 The fixtures of `conftest.py` get them here. The mark `serving` gives a test a server with certain
-flags and variables. Tests with the same values share a server. In a variable, `{home}` is the home
-folder of the server, and `{api.url}` the `url` of the fixture `api`. Tests with the mark
-`ends_server` end their server, so they run last.
+flags and variables. Tests with the same values share a server, which is closed after the last of
+them. In a variable, `{home}` is the home folder of the server, and `{api.url}` the `url` of the
+fixture `api`. Tests with the mark `ends_server` end their server, so they run last.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -93,8 +94,9 @@ class Servers:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
-        own = (test for test in request.session.items if FOLDER in test.path.parents)
+        own = [test for test in request.session.items if FOLDER in test.path.parents]
         self._upcoming = list(upcoming(own))
+        self._uses = Counter(start for test in own for start in starts(test).values())
         self._waiting: dict[Start, ServerProcess] = {}
         self._shared: dict[Start, ServerProcess] = {}
         self._closing = ExitStack()
@@ -102,13 +104,17 @@ class Servers:
     def close(self) -> None:
         self._closing.close()
 
-    def share(self, start: Start) -> ServerProcess:
-        """Return the server that such tests share, or a new one if a test has ended it."""
+    @contextmanager
+    def share(self, start: Start) -> Iterator[ServerProcess]:
+        """Yield the server that such tests share, or a new one if a test has ended it."""
         server = self._shared.get(start)
         if server is None or server.process.poll() is not None:
             server = self._shared[start] = self.take(start)
             server.wait_until_serving()
-        return server
+        yield server
+        self._uses[start] -= 1
+        if not self._uses[start]:
+            self._shared.pop(start).close()
 
     def take(self, start: Start) -> ServerProcess:
         """Return a new server, and start those that will be wanted next."""

@@ -16,7 +16,7 @@ async def test_a_process_answers_its_probes_while_tools_work(server: ServerProce
         httpx2.AsyncClient(base_url=server.url) as balancer,
     ):
         await client.list_tools()
-        work = {"seconds": 0.3, "label": "at work"}
+        work = {"seconds": 0.8, "label": "at work"}
         working = [asyncio.create_task(client.call_tool("probe_wait", work)) for _ in range(10)]
         await server.logged("waiting: at work", times=len(working))
         assert (await balancer.get("/livez")).status_code == 200
