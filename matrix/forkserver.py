@@ -54,6 +54,11 @@ class Job:
     stamp: str = ""
     seconds: float = 300
 
+    @property
+    def is_suite(self) -> bool:
+        """Whether the job runs the whole suite of a project, or tests that start server processes."""
+        return not (self.watched or self.shared)
+
 
 @dataclass
 class Outcome:

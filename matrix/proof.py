@@ -846,7 +846,7 @@ class Run:
         """Return the part of the proof that a job belongs to, for the CPU times."""
         if job.watched and not job.shared:
             return "tests of each closure"
-        if any(map(self.is_process, job.tests)) or not job.shared:
+        if job.is_suite:
             return "whole suites and processes"
         return "tests that see a whole project"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from .forkserver import Job, Outcome
 from .trees import Store, Tree, Workspace
@@ -105,20 +105,25 @@ def stop(process: "subprocess.Popen[str]") -> None:
 
 
 def run_all(team: Sequence[Worker], tasks: Iterable[Task], done: Callable[[Job], None]) -> list[Outcome]:
-    """Run every task, and return the outcomes in the same order."""
-    waiting: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
+    """Run every task, and return the outcomes in the same order.
+
+    Whole suites run on the first worker as long as the others have other jobs. A suite starts many servers, so several
+    suites at once would take gigabytes.
+    """
+    suites: SimpleQueue[tuple[int, Task]] = SimpleQueue()
+    others: SimpleQueue[tuple[int, Task]] = SimpleQueue()
     numbered = list(enumerate(tasks))
     for item in numbered:
-        waiting.put(item)
-    for _ in team:
-        waiting.put(None)
+        (suites if item[1][1].is_suite else others).put(item)
     outcomes: dict[int, Outcome] = {}
 
     def work(worker: Worker) -> None:
-        while item := waiting.get():
-            number, (tree, job) = item
-            outcomes[number] = worker.run(tree, job)
-            done(job)
+        for queue in (suites, others) if worker is team[0] else (others, suites):
+            with suppress(Empty):
+                while True:
+                    number, (tree, job) = queue.get_nowait()
+                    outcomes[number] = worker.run(tree, job)
+                    done(job)
 
     threads = [threading.Thread(target=work, args=[worker]) for worker in team]
     for thread in threads:

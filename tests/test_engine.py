@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,7 +30,7 @@ from matrix.rendering import read_files
 from matrix.template import ANY_FOUR, Combination, Declaration, independent_vectors
 from matrix.trees import Store, Tree, Workspace
 from matrix.typechecking import check_types
-from matrix.workers import workers
+from matrix.workers import run_all, workers
 
 from .combinations import AROUND, DECLARATION, PROMPTS, TEMPLATE
 from .conftest import needs_forks
@@ -913,6 +914,36 @@ def test_progress_is_one_line_written_over_on_a_terminal() -> None:
 
 def test_progress_without_any_work_is_complete() -> None:
     assert "100%" in worked_off(0)
+
+
+# Workers
+
+
+class Stub:
+    """A worker that records which suites ran before all other jobs had started."""
+
+    def __init__(self, started: list[Job], early: set["Stub"]) -> None:
+        self.started, self.early = started, early
+
+    def run(self, _: Tree, job: Job) -> Outcome:
+        self.started.append(job)
+        time.sleep(0.01)
+        if job.is_suite and sum(not one.is_suite for one in self.started) < 20:
+            self.early.add(self)
+        return Outcome(error=job.project)
+
+
+def test_one_worker_runs_the_whole_suites_while_the_others_have_other_jobs() -> None:
+    """Several suites at once start so many servers that they take gigabytes."""
+    started: list[Job] = []
+    early: set[Stub] = set()
+    team: list[Any] = [Stub(started, early) for _ in range(3)]
+    suites = [Job(project=f"suite {number}", path=[]) for number in range(5)]
+    others = [Job(project=f"other {number}", path=[], watched=True) for number in range(20)]
+    jobs = [*suites, *others]
+    outcomes = run_all(team, [({}, job) for job in jobs], lambda _: None)
+    assert [outcome.error for outcome in outcomes] == [job.project for job in jobs]
+    assert early == {team[0]}
 
 
 # Independence of this template

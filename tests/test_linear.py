@@ -6,7 +6,6 @@ compare the results with the plain tools.
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from pytest_cookies.plugin import Cookies
@@ -25,12 +24,6 @@ from .project import assert_passed
 DRAWN = draw()
 EACH = pytest.mark.parametrize("name", LINEAR)
 WHOLE = {"none": 0, "all": 1, "only-self_contained": 2, "all-but-self_contained": 3}
-
-
-@pytest.fixture(scope="module")
-def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache folder of mypy that the projects share."""
-    return tmp_path_factory.mktemp("types")
 
 
 def test_the_design_covers_every_triple_of_settings() -> None:
@@ -106,12 +99,12 @@ def test_a_project_is_clean_under_its_own_lint_rules(name: str, projects: Projec
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_project_passes_strict_type_checking(name: str, bake: Bake, types: Path) -> None:
+def test_a_project_passes_strict_type_checking(name: str, bake: Bake) -> None:
     project = bake(**answers(LINEAR[name]))
     for path in project.path.rglob("*.py"):
         # mypy does not detect a change that keeps the name, size and mtime of a file, so set distinct mtimes.
         os.utime(path, (WHOLE[name], WHOLE[name]))
-    assert_passed(project.run("-m", "mypy", "--cache-dir", str(types)))
+    assert_passed(project.run("-m", "mypy"))
 
 
 @pytest.mark.matrix
