@@ -35,7 +35,7 @@ LIMITS = {
     "TOOL_DEADLINE_SECONDS": str(DEADLINE_SECONDS),
 }
 # How many servers start in advance.
-AHEAD = 2
+AHEAD = 1
 
 
 @dataclass(frozen=True)
