@@ -1,4 +1,4 @@
-"""Engines and replicas that the tests of this folder share. They start once, and each test leaves them healthy."""
+"""Engines and replicas that the tests of this folder share. Each test leaves them healthy."""
 
 import asyncio
 import itertools
@@ -90,15 +90,17 @@ def fleets(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Fleets]:
-    """Return a function that starts three replicas with an engine on first use."""
-    started: dict[str, Fleet] = {}
+    """Return a function that starts three replicas with an engine, and closes those with another engine."""
+    running: dict[str, Fleet] = {}
 
     with ExitStack() as stack:
 
         def fleet(kind: str) -> Fleet:
-            if kind not in started:
-                started[kind] = start(kind)
-            return started[kind]
+            if kind not in running:
+                stack.close()
+                running.clear()
+                running[kind] = start(kind)
+            return running[kind]
 
         def start(kind: str) -> Fleet:
             home = tmp_path_factory.mktemp(kind)

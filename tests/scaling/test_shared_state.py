@@ -22,9 +22,15 @@ STORES = ["sqlite", "redis", "postgres", *(["other_redis"] if find_redis_program
 PROCESSES, CALLS = 4, 200
 
 
-@pytest.fixture(params=STORES)
-def fleet(request: pytest.FixtureRequest, fleets: Fleets) -> Iterator[Fleet]:
-    used = fleets(request.param)
+@pytest.fixture(scope="module", params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    """Return the kind of engine. In the scope of the module, tests with the same kind run one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def fleet(store: str, fleets: Fleets) -> Iterator[Fleet]:
+    used = fleets(store)
     yield used
     if used.wire:
         used.wire.swallow, used.wire.silent = 0, False
@@ -53,7 +59,7 @@ def test_no_increment_of_four_processes_over_three_replicas_is_lost(fleet: Fleet
 
 
 @pytest.mark.parametrize("silent", [False, True])
-@pytest.mark.parametrize("fleet", ["redis", "postgres"], indirect=True)
+@pytest.mark.parametrize("store", ["redis", "postgres"], indirect=True, scope="module")
 def test_a_lost_answer_neither_counts_twice_nor_is_called_harmless(
     fleet: Fleet, name: str, *, silent: bool
 ) -> None:
