@@ -240,7 +240,7 @@ def prove(
     """Prove `combinations`, with working files in the empty folder `folder`.
 
     Without `dedup`, every suite runs in every project. Without `processes`, no tests that start server processes run.
-    `count` is the number of test workers, by default one more than the number of CPUs.
+    `count` is the number of test workers, by default the number of CPUs.
     """
     run = Run(declaration, list(combinations), folder, progress or Progress(), dedup, processes)
     before = cpu_seconds()
@@ -254,7 +254,7 @@ def prove(
     run.proof.parts["files, folds, claims and closures"] = cpu_seconds() - before
     with ThreadPoolExecutor(1) as beside:
         static = beside.submit(run.check_statically)
-        run.run_tests(count or (os.cpu_count() or 1) + 1)
+        run.run_tests(count or os.cpu_count() or 1)
         static.result()
     run.progress.end()
     return run.proof

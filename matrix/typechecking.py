@@ -23,7 +23,7 @@ from .interfaces import Interfaces
 from .trees import FIRST_SECOND, Tree, variant, write_file
 
 # A run of mypy with this many modules takes about half a gigabyte.
-MOST_MODULES = 2000
+MOST_MODULES = 1000
 
 # The messages of mypy, by path and key of the module.
 Findings = dict[tuple[str, str], list[str]]

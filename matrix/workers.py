@@ -107,18 +107,19 @@ def stop(process: "subprocess.Popen[str]") -> None:
 def run_all(team: Sequence[Worker], tasks: Iterable[Task], done: Callable[[Job], None]) -> list[Outcome]:
     """Run every task, and return the outcomes in the same order.
 
-    Whole suites run on the first worker as long as the others have other jobs. A suite starts many servers, so several
-    suites at once would take gigabytes.
+    The first worker runs all whole suites, after the other jobs. A suite starts many servers, so several suites at once
+    would take gigabytes.
     """
     suites: SimpleQueue[tuple[int, Task]] = SimpleQueue()
     others: SimpleQueue[tuple[int, Task]] = SimpleQueue()
     numbered = list(enumerate(tasks))
     for item in numbered:
         (suites if item[1][1].is_suite else others).put(item)
+    only_suites = others.empty()
     outcomes: dict[int, Outcome] = {}
 
     def work(worker: Worker) -> None:
-        for queue in (suites, others) if worker is team[0] else (others, suites):
+        for queue in (others, suites) if worker is team[0] or only_suites else (others,):
             with suppress(Empty):
                 while True:
                     number, (tree, job) = queue.get_nowait()

@@ -2,7 +2,7 @@
 
 One process runs all tests of a file, except for the slow files. The first process also proves the combinations, and runs
 the tests that wait for that proof in the end. Until everything is proven, one process for each processor runs tests.
-After that, two do: tests of servers wait for half of their time.
+After that, there is one more: tests of servers wait for half of their time.
 """
 
 import json
@@ -57,7 +57,7 @@ def is_worker(config: pytest.Config) -> bool:
 def process_count(config: pytest.Config) -> int:
     """Return how many processes run the tests: none but this one if only some tests are asked for."""
     asks_for_some = config.args_source != pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
-    return 0 if asks_for_some or config.option.collectonly else 2 * PROCESSORS
+    return 0 if asks_for_some or config.option.collectonly else PROCESSORS + 1
 
 
 class Schedule(LoadScopeScheduling):  # type: ignore[misc]

@@ -920,30 +920,29 @@ def test_progress_without_any_work_is_complete() -> None:
 
 
 class Stub:
-    """A worker that records which suites ran before all other jobs had started."""
+    """A worker that records its jobs."""
 
-    def __init__(self, started: list[Job], early: set["Stub"]) -> None:
-        self.started, self.early = started, early
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
 
     def run(self, _: Tree, job: Job) -> Outcome:
-        self.started.append(job)
+        self.jobs.append(job)
         time.sleep(0.01)
-        if job.is_suite and sum(not one.is_suite for one in self.started) < 20:
-            self.early.add(self)
         return Outcome(error=job.project)
 
 
-def test_one_worker_runs_the_whole_suites_while_the_others_have_other_jobs() -> None:
+SUITES = [Job(project=f"suite {number}", path=[]) for number in range(6)]
+OTHERS = [Job(project=f"other {number}", path=[], watched=True) for number in range(6)]
+
+
+@pytest.mark.parametrize(("jobs", "busy"), [([*SUITES, *OTHERS], 1), (SUITES, 2)], ids=["some", "only"])
+def test_one_worker_runs_all_whole_suites_unless_there_are_no_other_jobs(jobs: list[Job], busy: int) -> None:
     """Several suites at once start so many servers that they take gigabytes."""
-    started: list[Job] = []
-    early: set[Stub] = set()
-    team: list[Any] = [Stub(started, early) for _ in range(3)]
-    suites = [Job(project=f"suite {number}", path=[]) for number in range(5)]
-    others = [Job(project=f"other {number}", path=[], watched=True) for number in range(20)]
-    jobs = [*suites, *others]
+    team: list[Any] = [Stub(), Stub()]
     outcomes = run_all(team, [({}, job) for job in jobs], lambda _: None)
     assert [outcome.error for outcome in outcomes] == [job.project for job in jobs]
-    assert early == {team[0]}
+    assert sum(any(job.is_suite for job in worker.jobs) for worker in team) == busy
+    assert all(worker.jobs for worker in team)
 
 
 # Independence of this template
