@@ -85,14 +85,14 @@ class Running:
             self.log_has_ended = True
             self.changed.notify_all()
 
-    def logged(self, text: str, times: int = 1) -> str:
+    def logged(self, text: str, times: int = 1, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait for the nth log line that contains `text`, and return it."""
 
         def found() -> list[str]:
             return [line for line in self.log if text in line][times - 1 :]
 
         with self.changed:
-            self.changed.wait_for(lambda: found() or self.log_has_ended, PATIENCE_SECONDS)
+            self.changed.wait_for(lambda: found() or self.log_has_ended, seconds)
             assert found(), "".join(self.log)
             return found()[0]
 

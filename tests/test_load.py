@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,6 +157,22 @@ def test_a_killed_worker_is_replaced_and_later_calls_succeed(projects: Projects,
         workers[0].send_signal(signal.SIGKILL)
         server.logged("Application startup complete", times=4)
         asyncio.run(count_to(server, 40))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process can be stopped there")
+def test_a_worker_that_is_killed_while_it_hangs_is_replaced_at_once(
+    projects: Projects, tmp_path: Path
+) -> None:
+    """The supervisor has asked it whether it is alive, and would wait a minute for the answer."""
+    with running(projects("none"), tmp_path, "--workers", "2") as server:
+        server.logged("Application startup complete", times=2)
+        supervisor = psutil.Process(server.process.pid)
+        workers = [child for child in supervisor.children() if "spawn_main" in " ".join(child.cmdline())]
+        workers[0].suspend()
+        time.sleep(1.5)  # the supervisor asks every half a second
+        workers[0].kill()
+        server.logged("died", seconds=PATIENCE_SECONDS / 2)
+        server.logged("Application startup complete", times=3)
 
 
 async def count_to(server: Running, last: int) -> None:

@@ -170,6 +170,13 @@ class Workers(Multiprocess):
         for number in STOP_SIGNALS:
             signal.signal(number, self._handle)
 
+    def keep_subprocess_alive(self) -> None:
+        for process in self.processes:
+            # Only the worker uses this end of the pipe. While it is also open here, the supervisor
+            # waits for a killed worker's answer until START_SECONDS have passed.
+            process.child_conn.close()
+        super().keep_subprocess_alive()
+
     def terminate_all(self) -> None:
         for listener in self.sockets:
             listener.close()  # or the port would stay open until the last worker has ended
