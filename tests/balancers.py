@@ -18,7 +18,8 @@ class Proxy:
     """A minimal round-robin proxy. It keeps upstream connections open, and never retries a request."""
 
     def __init__(self, ports: Sequence[int]) -> None:
-        self._ports = itertools.cycle(ports)
+        self._ports = tuple(ports)
+        self._turns = itertools.count()
         self._idle: dict[int, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
         for port in ports:
             self._idle[port] = []
@@ -34,7 +35,9 @@ class Proxy:
             writer.close()
 
     async def _forward(self, request: bytes) -> bytes:
-        for port in itertools.islice(self._ports, len(self._idle)):
+        turn = next(self._turns)
+        for number in range(len(self._ports)):
+            port = self._ports[(turn + number) % len(self._ports)]
             try:
                 upstream = await self._connect(port)
             except OSError:
