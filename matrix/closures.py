@@ -56,13 +56,23 @@ def read_facts(source: str) -> Facts:
         parts = [read_part(part) for part in source.split(BETWEEN_PARTS)]
     except SyntaxError:
         # A part may start inside a string or a block.
-        return read_part.__wrapped__(source)
+        return find_facts(source)
     imports = tuple(item for part in parts for item in part.imports)
     return Facts(imports, interned(frozenset[str]().union(*(part.texts for part in parts))))
 
 
-@cache
+# The facts of parts, by the hashes of their texts.
+PARTS: dict[bytes, Facts] = {}
+
+
 def read_part(source: str) -> Facts:
+    key = hashlib.sha1(source.encode(), usedforsecurity=False).digest()
+    if key not in PARTS:
+        PARTS[key] = find_facts(source)
+    return PARTS[key]
+
+
+def find_facts(source: str) -> Facts:
     imports = []
     texts = set()
     for node in ast.walk(ast.parse(source)):
@@ -174,7 +184,7 @@ class ProjectClosures:
                 found: set[str] = set()
                 for item in self.shared.facts(self.tree[path]).imports:
                     found |= self.resolve(path, item)
-                shared[key] = frozenset(found)
+                shared[key] = interned(frozenset(found))
             self._imported[path] = shared[key]
         return self._imported[path]
 
@@ -183,9 +193,9 @@ class ProjectClosures:
         identity = self.tree[path]
         candidates = self.shared._candidates.get((path, identity, self.roots))
         if candidates is None:
-            candidates = tuple(map(sys.intern, sorted(self.candidates(path))))
+            candidates = interned(tuple(map(sys.intern, sorted(self.candidates(path)))))
             self.shared._candidates[path, identity, self.roots] = candidates
-        return path, identity, self.roots, tuple(item for item in candidates if item in self.tree)
+        return path, identity, self.roots, interned(tuple(item for item in candidates if item in self.tree))
 
     @cached_property
     def roots(self) -> frozenset[str]:
