@@ -28,7 +28,7 @@ from .hooks import JINJA, NotFactoredError, PreHook, load_hook
 from .reading import Answers, Sealed, UnreadError
 from .sections import sections
 from .template import Combination, Declaration
-from .trees import Store, Tree
+from .trees import Store
 
 # Cookiecutter's original function, before `rendering.speed_up` replaces it.
 new_environment = utils.create_env_with_context
@@ -145,15 +145,10 @@ class Piece:
 
 
 class Part(NamedTuple):
-    """The files of a `Group` in a combination.
-
-    `same` are the identities of those that are the same in every variation, `entries` the others, and `together` the
-    files that the hook finishes with others.
-    """
+    """The files of a `Group` in a combination: those that the hook finishes alone, and those `together` with others."""
 
     finished: dict[str, Alone]
-    same: dict[str, str]
-    entries: dict[str, Entry]
+    family: Family
     together: list[Piece]
 
 
@@ -438,46 +433,47 @@ class Assembly:
 
     def family(self) -> Family:
         self.check()
-        same: Tree = {}
-        entries: dict[str, Entry] = {}
+        family = Family({}, {})
+        paths: set[str] = set()
         together: list[Piece] = []
         for group in self.factoring.groups:
             key = tuple(map(self.base.__getitem__, group.reads))
             part = group.parts.get(key)
             if part is None:
                 part = group.parts[key] = self.part(group)
-            self.refuse_twice(same.keys() | entries.keys(), part)
+            for files in part.family:
+                refuse_twice(paths, files)
+                paths |= files.keys()
             self.finished |= part.finished
-            same |= part.same
-            entries |= part.entries
+            family.constant.update(part.family.constant)
+            family.entries.update(part.family.entries)
             together += part.together
         for path, entry in self.together(together).items():
-            if names_of(entry):
-                entries[path] = entry
-            else:
-                same[path] = self.whole(entry)
-        return Family(same, entries)
+            self.put(family, path, entry)
+        return family
 
     def part(self, group: Group) -> Part:
         """Return the files of a group."""
-        part = Part({}, {}, {}, [])
+        part = Part({}, Family({}, {}), [])
         for piece in group.pieces:
             alone = part.finished[piece.source] = self.finished[piece.source] = self.alone(piece)
             if any(map(self.factoring.is_shared, alone.paths)):
                 part.together.append(piece)
                 continue
+            for files in part.family:
+                refuse_twice(alone.paths, files)
             for path in alone.paths:
-                self.refuse_twice({path}, part)
-                entry = self.entry(piece, path)
-                if names_of(entry):
-                    part.entries[path] = entry
-                else:
-                    part.same[path] = self.whole(entry)
+                self.put(part.family, path, self.entry(piece, path))
         return part
 
-    def refuse_twice(self, paths: Set[str], part: Part) -> None:
-        for path in paths & (part.same.keys() | part.entries.keys()):
-            raise NotFactoredError(f"{path} comes from two files of the template")
+    def put(self, family: Family, path: str, entry: Entry) -> None:
+        """Add a file to a family, or replace it."""
+        if names_of(entry):
+            family.constant.pop(path, None)
+            family.entries[path] = entry
+        else:
+            family.entries.pop(path, None)
+            family.constant[path] = self.whole(entry)
 
     def check(self) -> None:
         """Run the pre-generation hook for each variation of the answers that it reads."""
@@ -680,6 +676,11 @@ class Assembly:
             path: self.identities.new(text) if type(text) is str else pieces[id(text)].moved
             for path, text in after.items()
         }
+
+
+def refuse_twice(paths: Set[str], files: Mapping[str, object]) -> None:
+    for path in paths & files.keys():
+        raise NotFactoredError(f"{path} comes from two files of the template")
 
 
 def plain_text(content: bytes) -> Text:

@@ -310,6 +310,21 @@ def test_a_hook_in_steps_is_run_for_each_file_with_what_decides_it(
     assert factoring.hook_reads == {"one_file"}
 
 
+def test_a_file_that_the_hook_adds_to_those_it_finishes_together_replaces_one_finished_alone(
+    small: SmallTemplate,
+    by_file: Declaration,
+    pieces: Callable[[Factoring, Combination], Files],
+    tmp_path: Path,
+) -> None:
+    """README.md varies where it is finished alone, and the added file does not."""
+    small.change(
+        HOOK,
+        "    return files\n\n\ndef imp",
+        '    files["README.md"] = "Fixed.\\n"\n    return files\n\n\ndef imp',
+    )
+    assert_all_as_cookiecutter_makes_them(by_file, pieces, tmp_path)
+
+
 def test_what_the_hook_does_to_a_file_in_one_combination_of_three_prompts_is_found(
     small: SmallTemplate,
     by_file: Declaration,
