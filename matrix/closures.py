@@ -62,11 +62,11 @@ def read_facts(source: str) -> Facts:
 
 
 # The facts of parts, by the hashes of their texts.
-PARTS: dict[bytes, Facts] = {}
+PARTS: dict[str, Facts] = {}
 
 
 def read_part(source: str) -> Facts:
-    key = hashlib.sha1(source.encode(), usedforsecurity=False).digest()
+    key = digest([source])
     if key not in PARTS:
         PARTS[key] = find_facts(source)
     return PARTS[key]

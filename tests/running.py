@@ -97,6 +97,12 @@ class Running:
             return found()[0]
 
     @property
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes of a server with several."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    @property
     def memory(self) -> int:
         """Return the resident memory of the process in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from .conftest import Projects
@@ -150,8 +149,7 @@ def test_a_killed_worker_is_replaced_and_later_calls_succeed(projects: Projects,
     state = {"STATE_URL": f"sqlite:///{tmp_path / 'state.db'}", **UNLIMITED}
     with running(projects("all"), tmp_path, "--workers", "3", **state) as server:
         server.logged("Application startup complete", times=3)
-        supervisor = psutil.Process(server.process.pid)
-        workers = [child for child in supervisor.children() if "spawn_main" in " ".join(child.cmdline())]
+        workers = server.workers
         assert len(workers) == 3
         asyncio.run(count_to(server, 20))
         workers[0].send_signal(signal.SIGKILL)
@@ -166,11 +164,10 @@ def test_a_worker_that_is_killed_while_it_hangs_is_replaced_at_once(
     """The supervisor has asked it whether it is alive, and would wait a minute for the answer."""
     with running(projects("none"), tmp_path, "--workers", "2") as server:
         server.logged("Application startup complete", times=2)
-        supervisor = psutil.Process(server.process.pid)
-        workers = [child for child in supervisor.children() if "spawn_main" in " ".join(child.cmdline())]
-        workers[0].suspend()
+        worker, _ = server.workers
+        worker.suspend()
         time.sleep(1.5)  # the supervisor asks every half a second
-        workers[0].kill()
+        worker.kill()
         server.logged("died", seconds=PATIENCE_SECONDS / 2)
         server.logged("Application startup complete", times=3)
 

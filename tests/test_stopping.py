@@ -129,8 +129,7 @@ def test_a_worker_that_ignores_signals_does_not_delay_shutdown(projects: Project
     with hanging_server(projects("none"), tmp_path, "--workers", "2") as server:
         server.logged("Application startup complete", times=2)
         processes = family(server)
-        workers = [process for process in processes if "spawn_main" in " ".join(process.cmdline())]
-        workers[0].suspend()
+        server.workers[0].suspend()
         time.sleep(1)  # the supervisor is now waiting for its health check
         server.process.terminate()
         assert gone_after(processes) < PATIENCE_SECONDS / 2
